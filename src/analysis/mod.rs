@@ -1,0 +1,32 @@
+//! Reads runs back: what report, comparison and capacity work on.
+
+use std::path::PathBuf;
+
+use crate::measure::{CellSummary, Tick};
+use crate::plan::Cell;
+
+/// One run, read from its directory.
+pub struct RunData {
+    pub path: PathBuf,
+    /// The directory's name.
+    pub id: String,
+    pub name: String,
+    /// `environment.json`, as written.
+    pub environment: serde_json::Value,
+    /// `run.json`, as written.
+    pub manifest: serde_json::Value,
+    /// Text of the experiment file.
+    pub experiment: String,
+    /// In plan order; cells that did not run have no summary.
+    pub cells: Vec<CellData>,
+}
+
+/// One cell and repeat of a run.
+pub struct CellData {
+    pub cell: Cell,
+    pub summary: Option<CellSummary>,
+    /// The cell's time line, where it ran.
+    pub timeline: Vec<Tick>,
+    /// Its `records.parquet`, where it ran.
+    pub records: Option<PathBuf>,
+}

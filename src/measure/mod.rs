@@ -1,0 +1,206 @@
+//! From records to a cell's figures: windows, quantiles, validity. Pure: no clock, no disk.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything a cell and repeat came to. Stored as the cell's `summary.json`; every CSV row
+/// is made from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellSummary {
+    /// Wall-clock time of the cell's epoch, RFC 3339, UTC.
+    pub started_at: String,
+    /// Wall-clock time of the cell's end.
+    pub ended_at: String,
+    pub window: Window,
+    pub counts: Counts,
+    /// Distributions by metric name (`metrics::METRICS`); absent where there is no sample.
+    pub distributions: BTreeMap<String, Distribution>,
+    /// Scalars by metric name; absent where not applicable.
+    pub scalars: BTreeMap<String, f64>,
+    pub tokens: TokenCounts,
+    pub validity: Validity,
+    /// Verdict of each SLO rule.
+    pub slo: Vec<SloVerdict>,
+    /// Hash of every prompt length, output length and due time: two runs may be paired only
+    /// if it is the same.
+    pub workload_hash: String,
+    /// The in-flight cap held arrivals back: neither open nor closed.
+    pub semi_open: bool,
+}
+
+impl CellSummary {
+    /// The value of a column: `("ttft", "p95")`, or `("output_tps", "")`.
+    #[must_use]
+    pub fn value(&self, metric: &str, stat: &str) -> Option<f64> {
+        if stat.is_empty() {
+            return self.scalars.get(metric).copied();
+        }
+        self.distributions.get(metric).and_then(|d| d.stat(stat))
+    }
+}
+
+/// The measured window, in microseconds since the cell's epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    pub start_us: u64,
+    pub end_us: u64,
+    pub ended_by: EndedBy,
+}
+
+impl Window {
+    /// Its length in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.end_us.saturating_sub(self.start_us) as f64 / 1e6
+    }
+}
+
+/// What closed a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    Duration,
+    Requests,
+    /// Ctrl-C.
+    Interrupt,
+}
+
+/// Requests due inside the window, by what became of them. They add up to `attempted`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Arrivals that the schedule had in the window (open loop), else those that were due.
+    pub planned: u64,
+    /// Records with phase `measure`.
+    pub attempted: u64,
+    pub sent: u64,
+    pub ok: u64,
+    pub failed: u64,
+    pub dropped: u64,
+    /// Still in flight when the drain ran out.
+    pub censored: u64,
+    /// In flight at the window's end, whether they then finished or were censored.
+    pub in_flight_at_end: u64,
+    pub cap_blocked: u64,
+    pub retries: u64,
+    /// Failures by class.
+    pub errors: BTreeMap<String, u64>,
+    /// Records of ramp and warm-up, which no figure counts.
+    pub before_window: u64,
+}
+
+/// Token totals over the successful requests due in the window.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCounts {
+    pub prompt_asked: u64,
+    pub prompt: u64,
+    pub max_tokens: u64,
+    pub output: u64,
+    pub cached: Option<u64>,
+    pub chunks: u64,
+    /// Requests by the source of their output count.
+    pub sources: BTreeMap<String, u64>,
+    /// Requests whose reported prompt length differs from the one asked for.
+    pub prompt_mismatches: u64,
+    /// Requests whose output length differs from the one asked for.
+    pub output_mismatches: u64,
+}
+
+/// Summary of one metric's samples. Quantiles are type 7 on the samples themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Distribution {
+    pub n: u64,
+    pub mean: f64,
+    pub std: f64,
+    pub min: f64,
+    pub p50: f64,
+    pub p75: f64,
+    pub p90: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub p999: f64,
+    pub max: f64,
+}
+
+impl Distribution {
+    /// A statistic by its name in `metrics::STATS`.
+    #[must_use]
+    pub fn stat(&self, name: &str) -> Option<f64> {
+        Some(match name {
+            "n" => self.n as f64,
+            "mean" => self.mean,
+            "std" => self.std,
+            "min" => self.min,
+            "p50" => self.p50,
+            "p75" => self.p75,
+            "p90" => self.p90,
+            "p95" => self.p95,
+            "p99" => self.p99,
+            "p999" => self.p999,
+            "max" => self.max,
+            _ => return None,
+        })
+    }
+}
+
+/// Whether the cell's figures can be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Valid,
+    /// Usable, with a remark.
+    Warn,
+    /// Stored, drawn hatched, left out of comparison and capacity.
+    Invalid,
+}
+
+/// The verdict and what led to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Validity {
+    pub verdict: Verdict,
+    /// One per signal that fired.
+    pub reasons: Vec<Reason>,
+    /// Every signal's measured value by name, whether it fired or not.
+    pub signals: BTreeMap<String, f64>,
+}
+
+/// A validity signal that fired.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reason {
+    pub signal: String,
+    pub verdict: Verdict,
+    /// A sentence with the figure and the limit.
+    pub text: String,
+}
+
+/// One SLO rule, judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SloVerdict {
+    pub metric: String,
+    pub stat: String,
+    pub limit: f64,
+    /// `None`: there was nothing to measure, which fails.
+    pub value: Option<f64>,
+    pub pass: bool,
+}
+
+/// One hundred milliseconds of a cell, summed over all load cores.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tick {
+    /// Start of the tick, since the cell's epoch.
+    pub t_us: u64,
+    /// In flight at the tick's end.
+    pub in_flight: u32,
+    /// Arrivals due, requests sent, answers ended well and badly in the tick.
+    pub due: u32,
+    pub sent: u32,
+    pub completed: u32,
+    pub failed: u32,
+    /// Content chunks stamped in the tick.
+    pub chunks: u32,
+    /// Largest lag of a send in the tick, in microseconds.
+    pub max_lag_us: u64,
+}
+
+/// Length of a [`Tick`] in microseconds.
+pub const TICK_US: u64 = 100_000;

@@ -1,0 +1,52 @@
+//! The plan: an experiment's grids expanded to cells, in order, each with its seed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::experiment::Settings;
+
+/// What a cell *is*: a hash of its canonical factors, without repeat and index. Comparison
+/// joins on it. 16 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CellId(pub String);
+
+impl std::fmt::Display for CellId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One point of a grid, once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Place in the plan, from 0. Each repeat has its own.
+    pub index: u32,
+    pub id: CellId,
+    /// Name of the grid it comes from.
+    pub grid: Option<String>,
+    /// What was asked, by dotted path; always with `load.users`, `load.qps`,
+    /// `workload.prompt_tokens` and `workload.max_tokens` (null where not set).
+    pub factors: BTreeMap<String, Value>,
+    /// The paths of `factors` that vary within the experiment, in the order written.
+    pub varying: Vec<String>,
+    /// From 1.
+    pub repeat: u32,
+    /// H(experiment seed, id, repeat): decides lengths and arrivals.
+    pub seed: u64,
+    pub settings: Settings,
+}
+
+/// All cells of a run, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The experiment's name.
+    pub name: String,
+    pub seed: u64,
+    /// SHA-256 of the experiment as it will run (file, `--set`), in hexadecimal. A run may
+    /// be resumed only if it is the same.
+    pub experiment_hash: String,
+    pub cells: Vec<Cell>,
+}

@@ -1,0 +1,1 @@
+//! Cuts a byte stream into frames: server-sent events, JSON lines, or one whole body.

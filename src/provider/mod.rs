@@ -1,0 +1,136 @@
+//! Wire formats: how each API is asked, and how its answers are read.
+//!
+//! A provider is one file and one line in [`ALL`]. It does no I/O and knows no clock: it
+//! turns a [`Call`] into a [`WireRequest`], and gives a [`Decoder`] that turns the payloads
+//! of frames into [`Delta`]s. [`framing`] cuts the bytes into frames.
+
+pub mod framing;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::record::TokenSource;
+
+/// One request, before it has a wire format.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    pub model: &'a str,
+    pub prompt: &'a str,
+    /// Output length asked for.
+    pub max_tokens: u32,
+    pub stream: bool,
+    /// Ask the server not to stop before `max_tokens` (`ignore_eos`, `min_tokens`), where
+    /// it takes such fields.
+    pub force_length: bool,
+    /// Sampling settings by their wire names: `temperature`, `top_p`, `seed`, `stop`, …
+    pub sampling: &'a Map<String, Value>,
+    /// Keys that override the body, the user's last word.
+    pub extra_body: &'a Map<String, Value>,
+}
+
+/// A request as it goes out. `path` is below the target's base URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireRequest {
+    pub method: &'static str,
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Bytes,
+}
+
+/// How an answer's bytes are cut into frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Server-sent events.
+    Sse,
+    /// One JSON document a line.
+    JsonLines,
+    /// The whole body is one document.
+    Whole,
+}
+
+/// What one frame brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// Non-empty content, reasoning or tool call.
+    pub content: bool,
+    /// Non-empty content that is not reasoning.
+    pub visible: bool,
+}
+
+/// What an answer says of itself once it has ended.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Closing {
+    /// The end marker (`[DONE]`) or a finish reason was seen, or the body was whole.
+    pub complete: bool,
+    pub finish_reason: Option<String>,
+    pub prompt_tokens: Option<u32>,
+    pub output_tokens: Option<u32>,
+    pub cached_tokens: Option<u32>,
+    /// An error object inside the answer, in the server's words.
+    pub error: Option<String>,
+    /// The answer's text, when the decoder was asked to keep it.
+    pub text: Option<String>,
+}
+
+impl Closing {
+    /// Where the output count comes from, if the server gave one.
+    #[must_use]
+    pub fn token_source(&self) -> Option<TokenSource> {
+        self.output_tokens.map(|_| TokenSource::Usage)
+    }
+}
+
+/// A frame that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("undecodable frame: {reason}")]
+pub struct DecodeError {
+    pub reason: String,
+}
+
+/// Reads one answer, frame by frame. Cheap per content frame; the rest is done once, at
+/// [`Decoder::close`].
+pub trait Decoder: Send {
+    /// Read one frame's payload (for SSE the data lines, joined).
+    ///
+    /// # Errors
+    /// When the payload is neither a document of this API nor an end marker.
+    fn frame(&mut self, payload: &[u8]) -> Result<Delta, DecodeError>;
+
+    /// Whether the answer has said all: nothing more need be awaited.
+    fn done(&self) -> bool;
+
+    /// The answer's own account, after its last frame.
+    fn close(&mut self) -> Closing;
+}
+
+/// One API.
+pub trait Provider: Send + Sync {
+    /// The request on the wire.
+    fn request(&self, call: &Call<'_>) -> WireRequest;
+
+    /// How its answers are framed.
+    fn framing(&self, stream: bool) -> Framing;
+
+    /// A reader for one answer. `keep_text` asks it to keep the text, for counting tokens.
+    fn decoder(&self, stream: bool, keep_text: bool) -> Box<dyn Decoder>;
+}
+
+/// One row of the table of providers.
+pub struct Entry {
+    /// As `target.api` names it.
+    pub name: &'static str,
+    /// One sentence for `plimsoll providers`.
+    pub help: &'static str,
+    /// The path it asks, for people.
+    pub path: &'static str,
+    pub build: fn() -> Box<dyn Provider>,
+}
+
+/// Every provider.
+pub const ALL: &[Entry] = &[];
+
+/// The row of `name`, if there is one.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Entry> {
+    ALL.iter().find(|e| e.name == name)
+}

@@ -1,0 +1,186 @@
+//! One record per arrival: what was asked of the server, what came back, and when.
+//!
+//! Every arrival of a schedule yields exactly one [`RequestRecord`], whatever becomes of
+//! it: a failed or dropped request is data, not an error. All times are microseconds since
+//! the cell's epoch, on the monotonic clock of the process; the epoch's wall-clock time is
+//! stored once per cell.
+
+use serde::{Deserialize, Serialize};
+
+/// The part of a cell in which a request was due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Load is still rising to the cell's level.
+    Ramp,
+    /// Full load, not yet measured.
+    Warmup,
+    /// Due inside the measured window: the population of every latency figure.
+    Measure,
+}
+
+/// What became of an arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A whole answer.
+    Ok,
+    /// The stream ended without its end marker and finish reason.
+    Truncated,
+    /// The server answered with a status other than 2xx.
+    HttpError,
+    /// One of the time-outs (connect, first token, between chunks, whole) ran out.
+    Timeout,
+    /// No connection could be made.
+    ConnectError,
+    /// The connection broke after the request was sent.
+    Reset,
+    /// The answer could not be decoded, or bore an error object in mid-stream.
+    BadStream,
+    /// An open-loop arrival that could never be sent.
+    Dropped,
+    /// Still in flight when the drain's limit ran out: censored, neither good nor failed.
+    Censored,
+}
+
+impl Outcome {
+    /// All outcomes, in the order in which they are reported.
+    pub const ALL: [Self; 9] = [
+        Self::Ok,
+        Self::Truncated,
+        Self::HttpError,
+        Self::Timeout,
+        Self::ConnectError,
+        Self::Reset,
+        Self::BadStream,
+        Self::Dropped,
+        Self::Censored,
+    ];
+
+    /// The word for it in files and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Truncated => "truncated",
+            Self::HttpError => "http_error",
+            Self::Timeout => "timeout",
+            Self::ConnectError => "connect_error",
+            Self::Reset => "reset",
+            Self::BadStream => "bad_stream",
+            Self::Dropped => "dropped",
+            Self::Censored => "censored",
+        }
+    }
+
+    /// Whether it counts into the error rate. Dropped arrivals and censored requests are
+    /// counted apart.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        !matches!(self, Self::Ok | Self::Dropped | Self::Censored)
+    }
+}
+
+/// Where a request's count of output tokens comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenSource {
+    /// The server's own `usage`.
+    Usage,
+    /// Counted here with a tokenizer over the answer's text.
+    Tokenizer,
+    /// The number of content chunks: a guess, one token a chunk.
+    Chunks,
+}
+
+impl TokenSource {
+    /// The word for it in files and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Tokenizer => "tokenizer",
+            Self::Chunks => "chunks",
+        }
+    }
+}
+
+/// One arrival. `None` is "not known" or "did not happen", never 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// Number of the arrival in the cell's global schedule, from 0; unique in the cell.
+    pub seq: u64,
+    /// The closed-loop user that sent it.
+    pub user: Option<u32>,
+    /// The load core that sent it.
+    pub shard: u32,
+    /// The part of the cell in which it was due.
+    pub phase: Phase,
+
+    /// When the schedule wanted it sent.
+    pub intended_us: u64,
+    /// When its first byte was handed to the socket.
+    pub sent_us: Option<u64>,
+    /// When the answer's status line and headers had come.
+    pub headers_us: Option<u64>,
+    /// First non-empty content, reasoning or tool-call delta.
+    pub first_token_us: Option<u64>,
+    /// First non-reasoning content.
+    pub first_visible_us: Option<u64>,
+    /// Second content chunk.
+    pub second_chunk_us: Option<u64>,
+    /// Last content chunk.
+    pub last_token_us: Option<u64>,
+    /// End of the stream, or the moment of failure.
+    pub end_us: Option<u64>,
+
+    /// Prompt length asked for, in tokens.
+    pub prompt_tokens_asked: u32,
+    /// Prompt length as this client counted it before sending.
+    pub prompt_tokens_counted: Option<u32>,
+    /// Prompt length as the server reported it.
+    pub prompt_tokens: Option<u32>,
+    /// `max_tokens` asked for.
+    pub max_tokens: u32,
+    /// Output tokens, by `token_source`.
+    pub output_tokens: Option<u32>,
+    /// Prompt tokens that the server took from its prefix cache, if it said so.
+    pub cached_tokens: Option<u32>,
+    /// Where `output_tokens` comes from.
+    pub token_source: Option<TokenSource>,
+
+    /// Content-bearing chunks.
+    pub chunks: u32,
+    /// Content-bearing chunks stamped inside the measured window.
+    pub chunks_in_window: u32,
+    /// Largest gap between two content chunks, in microseconds.
+    pub max_gap_us: Option<u64>,
+    /// Bytes of the answer's body.
+    pub bytes: u64,
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// The server's reason for stopping.
+    pub finish_reason: Option<String>,
+    /// Times the request was sent again because a kept-alive connection was found dead
+    /// before any byte of an answer.
+    pub retries: u32,
+    /// A cap on requests in flight held it back.
+    pub cap_blocked: bool,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Class of the failure: `connect`, `429`, `4xx`, `503`, `5xx`, `timeout_connect`,
+    /// `timeout_first_token`, `timeout_stall`, `timeout_total`, `reset`, `bad_stream`,
+    /// `server_error` (an error object in mid-stream), `truncated`.
+    pub error_class: Option<String>,
+    /// The failure in the server's or the system's words, at most 300 characters.
+    pub detail: Option<String>,
+}
+
+/// Where a load engine puts its records as they come. Implemented by `store`.
+pub trait RecordSink: Send {
+    /// Append a batch.
+    ///
+    /// # Errors
+    /// When the batch could not be written, such as on a full disk.
+    fn write(&mut self, batch: &[RequestRecord]) -> std::io::Result<()>;
+}
