@@ -39,6 +39,7 @@ pub mod progress;
 pub mod provider;
 pub mod record;
 pub mod report;
+pub mod server;
 pub mod sim;
 pub mod stats;
 pub mod store;

@@ -12,20 +12,8 @@ use crate::measure::{Tick, Window};
 use crate::plan::Cell;
 use crate::provider::Provider;
 use crate::record::RecordSink;
+use crate::server::Endpoint;
 use crate::workload::Source;
-
-/// A server, found and ready to be loaded.
-#[derive(Clone)]
-pub struct Endpoint {
-    /// Base URL, without the API's path.
-    pub base: url::Url,
-    /// The model's name as the server knows it.
-    pub model: String,
-    /// Headers of every request, secrets resolved. Never logged.
-    pub headers: Vec<(String, String)>,
-    /// Whether the server takes `ignore_eos`/`min_tokens` and they are wanted.
-    pub force_length: bool,
-}
 
 /// One cell, ready to be driven.
 pub struct Job<'a> {
@@ -61,6 +49,8 @@ impl Control {
 
 /// What the engine knows of a cell beside its records.
 pub struct CellRun {
+    /// The epoch on CLOCK_MONOTONIC, in nanoseconds: every `_us` counts from it.
+    pub epoch_monotonic_ns: u64,
     /// Wall-clock time of the epoch and of the end of the drain.
     pub started_at: jiff::Timestamp,
     pub ended_at: jiff::Timestamp,
