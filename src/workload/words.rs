@@ -1,5 +1,6 @@
 //! Words that are one token each, to make prompts of an exact length from.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use rand_chacha::ChaCha8Rng;
@@ -83,8 +84,9 @@ pub fn one_token_words<'a, E>(
         if a != b || b != c || !(5..=6).contains(&row.len()) {
             continue;
         }
+        let candidates: Vec<&'a str> = candidates.iter().copied().filter(|w| *w != separator).collect();
         let mut question = separator.to_owned();
-        for word in candidates {
+        for word in &candidates {
             question.push(' ');
             question.push_str(word);
             question.push(' ');
@@ -100,7 +102,11 @@ pub fn one_token_words<'a, E>(
             parts.remove(0);
         }
         if parts.len() == candidates.len() + 1 && parts.last().is_some_and(|p| p.is_empty()) {
-            return Ok(candidates.iter().zip(parts).filter(|(_, p)| p.len() == 1).map(|(w, _)| *w).collect());
+            // An id that stands for several words is that of the unknown.
+            let mut seen: HashMap<u64, usize> = HashMap::new();
+            parts.iter().filter(|p| p.len() == 1).for_each(|p| *seen.entry(p[0]).or_default() += 1);
+            let one = |part: &[u64]| part.len() == 1 && seen.get(&part[0]) == Some(&1);
+            return Ok(candidates.into_iter().zip(parts).filter(|(_, p)| one(p)).map(|(w, _)| w).collect());
         }
     }
     Ok(Vec::new())
@@ -108,7 +114,7 @@ pub fn one_token_words<'a, E>(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{HashMap, HashSet};
+    use std::collections::HashSet;
     use std::convert::Infallible;
 
     use super::*;
