@@ -26,7 +26,7 @@ mod parquet;
 mod run_dir;
 mod stored;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use cell_log::{CellLog, Records, SealedLog};
 pub use columns::{columns, row, without_credentials};

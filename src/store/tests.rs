@@ -95,7 +95,7 @@ fn settings() -> Settings {
 }
 
 /// Cell `index` of [`plan`].
-pub(super) fn cell(index: u32) -> Cell {
+pub(crate) fn cell(index: u32) -> Cell {
     Cell {
         index,
         id: CellId(format!("{:016x}", index / 2)),
@@ -141,7 +141,7 @@ pub(super) fn manifest(run: &str) -> Manifest {
 }
 
 /// A summary whose figures depend on `n`.
-pub(super) fn summary(n: u32) -> CellSummary {
+pub(crate) fn summary(n: u32) -> CellSummary {
     let x = f64::from(n) + 0.1;
     let ttft = Distribution {
         n: 10,
