@@ -1,5 +1,6 @@
 //! Runs written and read back through the public doors of `store` and `analysis`; crashes
 //! between the steps of a commit are in `src/store/tests.rs`.
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

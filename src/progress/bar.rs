@@ -24,6 +24,8 @@ pub(super) struct Bars {
     of: usize,
     finished_before: usize,
     done: usize,
+    /// What tells the running cell from the others.
+    name: String,
 }
 
 impl Bars {
@@ -50,6 +52,7 @@ impl Bars {
             of: 0,
             finished_before: 0,
             done: 0,
+            name: String::new(),
         }
     }
 
@@ -77,7 +80,7 @@ impl Bars {
             None => (0.0, String::new()),
         };
         self.cell.set_position((share.clamp(0.0, 1.0) * STEPS as f64) as u64);
-        self.cell.set_message(format!("{} · {elapsed}{left}", text::stage(live.stage)));
+        self.cell.set_message(format!("{} {elapsed}{left} · {}", text::stage(live.stage), self.name));
         self.load.set_message(text::live_load(live));
         self.latency.set_message(text::live_latency(live));
     }
@@ -102,7 +105,8 @@ impl Watcher for Bars {
             }
             Event::CellStarted { cell, of, .. } => {
                 self.of = *of;
-                self.clear_cell(text::cell_name(cell, *of));
+                self.name = text::cell_name(cell, *of);
+                self.clear_cell(self.name.clone());
                 self.show_sweep();
             }
             Event::Live(live) => {

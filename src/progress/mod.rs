@@ -18,7 +18,8 @@ pub enum Mode {
     /// [`Mode::Bar`] on a terminal, else [`Mode::Plain`].
     #[default]
     Auto,
-    /// Bars and a live line that are redrawn in place.
+    /// Bars and live lines that are redrawn in place; [`Mode::Plain`] where standard error
+    /// is no terminal, which can't redraw.
     Bar,
     /// A line every ten seconds.
     Plain,
@@ -62,9 +63,8 @@ pub struct UnknownMode(String);
 #[must_use]
 pub fn watcher(mode: Mode) -> Box<dyn Watcher> {
     match mode {
-        Mode::Auto if io::stderr().is_terminal() => Box::new(bar::Bars::new()),
-        Mode::Auto | Mode::Plain => Box::new(plain::Plain::new(io::stderr())),
-        Mode::Bar => Box::new(bar::Bars::new()),
+        Mode::Auto | Mode::Bar if io::stderr().is_terminal() => Box::new(bar::Bars::new()),
+        Mode::Auto | Mode::Bar | Mode::Plain => Box::new(plain::Plain::new(io::stderr())),
         Mode::Json => Box::new(Json { out: io::stdout() }),
         Mode::None => Box::new(Silent),
     }

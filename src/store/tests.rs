@@ -16,7 +16,7 @@ use crate::record::{Outcome, Phase, RecordSink, RequestRecord, TokenSource};
 
 /// Record `seq`: even ones have every option, odd ones none.
 pub(super) fn record(seq: u64) -> RequestRecord {
-    let full = seq % 2 == 0;
+    let full = seq.is_multiple_of(2);
     let some = |v: u64| full.then_some(v);
     let small = |v: u32| full.then_some(v);
     RequestRecord {
