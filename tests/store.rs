@@ -147,6 +147,10 @@ fn summary(x: f64) -> CellSummary {
 }
 
 fn cell_run(ticks: u64) -> CellRun {
+    let mut chunk_gaps = hdrhistogram::Histogram::new_with_bounds(1, 3_600_000_000, 3).unwrap();
+    for gap in [900, 1000, 25_000] {
+        chunk_gaps.record(gap).unwrap();
+    }
     CellRun {
         epoch_monotonic_ns: 1,
         started_at: "2026-11-22T05:40:00Z".parse().unwrap(),
@@ -156,7 +160,7 @@ fn cell_run(ticks: u64) -> CellRun {
         timeline: (0..ticks)
             .map(|i| Tick { t_us: i * TICK_US, in_flight: i as u32, max_lag_us: 9, ..Tick::default() })
             .collect(),
-        chunk_gaps: hdrhistogram::Histogram::new_with_bounds(1, 3_600_000_000, 3).unwrap(),
+        chunk_gaps,
         foreign_chunks_in_window: 0,
         client: ClientHealth::default(),
         lost_records: None,
@@ -575,4 +579,20 @@ fn a_directory_that_cannot_be_written_is_named() {
     fs::write(&file, "").unwrap();
     let error = RunDir::create(&file.join("runs"), "", &plan(1), new_run(), &json!({})).err().unwrap();
     assert!(error.to_string().contains("taken"), "{error}");
+}
+
+/// The columns on disk are those of the type, by the same names.
+#[test]
+fn every_field_of_a_record_is_a_documented_column() {
+    let root = tempfile::tempdir().unwrap();
+    let run = create(root.path(), 1);
+    finish(&run, 0, &[bare(0)]);
+    let fields = serde_json::to_value(bare(0)).unwrap();
+    let names: Vec<&str> = fields.as_object().unwrap().keys().map(String::as_str).collect();
+    let path = run.path().join(cell_dir(&plan(1).cells[0])).join(RECORDS);
+    assert_eq!(Records::read(&path, &names).unwrap().len(), 1);
+    let page = include_str!("../docs/storage.md");
+    for name in names {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/storage.md");
+    }
 }

@@ -306,6 +306,15 @@ mod tests {
     }
 
     #[test]
+    fn every_column_is_documented() {
+        let page = include_str!("../../docs/storage.md");
+        assert!(page.contains(&format!("`summary.csv`, schema {}", crate::store::SCHEMA)));
+        for column in BEFORE.iter().chain(AFTER) {
+            assert!(page.contains(&format!("`{column}`")), "{column} is not in docs/storage.md");
+        }
+    }
+
+    #[test]
     fn each_value_stands_under_its_name() {
         let names = columns();
         let fields = row(&manifest("r"), &cell(3), &stored());
