@@ -596,3 +596,53 @@ fn every_field_of_a_record_is_a_documented_column() {
         assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/storage.md");
     }
 }
+
+/// The child of the next test: resumes and goes on until it is killed or done.
+#[test]
+#[ignore = "run by a_run_killed_again_and_again_ends_with_each_cell_once"]
+fn resume_in_a_child() {
+    let path = PathBuf::from(std::env::var_os("PLIMSOLL_TEST_RUNS").expect("set by the parent"));
+    let run = RunDir::open(&path).unwrap();
+    resume(&run);
+    assert_eq!(run.finished().len(), 30);
+}
+
+fn resume(run: &RunDir) {
+    run.repair().unwrap();
+    let finished = run.finished();
+    for index in (0..30).filter(|i| !finished.contains(i)) {
+        finish(run, index, &(0..50).map(bare).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_run_killed_again_and_again_ends_with_each_cell_once() {
+    let root = tempfile::tempdir().unwrap();
+    let path = create(root.path(), 30).path().to_owned();
+    for kill in 0..6u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::resume_in_a_child", "--ignored"])
+            .env("PLIMSOLL_TEST_RUNS", &path)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Whenever this falls, and whether or not the child is done, the end is the same.
+        std::thread::sleep(Duration::from_millis(60 + kill * 37));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let run = RunDir::open(&path).unwrap();
+    resume(&run);
+    let expected: BTreeSet<_> = (0..30).map(|i| (run.manifest().run.clone(), i)).collect();
+    let csv = root.path().join(SUMMARY_CSV);
+    for file in [&csv, &path.join(SUMMARY_CSV)] {
+        let found = keys(file);
+        assert_eq!(found.len(), 30);
+        assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
+    }
+    for cell in &run.plan().cells {
+        let dir = path.join(cell_dir(cell));
+        assert_eq!(read_requests(&dir.join(RECORDS)).unwrap().len(), 50);
+        assert!(!dir.join("records.jsonl").exists());
+    }
+}

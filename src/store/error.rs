@@ -45,18 +45,6 @@ impl StoreError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }
-
-    /// From polars, whose errors may hide one of the operating system.
-    pub(crate) fn polars(action: &'static str, path: &Path, error: polars::error::PolarsError) -> Self {
-        use polars::error::PolarsError;
-        let path = path.to_owned();
-        match error {
-            PolarsError::IO { error, .. } => {
-                Self::Io { action, path, source: io::Error::new(error.kind(), error.to_string()) }
-            }
-            other => Self::Encode { path, what: other.to_string() },
-        }
-    }
 }
 
 fn at(path: &Path, line: Option<u64>) -> String {
@@ -91,14 +79,5 @@ mod tests {
         ));
         let text = error.to_string();
         assert!(text.contains("runs/x/records.jsonl") && text.contains("--resume"), "{text}");
-    }
-
-    #[test]
-    fn an_io_error_inside_polars_stays_one() {
-        let inner = io::Error::from(io::ErrorKind::StorageFull);
-        let error = StoreError::polars("write", Path::new("a"), inner.into());
-        assert!(
-            matches!(&error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
-        );
     }
 }

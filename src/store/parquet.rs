@@ -1,7 +1,9 @@
 //! Records and time lines as Parquet.
 
 use std::fs::File;
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use polars::prelude::*;
 use polars_io::parquet::write::{BatchedWriter, ParquetCompression, ParquetWriter};
@@ -15,38 +17,95 @@ const ROW_GROUP: usize = 50_000;
 
 /// Write all records of `log`.
 pub(super) fn write_records(file: &mut File, path: &Path, log: &SealedLog) -> Result<(), StoreError> {
-    let fail = |e| StoreError::polars("write", path, e);
-    let mut writer = writer(file, &records_frame(&[]).map_err(fail)?).map_err(fail)?;
+    let mut out = Out::new(file, path, records_frame(&[]))?;
     let mut batch = Vec::new();
     for record in log.records()? {
         batch.push(record?);
         if batch.len() == ROW_GROUP {
-            writer.write_batch(&records_frame(&batch).map_err(fail)?).map_err(fail)?;
+            out.write(records_frame(&batch))?;
             batch.clear();
         }
     }
-    if !batch.is_empty() {
-        writer.write_batch(&records_frame(&batch).map_err(fail)?).map_err(fail)?;
-    }
-    writer.finish().map(drop).map_err(fail)
+    out.write(records_frame(&batch))?;
+    out.finish()
 }
 
 /// Write a cell's time line.
 pub(super) fn write_timeline(file: &mut File, path: &Path, ticks: &[Tick]) -> Result<(), StoreError> {
-    let fail = |e| StoreError::polars("write", path, e);
-    let frame = timeline_frame(ticks).map_err(fail)?;
-    let mut writer = writer(file, &frame).map_err(fail)?;
-    if frame.height() > 0 {
-        writer.write_batch(&frame).map_err(fail)?;
+    let mut out = Out::new(file, path, timeline_frame(&[]))?;
+    for part in ticks.chunks(ROW_GROUP) {
+        out.write(timeline_frame(part))?;
     }
-    writer.finish().map(drop).map_err(fail)
+    out.finish()
 }
 
-fn writer<'f>(file: &'f mut File, like: &DataFrame) -> PolarsResult<BatchedWriter<&'f mut File>> {
-    ParquetWriter::new(file)
-        .with_compression(ParquetCompression::Zstd(None))
-        .with_row_group_size(Some(ROW_GROUP))
-        .batched(like.schema())
+/// A Parquet file that is being written.
+struct Out<'f> {
+    writer: BatchedWriter<Watched<'f>>,
+    path: &'f Path,
+    refused: Arc<OnceLock<io::Error>>,
+}
+
+impl<'f> Out<'f> {
+    fn new(file: &'f mut File, path: &'f Path, like: PolarsResult<DataFrame>) -> Result<Self, StoreError> {
+        let refused = Arc::new(OnceLock::new());
+        let watched = Watched { file, refused: Arc::clone(&refused) };
+        let writer = like.and_then(|like| {
+            ParquetWriter::new(watched)
+                .with_compression(ParquetCompression::Zstd(None))
+                .with_row_group_size(Some(ROW_GROUP))
+                .batched(like.schema())
+        });
+        match writer {
+            Ok(writer) => Ok(Self { writer, path, refused }),
+            Err(error) => Err(failure(path, &refused, &error)),
+        }
+    }
+
+    fn write(&mut self, frame: PolarsResult<DataFrame>) -> Result<(), StoreError> {
+        frame
+            .and_then(|frame| if frame.height() == 0 { Ok(()) } else { self.writer.write_batch(&frame) })
+            .map_err(|e| failure(self.path, &self.refused, &e))
+    }
+
+    fn finish(self) -> Result<(), StoreError> {
+        self.writer.finish().map(drop).map_err(|e| failure(self.path, &self.refused, &e))
+    }
+}
+
+/// Remembers what the operating system said: polars passes a full disk on as a malformed
+/// file.
+struct Watched<'f> {
+    file: &'f mut File,
+    refused: Arc<OnceLock<io::Error>>,
+}
+
+impl Watched<'_> {
+    fn keep<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|e| {
+            // Only the first refusal says why.
+            let _ = self.refused.set(io::Error::new(e.kind(), e.to_string()));
+        })
+    }
+}
+
+impl Write for Watched<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.file.write(bytes);
+        self.keep(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.file.flush();
+        self.keep(result)
+    }
+}
+
+fn failure(path: &Path, refused: &OnceLock<io::Error>, error: &PolarsError) -> StoreError {
+    match refused.get() {
+        Some(e) => StoreError::io("write", path)(io::Error::new(e.kind(), e.to_string())),
+        None => StoreError::Encode { path: path.to_owned(), what: error.to_string() },
+    }
 }
 
 /// One column, a value per item. Only types that need no further feature of polars.
@@ -111,5 +170,23 @@ fn phase(phase: Phase) -> &'static str {
         Phase::Ramp => "ramp",
         Phase::Warmup => "warmup",
         Phase::Measure => "measure",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `/dev/full` takes no byte, as a full disk.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_told_as_one() {
+        let mut file = File::options().write(true).open("/dev/full").unwrap();
+        let path = Path::new("/dev/full");
+        let error = write_timeline(&mut file, path, &[Tick::default()]).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull),
+            "{error}"
+        );
     }
 }
