@@ -2,3 +2,4 @@
 
 mod providers;
 mod real_server;
+mod store;
