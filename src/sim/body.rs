@@ -173,10 +173,13 @@ impl Stream {
     fn hear(&mut self, notice: Notice) {
         let Notice::Engine(event) = notice else { return };
         note(self.flight.conn(), &event, &mut self.usage);
-        if let Event::Token { n, finish, .. } = event
-            && !self.ended
-        {
-            self.token(n, finish);
+        if let Event::Token { n, finish, .. } = event {
+            if finish.is_some() {
+                self.flight.computed();
+            }
+            if !self.ended {
+                self.token(n, finish);
+            }
         }
     }
 
@@ -196,7 +199,11 @@ impl Stream {
         let must = finish.is_some() || strikes.is_some() || n == self.reasoning;
         if !must {
             if unit(mix(self.ask_key) ^ u64::from(n)) < config.empty_chunks.0 {
-                let empty = self.frames.chunk(Some(Text { text: "", reasoning: n <= self.reasoning }), None, self.usage);
+                let empty = self.frames.chunk(
+                    Some(Text { text: "", reasoning: n <= self.reasoning }),
+                    None,
+                    self.usage,
+                );
                 return self.push(empty, 0);
             }
             if self.held_tokens < config.tokens_per_chunk {
@@ -274,11 +281,14 @@ impl Stream {
                 self.end(TruthOutcome::Fault(fault));
             }
             Fault::Garbage => {
+                self.flight.conn().note(|r| r.outcome = TruthOutcome::Fault(fault));
                 let garbage = self.frames.frame(r#"{"id":"chatcmpl-garbage","choices":[{"index":0,"del"#);
                 self.push(garbage, 0);
                 self.close(finish);
             }
             Fault::Stall => {
+                // Named now: few clients stay until a stall is over.
+                self.flight.conn().note(|r| r.outcome = TruthOutcome::Fault(fault));
                 self.queue.push_back(Piece::Pause(self.flight.config().fault_stall_time));
                 self.close(finish);
             }
@@ -312,7 +322,11 @@ impl Stream {
         if let Some((first, second)) = cuts {
             for cut in [first, second.min(bytes.len() - 1)] {
                 if cut > from {
-                    self.queue.push_back(Piece::Bytes { bytes: bytes.slice(from..cut), tokens: 0, end: false });
+                    self.queue.push_back(Piece::Bytes {
+                        bytes: bytes.slice(from..cut),
+                        tokens: 0,
+                        end: false,
+                    });
                     self.queue.push_back(Piece::Pause(gap));
                     from = cut;
                 }

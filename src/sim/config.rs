@@ -138,7 +138,7 @@ knobs! {
     /// Reuse the blocks of prompts that begin alike.
     prefix_cache: bool = "true";
     /// Time after the start in which requests and /health are answered 503.
-    startup_delay: Duration = "0ms";
+    startup_delay: Duration = "0s";
     /// Mean of the exponential output length when the request does not force one.
     output_tokens_mean: f64 = "128.0";
     /// Prepend a token to every prompt, as models with a BOS token do.
@@ -161,11 +161,11 @@ knobs! {
     /// Name of the reasoning field.
     reasoning_field: String = "reasoning_content";
     /// Share of chunks sent empty, their text withheld until the next chunk.
-    empty_chunks: Rate = "0";
+    empty_chunks: Rate = "0.0";
     /// Share of frames preceded by a comment line, as keep-alive pings are.
-    comments: Rate = "0";
+    comments: Rate = "0.0";
     /// Share of frames written to the socket in three pieces.
-    split_frames: Rate = "0";
+    split_frames: Rate = "0.0";
     /// Pause between the pieces of a split frame.
     split_gap: Duration = "1ms";
     /// How lines of the event stream end.
@@ -174,29 +174,29 @@ knobs! {
     close_after_stream: bool = "false";
 
     /// Share of requests answered 429 (JSON, Retry-After).
-    fault_429: Rate = "0";
+    fault_429: Rate = "0.0";
     /// Share of requests answered 500 (plain text).
-    fault_500: Rate = "0";
+    fault_500: Rate = "0.0";
     /// Share of requests answered 503 (JSON).
-    fault_503: Rate = "0";
+    fault_503: Rate = "0.0";
     /// Share of requests answered 400 (JSON).
-    fault_400: Rate = "0";
+    fault_400: Rate = "0.0";
     /// Share of requests answered 400 as if they exceeded the context length.
-    fault_context_length: Rate = "0";
+    fault_context_length: Rate = "0.0";
     /// Share of requests whose connection is reset before any answer.
-    fault_reset: Rate = "0";
+    fault_reset: Rate = "0.0";
     /// Share of streams whose connection is reset in the middle.
-    fault_reset_mid: Rate = "0";
+    fault_reset_mid: Rate = "0.0";
     /// Share of streams that stall in the middle.
-    fault_stall: Rate = "0";
+    fault_stall: Rate = "0.0";
     /// How long a stall lasts before the stream goes on.
     fault_stall_time: Duration = "60s";
     /// Share of streams that end without finish reason, usage and end marker.
-    fault_no_end: Rate = "0";
+    fault_no_end: Rate = "0.0";
     /// Share of streams with a frame that is not JSON in the middle.
-    fault_garbage: Rate = "0";
+    fault_garbage: Rate = "0.0";
     /// Share of streams that end with an error object in the middle.
-    fault_error_object: Rate = "0";
+    fault_error_object: Rate = "0.0";
 
     /// Most finished requests that the log of the truth keeps; older ones are dropped.
     truth_limit: u32 = "1000000";

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -16,6 +17,7 @@ use super::truth::{TruthLog, TruthOutcome, TruthRecord};
 #[derive(Debug)]
 pub(super) struct Conn {
     log: Arc<TruthLog>,
+    stopping: Arc<AtomicBool>,
     inner: Mutex<Inner>,
 }
 
@@ -36,8 +38,8 @@ struct Inner {
 }
 
 impl Conn {
-    pub fn new(log: Arc<TruthLog>) -> Arc<Self> {
-        Arc::new(Self { log, inner: Mutex::default() })
+    pub fn new(log: Arc<TruthLog>, stopping: Arc<AtomicBool>) -> Arc<Self> {
+        Arc::new(Self { log, stopping, inner: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -84,6 +86,19 @@ impl Conn {
         let mut inner = self.lock();
         if let Some(record) = inner.open.as_mut() {
             record.outcome = outcome;
+        }
+        inner.close(&self.log, now_ns());
+    }
+
+    /// The answer's last bytes never got out: the client was gone, or the server is
+    /// stopping. A fault that had struck, and a refusal, keep their name.
+    pub fn gone(&self) {
+        let mut inner = self.lock();
+        if let Some(record) = inner.open.as_mut()
+            && matches!(record.outcome, TruthOutcome::Ok | TruthOutcome::ClientGone)
+        {
+            let stopped = self.stopping.load(Ordering::Relaxed);
+            record.outcome = if stopped { TruthOutcome::Stopped } else { TruthOutcome::ClientGone };
         }
         inner.close(&self.log, now_ns());
     }
@@ -152,25 +167,16 @@ impl Drop for Watched {
             // With nothing lingering the kernel sends a reset instead of an orderly end.
             let _ = self.socket.set_zero_linger();
         }
-        // An answer whose last bytes never got out: the client was gone.
-        self.conn.give_up_unwritten();
-    }
-}
-
-impl Conn {
-    fn give_up_unwritten(&self) {
-        let mut inner = self.lock();
-        if let Some(record) = inner.open.as_mut()
-            && record.outcome == TruthOutcome::Ok
-        {
-            record.outcome = TruthOutcome::ClientGone;
-        }
-        inner.close(&self.log, now_ns());
+        self.conn.gone();
     }
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.conn.lock().closing {
             return Poll::Ready(Ok(()));
         }

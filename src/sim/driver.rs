@@ -71,6 +71,8 @@ impl Driver {
             let step = self.engine.start_step(start, &mut events);
             if let Some(step) = step {
                 let end = start + step.duration_ns;
+                let stats = self.engine.stats();
+                self.metrics().engine(stats);
                 if !self.sleep(end) {
                     return;
                 }

@@ -322,7 +322,11 @@ impl Engine {
                 seq.admitted_before = true;
                 self.stats.prefix_queries += u64::from(seq.tokens());
                 self.stats.prefix_hits += u64::from(seq.computed);
-                events.push(Event::Admitted { id: seq.request.id, at_ns: now_ns, cached_tokens: seq.computed });
+                events.push(Event::Admitted {
+                    id: seq.request.id,
+                    at_ns: now_ns,
+                    cached_tokens: seq.computed,
+                });
             }
             self.running.push(seq);
         }

@@ -12,7 +12,7 @@ use super::conn::Conn;
 use super::driver::{Command, Notice};
 use super::engine::{NewRequest, RequestId};
 use super::metrics::Metrics;
-use super::truth::{TruthLog, TruthOutcome};
+use super::truth::TruthLog;
 
 /// Where each request's notices go. A request has at most as many as tokens asked for.
 type Desks = HashMap<RequestId, UnboundedSender<Notice>>;
@@ -57,6 +57,8 @@ pub(super) struct Flight {
     id: RequestId,
     shared: Arc<Shared>,
     conn: Arc<Conn>,
+    /// The engine has given its last token.
+    computed: bool,
     done: bool,
 }
 
@@ -73,7 +75,10 @@ impl Flight {
         shared.desks().insert(id, desk);
         // A stopped engine answers nothing; the request then ends with the server.
         let _ = shared.commands.send(Command::Submit { request, arrival_ns });
-        (Self { id, shared: Arc::clone(shared), conn: Arc::clone(conn), done: false }, notices)
+        (
+            Self { id, shared: Arc::clone(shared), conn: Arc::clone(conn), computed: false, done: false },
+            notices,
+        )
     }
 
     pub fn config(&self) -> &Config {
@@ -84,6 +89,11 @@ impl Flight {
         &self.conn
     }
 
+    /// The engine has given its last token.
+    pub fn computed(&mut self) {
+        self.computed = true;
+    }
+
     /// Nothing more is wanted of the engine, and the record's end is in the socket's hands.
     pub fn done(&mut self) {
         self.done = true;
@@ -92,8 +102,9 @@ impl Flight {
 
     fn leave(&self) {
         self.shared.desks().remove(&self.id);
-        // For one that has ended this is nothing.
-        let _ = self.shared.commands.send(Command::Abort(self.id));
+        if !self.computed {
+            let _ = self.shared.commands.send(Command::Abort(self.id));
+        }
     }
 }
 
@@ -103,7 +114,6 @@ impl Drop for Flight {
             return;
         }
         self.leave();
-        let stopped = self.shared.stopping.load(Ordering::Relaxed);
-        self.conn.give_up(if stopped { TruthOutcome::Stopped } else { TruthOutcome::ClientGone });
+        self.conn.gone();
     }
 }

@@ -66,8 +66,11 @@ fn seconds(number: f64, scale: f64) -> Option<Duration> {
 
 fn show_duration(d: Duration) -> String {
     let ns = nanos(d);
+    if ns == 0 {
+        return "0s".to_owned();
+    }
     for (unit, size) in [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000)] {
-        if ns >= size && ns % (size / 1000) == 0 {
+        if ns >= size && ns.is_multiple_of(size / 1000) {
             return format!("{}{unit}", ns as f64 / size as f64);
         }
     }
@@ -76,7 +79,8 @@ fn show_duration(d: Duration) -> String {
 
 impl KnobValue for Duration {
     const UNIT: &'static str = "ms";
-    const ALLOWED: &'static str = "a duration such as \"20us\", \"5ms\", \"1.5s\", or a number of milliseconds";
+    const ALLOWED: &'static str =
+        "a duration such as \"20us\", \"5ms\", \"1.5s\", or a number of milliseconds";
     fn parse(value: &Value) -> Option<Self> {
         match value {
             Value::String(s) => parse_duration(s),

@@ -47,6 +47,7 @@ impl KvCache {
     }
 
     /// Blocks that no sequence uses.
+    #[cfg(test)]
     pub fn free(&self) -> u32 {
         self.free
     }
@@ -124,8 +125,16 @@ impl KvCache {
 
     fn unlink(&mut self, id: Id) {
         let Block { prev, next, .. } = self.blocks[id as usize];
-        if prev == NONE { self.head = next } else { self.blocks[prev as usize].next = next }
-        if next == NONE { self.tail = prev } else { self.blocks[next as usize].prev = prev }
+        if prev == NONE {
+            self.head = next
+        } else {
+            self.blocks[prev as usize].next = next
+        }
+        if next == NONE {
+            self.tail = prev
+        } else {
+            self.blocks[next as usize].prev = prev
+        }
         self.free -= 1;
     }
 
@@ -133,7 +142,11 @@ impl KvCache {
         let tail = self.tail;
         let block = &mut self.blocks[id as usize];
         (block.prev, block.next) = (tail, NONE);
-        if tail == NONE { self.head = id } else { self.blocks[tail as usize].next = id }
+        if tail == NONE {
+            self.head = id
+        } else {
+            self.blocks[tail as usize].next = id
+        }
         self.tail = id;
         self.free += 1;
     }
@@ -142,7 +155,11 @@ impl KvCache {
         let head = self.head;
         let block = &mut self.blocks[id as usize];
         (block.prev, block.next) = (NONE, head);
-        if head == NONE { self.tail = id } else { self.blocks[head as usize].prev = id }
+        if head == NONE {
+            self.tail = id
+        } else {
+            self.blocks[head as usize].prev = id
+        }
         self.head = id;
         self.free += 1;
     }

@@ -7,20 +7,19 @@ use super::engine::{EngineStats, Event, Finish, RequestId};
 
 // vLLM's bucket bounds, in seconds.
 const TTFT: &[f64] = &[
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
-    160.0, 640.0, 2560.0,
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
+    80.0, 160.0, 640.0, 2560.0,
 ];
 const PER_TOKEN: &[f64] = &[
     0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
 ];
 const REQUEST: &[f64] = &[
-    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
-    1920.0, 7680.0,
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0,
+    960.0, 1920.0, 7680.0,
 ];
 /// Bounds for the simulator's own lateness.
-const LATENESS: &[f64] = &[
-    0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5,
-];
+const LATENESS: &[f64] =
+    &[0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5];
 
 #[derive(Debug)]
 struct Histogram {
@@ -101,10 +100,10 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub fn new() -> Self {
+    pub fn new(engine: EngineStats) -> Self {
         let request = |name, help| Histogram::new(name, help, REQUEST);
         Self {
-            engine: EngineStats::default(),
+            engine,
             lives: HashMap::new(),
             prompt_tokens: 0,
             generation_tokens: 0,
@@ -141,7 +140,6 @@ impl Metrics {
             self.aborted += 1;
         }
     }
-
 
     pub fn step_ended(&mut self, late_ns: u64) {
         self.lateness.record_ns(late_ns);
@@ -198,8 +196,16 @@ impl Metrics {
         let mut out = String::with_capacity(16 * 1024);
         let e = &self.engine;
         let gauges = [
-            ("vllm:num_requests_running", "Number of requests in model execution batches.", f64::from(e.running)),
-            ("vllm:num_requests_waiting", "Number of requests waiting to be processed.", f64::from(e.waiting)),
+            (
+                "vllm:num_requests_running",
+                "Number of requests in model execution batches.",
+                f64::from(e.running),
+            ),
+            (
+                "vllm:num_requests_waiting",
+                "Number of requests waiting to be processed.",
+                f64::from(e.waiting),
+            ),
             (
                 "vllm:kv_cache_usage_perc",
                 "KV-cache usage. 1 means 100 percent usage.",
@@ -215,7 +221,11 @@ impl Metrics {
             ("vllm:prefix_cache_hits_total", "Prefix cache hits, in tokens.", e.prefix_hits),
             ("vllm:num_preemptions_total", "Cumulative number of preemptions.", e.preemptions),
             ("vllm:prompt_tokens_total", "Number of prefill tokens processed.", self.prompt_tokens),
-            ("vllm:generation_tokens_total", "Number of generation tokens processed.", self.generation_tokens),
+            (
+                "vllm:generation_tokens_total",
+                "Number of generation tokens processed.",
+                self.generation_tokens,
+            ),
             ("plimsoll_sim:steps_total", "Engine steps.", e.steps),
         ];
         for (name, help, value) in counters {
@@ -253,7 +263,7 @@ mod tests {
 
     #[test]
     fn histograms_are_cumulative_and_counters_add_up() {
-        let mut m = Metrics::new();
+        let mut m = Metrics::new(EngineStats::default());
         m.arrived(1, 0, 7);
         m.event(&Event::Admitted { id: 1, at_ns: 2_000_000, cached_tokens: 0 }, 2_000_000);
         m.event(&Event::Token { id: 1, n: 1, finish: None }, 10_000_000);

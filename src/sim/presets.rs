@@ -24,7 +24,10 @@ pub struct Preset {
 
 /// Every preset, the default first.
 pub const PRESETS: &[Preset] = &[
-    Preset { name: "demo", help: "A small fast server whose knee shows within seconds at 16 users (default)" },
+    Preset {
+        name: "demo",
+        help: "A small fast server whose knee shows within seconds at 16 users (default)",
+    },
     Preset { name: "tiny-cpu", help: "A 0.5B model, 8-bit, on an 8-core desktop CPU" },
     Preset { name: "8b-l4", help: "An 8B model, bf16, on one L4 24 GB" },
     Preset { name: "8b-a100", help: "An 8B model, bf16, on one A100 80 GB SXM" },

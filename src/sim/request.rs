@@ -165,7 +165,9 @@ pub(super) fn check_model(body: &Body, config: &Config) -> Result<(), ApiError> 
             param: Some("model"),
             message: format!("The model `{name}` does not exist. Valid aliases: {}.", config.model),
         }),
-        Some(_) => Err(ApiError::form(Some("body.model"), "1 validation error: Input should be a valid string")),
+        Some(_) => {
+            Err(ApiError::form(Some("body.model"), "1 validation error: Input should be a valid string"))
+        }
     }
 }
 
@@ -181,7 +183,10 @@ fn number(body: &Body, key: &'static str) -> Result<Option<u64>, ApiError> {
     match body.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(v) => v.as_u64().map(Some).ok_or_else(|| {
-            ApiError::form(Some(key), format!("1 validation error: {key} should be a whole number, found {v}"))
+            ApiError::form(
+                Some(key),
+                format!("1 validation error: {key} should be a whole number, found {v}"),
+            )
         }),
     }
 }
@@ -211,8 +216,7 @@ fn prompt_into(body: &Body, out: &mut Vec<u64>) -> Result<(), ApiError> {
 /// Each message is a mark for its role, its text, and a mark for its end; a mark for the
 /// assistant opens the answer: 2 tokens a message and 1 more.
 fn messages_into(body: &Body, open_answer: bool, out: &mut Vec<u64>) -> Result<(), ApiError> {
-    const WANTED: &str =
-        "1 validation error:\n  {'type': 'list_type', 'loc': 'body.messages', 'msg': 'Input should be a valid list'}";
+    const WANTED: &str = "1 validation error:\n  {'type': 'list_type', 'loc': 'body.messages', 'msg': 'Input should be a valid list'}";
     let Some(Value::Array(messages)) = body.get("messages") else {
         return Err(ApiError::form(Some("body.messages"), WANTED));
     };
@@ -280,7 +284,10 @@ pub(super) fn parse_detokenize(bytes: &[u8], config: &Config) -> Result<Vec<u64>
     let ids = body.get("tokens").and_then(Value::as_array).map(|a| a.iter().map(Value::as_u64).collect());
     match ids {
         Some(Some(ids)) => Ok(ids),
-        _ => Err(ApiError::form(Some("body.tokens"), "1 validation error: tokens should be a list of token ids")),
+        _ => Err(ApiError::form(
+            Some("body.tokens"),
+            "1 validation error: tokens should be a list of token ids",
+        )),
     }
 }
 
@@ -337,7 +344,11 @@ mod tests {
     fn refusals_speak_as_vllm_does() {
         let e = ask(false, json!({"prompt": "x", "max_tokens": 9000})).unwrap_err();
         assert_eq!((e.status, e.param), (StatusCode::BAD_REQUEST, Some("input_tokens")));
-        assert!(e.message.starts_with("This model's maximum context length is 8192 tokens."), "{}", e.message);
+        assert!(
+            e.message.starts_with("This model's maximum context length is 8192 tokens."),
+            "{}",
+            e.message
+        );
         let e = ask(false, json!({"prompt": "x", "model": "other"})).unwrap_err();
         assert_eq!(
             e.body(),

@@ -1,6 +1,5 @@
 //! The endpoints.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use http_body_util::BodyExt;
@@ -10,7 +9,7 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::body::{Answer, Stream, Whole, note};
+use super::body::{Answer, Stream, note};
 use super::clock::now_ns;
 use super::conn::Conn;
 use super::driver::{Command, Notice};
@@ -61,7 +60,9 @@ pub(super) async fn route(shared: Arc<Shared>, conn: Arc<Conn>, request: Request
     }
     let ready = now_ns() >= shared.ready_ns;
     Ok(match path.as_str() {
-        "/v1/chat/completions" | "/v1/completions" => return generate(shared, conn, request, path, ready).await,
+        "/v1/chat/completions" | "/v1/completions" => {
+            return generate(shared, conn, request, path, ready).await;
+        }
         "/health" if ready => reply(StatusCode::OK, "text/plain; charset=utf-8", ""),
         "/version" => json_reply(StatusCode::OK, json!({"version": env!("CARGO_PKG_VERSION")}).to_string()),
         "/metrics" => {
@@ -153,13 +154,15 @@ fn record(id: &str, path: String, arrival_ns: u64) -> TruthRecord {
 }
 
 /// Ends the record of a request whose client went away before an answer began.
-struct Abandoned<'a>(&'a Shared, &'a Conn, bool);
+struct Abandoned<'a> {
+    conn: &'a Conn,
+    armed: bool,
+}
 
 impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
-        if self.2 {
-            let stopped = self.0.stopping.load(Ordering::Relaxed);
-            self.1.give_up(if stopped { TruthOutcome::Stopped } else { TruthOutcome::ClientGone });
+        if self.armed {
+            self.conn.gone();
         }
     }
 }
@@ -176,9 +179,9 @@ async fn generate(
     let chat = path == "/v1/chat/completions";
     let id = header_id(request.headers()).unwrap_or_else(|| format!("{:016x}", tokens::mix(number + 1)));
     conn.begin(record(&id, path, arrival_ns));
-    let mut abandoned = Abandoned(&shared, &conn, true);
+    let mut abandoned = Abandoned { conn: &conn, armed: true };
     let body = read(request).await?;
-    abandoned.2 = false;
+    abandoned.armed = false;
     conn.note(|r| r.prompt_read_ns = Some(now_ns()));
 
     if !ready {
@@ -212,10 +215,16 @@ async fn start(
 ) -> Handled {
     let config = &shared.config;
     let prompt = ask.prompt.clone();
-    let new = NewRequest { id: number, prompt: std::mem::take(&mut ask.prompt), output: ask.output, finish: ask.finish };
+    let new = NewRequest {
+        id: number,
+        prompt: std::mem::take(&mut ask.prompt),
+        output: ask.output,
+        finish: ask.finish,
+    };
     ask.prompt = prompt;
     let (mut flight, mut notices) = Flight::start(shared, conn, new, arrival_ns);
     if config.max_waiting.is_some() && !matches!(notices.recv().await, Some(Notice::Queued(_))) {
+        flight.computed();
         flight.done();
         return Ok(refuse(conn, &queue_full(config.full_queue_503), TruthOutcome::Rejected));
     }
@@ -277,7 +286,11 @@ fn fail_early(shared: &Shared, conn: &Arc<Conn>, fault: Fault, ask: &Ask) -> Opt
     let error = match fault {
         Fault::Reset => return Some(Err(broken(conn, fault))),
         Fault::Status500 => {
-            let plain = reply(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", "Internal Server Error");
+            let plain = reply(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "text/plain; charset=utf-8",
+                "Internal Server Error",
+            );
             return Some(Ok(ending(conn, plain, 0, outcome)));
         }
         Fault::Status429 => error(StatusCode::TOO_MANY_REQUESTS, "RateLimitError", "Rate limit reached."),
@@ -318,6 +331,7 @@ async fn whole(
         let Notice::Engine(event) = notice else { continue };
         note(&conn, &event, &mut usage);
         if matches!(event, Event::Token { finish: Some(_), .. }) {
+            flight.computed();
             break;
         }
     }

@@ -54,13 +54,12 @@ impl Server {
         listener.set_nonblocking(true).map_err(bind)?;
         let addr = listener.local_addr().map_err(bind)?;
         let truth = Arc::new(TruthLog::new(config.truth_limit));
-        let metrics = Arc::new(Mutex::new(Metrics::new()));
         let stopping = Arc::new(AtomicBool::new(false));
         let (commands, orders) = mpsc::channel();
         let (notices, heard) = channel::unbounded_channel();
         let (quit, told) = oneshot::channel();
-        let mut engine = Engine::new(&config);
-        metrics_start(&metrics, &mut engine);
+        let engine = Engine::new(&config);
+        let metrics = Arc::new(Mutex::new(Metrics::new(engine.stats())));
         let driver = Driver {
             engine,
             commands: orders,
@@ -144,12 +143,6 @@ impl Drop for Server {
     }
 }
 
-fn metrics_start(metrics: &Mutex<Metrics>, engine: &mut Engine) {
-    if let Ok(mut metrics) = metrics.lock() {
-        metrics.engine(engine.stats());
-    }
-}
-
 async fn serve(
     listener: TcpListener,
     shared: Arc<Shared>,
@@ -183,7 +176,7 @@ async fn serve(
 }
 
 async fn connection(socket: tokio::net::TcpStream, shared: Arc<Shared>) {
-    let conn = Conn::new(Arc::clone(&shared.truth));
+    let conn = Conn::new(Arc::clone(&shared.truth), Arc::clone(&shared.stopping));
     let io = TokioIo::new(Watched::new(socket, Arc::clone(&conn)));
     let service = service_fn(move |request| route(Arc::clone(&shared), Arc::clone(&conn), request));
     // A broken connection is the client's doing, or a fault: the truth has it.
@@ -204,7 +197,8 @@ pub fn serve_blocking(
     truth_file: Option<&Path>,
     stop: impl Fn() -> bool,
 ) -> Result<(), SimError> {
-    let truth_error = |source| SimError::Truth { path: truth_file.map(Path::to_owned).unwrap_or_default(), source };
+    let truth_error =
+        |source| SimError::Truth { path: truth_file.map(Path::to_owned).unwrap_or_default(), source };
     // Opened before the server: a bad path is told at once.
     let mut file = truth_file
         .map(|path| std::fs::OpenOptions::new().create(true).append(true).open(path))

@@ -38,6 +38,7 @@ pub(super) fn encode_into(text: &str, out: &mut Vec<u64>) {
 }
 
 /// Cut a text into tokens.
+#[cfg(test)]
 pub(super) fn encode(text: &str) -> Vec<u64> {
     let mut out = Vec::with_capacity(text.len() / 4 + 1);
     encode_into(text, &mut out);

@@ -62,7 +62,9 @@ impl Frames {
         let (id, model) = (json!(id), json!(config.model));
         Self {
             chat,
-            head: format!(r#"{{"id":{id},"object":"{object}","created":{created},"model":{model},"choices":["#),
+            head: format!(
+                r#"{{"id":{id},"object":"{object}","created":{created},"model":{model},"choices":["#
+            ),
             line_end: match config.line_end {
                 LineEnd::Lf => "\n",
                 LineEnd::Crlf => "\r\n",
