@@ -78,7 +78,9 @@ impl Driver {
                 }
                 self.engine.finish_step(&mut events);
                 self.account(&events, Some(end));
-                planned_end = Some(end);
+                // Only the next step of a busy engine follows on; whoever comes to an idle
+                // one must not be served from before it came.
+                planned_end = (!self.engine.is_idle()).then_some(end);
             } else {
                 self.account(&events, None);
                 planned_end = None;
