@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use plimsoll::sim::{Config, KNOBS, PRESETS, Server, TruthOutcome, TruthRecord, now_ns};
+use plimsoll::sim::{Config, KNOBS, PRESETS, Server, TruthOutcome, TruthRecord, now_ns, serve_until};
 use serde_json::{Value, json};
 
 /// A server that computes as fast as it can, with these knobs.
@@ -649,6 +650,48 @@ fn cached_tokens_are_told_and_the_cache_can_be_emptied() {
         post(&s, "/reset_prefix_cache", json!({})).json()["success"] == json!(true)
     });
     assert_eq!(cached(), 0);
+}
+
+#[test]
+fn the_truth_is_written_out_as_it_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("truth.jsonl");
+    let s = server(json!({}));
+    let addr = s.addr();
+    let stop = AtomicBool::new(false);
+    let lines = || std::fs::read_to_string(&path).map_or(0, |t| t.lines().count());
+    std::thread::scope(|scope| {
+        let served = scope.spawn(|| serve_until(s, Some(&path), || stop.load(Ordering::Relaxed)));
+        for n in 1..=3 {
+            let mut socket = connect(addr);
+            send(&mut socket, "POST", CHAT, &chat(json!({})).to_string(), "");
+            assert!(receive(&mut socket).unwrap().whole);
+            if n == 1 {
+                wait_for("the first line", || lines() == 1);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        served.join().unwrap().unwrap();
+    });
+    assert_eq!(lines(), 3);
+    let bad = serve_until(server(json!({})), Some(dir.path()), || true).unwrap_err();
+    assert!(bad.to_string().contains(&dir.path().display().to_string()), "{bad}");
+}
+
+#[test]
+fn hundreds_of_clients_at_once_are_all_served() {
+    let s = server(json!({"max_num_seqs": 300, "step_base": "2ms"}));
+    let mut sockets: Vec<_> = (0..300).map(|_| connect(s.addr())).collect();
+    for (n, socket) in sockets.iter_mut().enumerate() {
+        let mut body = chat(json!({"max_tokens": 20}));
+        body["messages"][0]["content"] = json!(format!("client {n}"));
+        send(socket, "POST", CHAT, &body.to_string(), "");
+    }
+    for socket in &mut sockets {
+        assert_eq!(receive(socket).unwrap().chunks().len(), 21);
+    }
+    let t = truths(&s, 300);
+    assert!(t.iter().all(|r| r.outcome == TruthOutcome::Ok && r.output_tokens == 20 && r.chunks == 20));
 }
 
 /// `docs/simulator.md` has the tables of knobs and presets as the code has them.

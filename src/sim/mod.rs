@@ -35,5 +35,5 @@ pub use config::{Config, FinishStyle, FirstChunk, KNOBS, LineEnd, UsageStyle};
 pub use faults::Fault;
 pub use knob::{Knob, KnobError, Rate};
 pub use presets::{PRESETS, Preset};
-pub use server::{Server, SimError, serve_blocking};
+pub use server::{Server, SimError, serve_blocking, serve_until};
 pub use truth::{TruthOutcome, TruthRecord};

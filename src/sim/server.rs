@@ -1,6 +1,7 @@
 //! The server: a listening socket, a thread for the connections and one for the engine.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -10,6 +11,8 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc as channel, oneshot};
 
 use super::clock::{nanos, now_ns};
@@ -49,9 +52,12 @@ impl Server {
     /// # Errors
     /// When the address can't be listened on, or a thread can't be started.
     pub fn start(config: Config, addr: SocketAddr) -> Result<Self, SimError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|source| SimError::Start { what: "runtime", source })?;
         let bind = |source| SimError::Bind { addr, source };
-        let listener = TcpListener::bind(addr).map_err(bind)?;
-        listener.set_nonblocking(true).map_err(bind)?;
+        let listener = listen(&runtime, addr).map_err(bind)?;
         let addr = listener.local_addr().map_err(bind)?;
         let truth = Arc::new(TruthLog::new(config.truth_limit));
         let stopping = Arc::new(AtomicBool::new(false));
@@ -78,10 +84,6 @@ impl Server {
             desks: Mutex::default(),
             arrivals: AtomicU64::new(0),
         });
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|source| SimError::Start { what: "runtime", source })?;
         let mut server = Self { addr, truth, stopping, commands, quit: Some(quit), threads: Vec::new() };
         server.spawn("sim-engine", move || driver.run())?;
         server.spawn("sim-http", move || {
@@ -143,14 +145,25 @@ impl Drop for Server {
     }
 }
 
+/// Clients that open a connection per user do so all at once; a short queue of connections
+/// would cost some of them a second's wait or a reset, which is not what is simulated.
+const BACKLOG: u32 = 16_384;
+
+fn listen(runtime: &Runtime, addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let _inside = runtime.enter();
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A port that served a moment ago may be taken again.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
 async fn serve(
     listener: TcpListener,
     shared: Arc<Shared>,
     mut heard: channel::UnboundedReceiver<Vec<Notice>>,
     told: oneshot::Receiver<()>,
 ) {
-    // It was made non-blocking, which is all that this can fail on.
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     let desk = Arc::clone(&shared);
     tokio::spawn(async move {
         while let Some(batch) = heard.recv().await {
@@ -175,7 +188,7 @@ async fn serve(
     }
 }
 
-async fn connection(socket: tokio::net::TcpStream, shared: Arc<Shared>) {
+async fn connection(socket: TcpStream, shared: Arc<Shared>) {
     let conn = Conn::new(Arc::clone(&shared.truth), Arc::clone(&shared.stopping));
     let io = TokioIo::new(Watched::new(socket, Arc::clone(&conn)));
     let service = service_fn(move |request| route(Arc::clone(&shared), Arc::clone(&conn), request));
@@ -190,21 +203,31 @@ const TICK: Duration = Duration::from_millis(100);
 /// is appended to it as a JSON line within a tenth of a second.
 ///
 /// # Errors
-/// As [`Server::start`], and when the file can't be written.
+/// As [`Server::start`] and [`serve_until`].
 pub fn serve_blocking(
     config: Config,
     addr: SocketAddr,
     truth_file: Option<&Path>,
     stop: impl Fn() -> bool,
 ) -> Result<(), SimError> {
+    serve_until(Server::start(config, addr)?, truth_file, stop)
+}
+
+/// As [`serve_blocking`], with a server that runs already and whose address can be told first.
+///
+/// # Errors
+/// When the file can't be written.
+pub fn serve_until(
+    mut server: Server,
+    truth_file: Option<&Path>,
+    stop: impl Fn() -> bool,
+) -> Result<(), SimError> {
     let truth_error =
         |source| SimError::Truth { path: truth_file.map(Path::to_owned).unwrap_or_default(), source };
-    // Opened before the server: a bad path is told at once.
     let mut file = truth_file
         .map(|path| std::fs::OpenOptions::new().create(true).append(true).open(path))
         .transpose()
         .map_err(truth_error)?;
-    let mut server = Server::start(config, addr)?;
     let mut next = 0;
     loop {
         let stopping = stop();
@@ -216,7 +239,7 @@ pub fn serve_blocking(
             next = after;
             let mut lines = Vec::new();
             write_lines(&records, &mut lines).map_err(truth_error)?;
-            std::io::Write::write_all(file, &lines).map_err(truth_error)?;
+            file.write_all(&lines).map_err(truth_error)?;
         }
         if stopping {
             return Ok(());
