@@ -30,7 +30,7 @@ pub use settings::{
     Settings, Slo, SloRule, Target, Tls, TokenizerChoice, Workload,
 };
 pub use template::template;
-pub(crate) use tree::{Origin, Table};
+pub(crate) use tree::{Node, Origin, Table};
 
 use reader::{Field, Section};
 use tree::Sources;
@@ -188,10 +188,7 @@ fn apply_set(base: &mut Table, sources: &mut Sources, set: &str) -> Result<(Stri
         return Err(mistake.allowed("such as cell.duration or target.model").placed(sources, key_origin, ""));
     };
     let path = tree::join_path(&parts);
-    let mut node = tree::parse_set_value(sources, source, key.len() + 1)?;
-    if secret::looks_secret(&path) {
-        node.alias = None;
-    }
+    let node = tree::parse_set_value(sources, source, key.len() + 1)?;
     base.set(&parts, node, key_origin).map_err(|blocked| {
         let problem = format!("{} is {}, not a table", blocked.at, blocked.found);
         Mistake::new(MistakeKind::Conflict, problem).placed(sources, key_origin, path.clone())
