@@ -206,7 +206,8 @@ fn unknown(key: &str, field: &Field<'_>) -> Option<Vec<String>> {
     let own = ["repeats", "order", "zip", "exclude", "include", "name"];
     let names: Vec<&str> = SHORT.iter().map(|(short, _)| *short).chain(own).collect();
     let near = home_of(key).or_else(|| nearest(key, names.iter().copied()).map(str::to_owned));
-    let allowed = format!("{}; or a setting by its path in quotes, such as \"target.model\"", names.join(", "));
+    let allowed =
+        format!("{}; or a setting by its path in quotes, such as \"target.model\"", names.join(", "));
     field.key_mistake(Mistake::new(MistakeKind::UnknownKey, "unknown key").nearest(near).allowed(allowed));
     None
 }
@@ -252,7 +253,8 @@ fn read_zip(field: &Field<'_>, axes: &[Axis]) -> Vec<Vec<usize>> {
         let lengths: Vec<usize> = members.iter().map(|m| axes[*m].values.len()).collect();
         if lengths.windows(2).any(|w| w[0] != w[1]) {
             let each = members.iter().zip(&lengths).map(|(m, n)| format!("{} has {n}", axes[*m].path));
-            let problem = format!("zipped axes need equally many values: {}", each.collect::<Vec<_>>().join(", "));
+            let problem =
+                format!("zipped axes need equally many values: {}", each.collect::<Vec<_>>().join(", "));
             group.mistake(Mistake::new(MistakeKind::Conflict, problem));
             continue;
         }
@@ -278,7 +280,8 @@ fn excluded_axis(key: &str, field: &Field<'_>, axes: &[Axis]) -> Option<Vec<Stri
     if let Some(parts) = parts.filter(|p| axes.iter().any(|a| a.path == join_path(p))) {
         return Some(parts);
     }
-    let short = |path: &str| SHORT.iter().find(|(_, full)| *full == path).map(|(short, _)| (*short).to_owned());
+    let short =
+        |path: &str| SHORT.iter().find(|(_, full)| *full == path).map(|(short, _)| (*short).to_owned());
     let names: Vec<String> =
         axes.iter().map(|a| short(&a.path).unwrap_or_else(|| format!("{:?}", a.path))).collect();
     let near = nearest(key, names.iter().map(String::as_str));

@@ -127,7 +127,8 @@ impl Experiment {
         // Where the text is not TOML, what else seems wrong on the line, or missing, may not be.
         if !syntax.is_empty() {
             mistakes.retain(|m| {
-                m.kind != MistakeKind::Missing && !syntax.iter().any(|s| (&s.file, s.line) == (&m.file, m.line))
+                m.kind != MistakeKind::Missing
+                    && !syntax.iter().any(|s| (&s.file, s.line) == (&m.file, m.line))
             });
             mistakes.extend(syntax);
         }
@@ -208,19 +209,17 @@ struct Head {
 
 fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let root = reader.root(base);
-    let head = Head {
-        name: root.get("name").and_then(|f| run_name(&f)).unwrap_or_else(|| name_of(path)),
-        description: root.get("description").and_then(|f| f.text()),
-        seed: root.get("seed").and_then(|f| f.int(0, i64::MAX)).map_or(0, |n| n as u64),
-        salt: root.get("salt").and_then(|f| f.text()),
-        report: report(root.sub("report")),
-        grids: root.get("grid").map(|f| grid::read(&f)).unwrap_or_default(),
-    };
+    let name = root.get("name").and_then(|f| run_name(&f)).unwrap_or_else(|| name_of(path));
+    let description = root.get("description").and_then(|f| f.text());
+    let seed = root.get("seed").and_then(|f| f.int(0, i64::MAX)).map_or(0, |n| n as u64);
+    let salt = root.get("salt").and_then(|f| f.text());
     for section in read::SECTIONS {
         let _ = root.get(section);
     }
+    let grids = root.get("grid").map(|f| grid::read(&f)).unwrap_or_default();
+    let report = report(root.sub("report"));
     root.done();
-    head
+    Head { name, description, seed, salt, report, grids }
 }
 
 /// A name that can be part of a directory's.
@@ -230,7 +229,9 @@ fn run_name(field: &Field<'_>) -> Option<String> {
     if name.len() > 64 || !name.chars().all(fits) || name.starts_with(['.', '-']) {
         let mistake = Mistake::new(MistakeKind::BadValue, "names the run's directory")
             .found(field.node.describe())
-            .allowed("up to 64 letters, digits, hyphens, points and underscores; the title goes to report.title");
+            .allowed(
+                "up to 64 letters, digits, hyphens, points and underscores; the title goes to report.title",
+            );
         field.mistake(mistake);
         return None;
     }
@@ -286,7 +287,8 @@ fn refuse_idle_arrivals(reader: &Reader<'_>, grids: &[Grid], base: &Table) {
     if let (Some(arrivals), None) = (lookup("arrivals"), lookup("qps"))
         && !grids.iter().any(axis)
     {
-        let mistake = Mistake::new(MistakeKind::Conflict, "has no effect without qps: a closed loop has no arrivals");
+        let mistake =
+            Mistake::new(MistakeKind::Conflict, "has no effect without qps: a closed loop has no arrivals");
         reader.add(arrivals.origin, "load.arrivals", mistake);
     }
 }

@@ -66,8 +66,9 @@ pub(crate) fn read(field: &Field<'_>, path: &str) -> Option<Vec<Node>> {
             return None;
         }
         (None, None) => {
-            let mistake = Mistake::new(MistakeKind::Missing, "a range needs its number of values or their distance")
-                .allowed("steps = 6 (so many values), or step = 2 (so far apart)");
+            let mistake =
+                Mistake::new(MistakeKind::Missing, "a range needs its number of values or their distance")
+                    .allowed("steps = 6 (so many values), or step = 2 (so far apart)");
             field.mistake(mistake);
             return None;
         }

@@ -65,7 +65,14 @@ impl<'s> Reader<'s> {
     /// The document itself.
     pub(crate) fn root<'r>(&'r self, table: &'r Table) -> Section<'r> {
         let origin = Origin { source: 0, start: 0, end: 0 };
-        Section { reader: self, path: String::new(), table: Some(table), origin, asked: RefCell::default(), skipped: RefCell::default() }
+        Section {
+            reader: self,
+            path: String::new(),
+            table: Some(table),
+            origin,
+            asked: RefCell::default(),
+            skipped: RefCell::default(),
+        }
     }
 
     fn text_file(&self, path: &Path) -> Result<String, String> {
@@ -112,7 +119,14 @@ impl<'r> Section<'r> {
         let field = self.get(key);
         let table = field.as_ref().and_then(Field::table);
         let origin = field.map_or(self.origin, |f| f.key_origin);
-        Section { reader: self.reader, path: self.key(key), table, origin, asked: RefCell::default(), skipped: RefCell::default() }
+        Section {
+            reader: self.reader,
+            path: self.key(key),
+            table,
+            origin,
+            asked: RefCell::default(),
+            skipped: RefCell::default(),
+        }
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = Field<'r>> + use<'r> {
@@ -144,9 +158,8 @@ impl<'r> Section<'r> {
                 Some(_) => near.map(|key| self.key(key)),
                 None => near.map(str::to_owned),
             };
-            let mut mistake = Mistake::new(MistakeKind::UnknownKey, "unknown key")
-                .allowed(asked.join(", "))
-                .nearest(near);
+            let mut mistake =
+                Mistake::new(MistakeKind::UnknownKey, "unknown key").allowed(asked.join(", ")).nearest(near);
             if super::secret::looks_secret(&entry.key) {
                 mistake = mistake.hidden();
             }

@@ -92,24 +92,24 @@ fn refuse_too_many(reader: &Reader<'_>, grids: &[Grid]) {
 
 fn all_points(experiment: &Experiment, reader: &Reader<'_>) -> Vec<Shared> {
     let mut shared = Vec::new();
-    let mut seen = HashMap::new();
+    // By settings and by id: neither may come twice.
+    let mut seen: HashMap<String, Origin> = HashMap::new();
     let mut duplicates = 0;
     let mut add = |spot: &Spot<'_>, grid: Option<usize>| {
         let (settings, tree) = experiment.settings(reader, &spot.values);
         let factors = factors(&settings, &tree, grid.map(|g| &experiment.grids[g]), &spot.values);
         let hash = settings_hash(&settings);
-        match seen.get(&hash) {
-            Some(first) => {
-                duplicates += 1;
-                if duplicates <= MAX_DUPLICATES {
-                    duplicate(reader, spot.origin, *first, &factors);
-                }
+        let id = cell_id(&factors);
+        if let Some(first) = seen.get(&hash).or_else(|| seen.get(&id.0)) {
+            duplicates += 1;
+            if duplicates <= MAX_DUPLICATES {
+                duplicate(reader, spot.origin, *first, &factors);
             }
-            None => {
-                seen.insert(hash.clone(), spot.origin);
-            }
+        } else {
+            seen.insert(hash.clone(), spot.origin);
+            seen.insert(id.0.clone(), spot.origin);
         }
-        shared.push(Shared { id: cell_id(&factors), factors, settings, hash, grid });
+        shared.push(Shared { id, factors, settings, hash, grid });
     };
     if experiment.grids.is_empty() {
         add(&Spot { values: Vec::new(), origin: experiment.origin() }, None);
@@ -166,7 +166,8 @@ fn varying(experiment: &Experiment, shared: &[Shared]) -> Vec<String> {
             paths.push(path);
         }
     }
-    let value = |point: &Shared, path: &String| canonical_json(point.factors.get(path).unwrap_or(&Value::Null));
+    let value =
+        |point: &Shared, path: &String| canonical_json(point.factors.get(path).unwrap_or(&Value::Null));
     paths.retain(|path| shared.iter().any(|point| value(point, path) != value(&shared[0], path)));
     paths
 }

@@ -68,7 +68,8 @@ pub(super) fn points<'g>(reader: &Reader<'_>, grid: &'g Grid) -> Vec<Spot<'g>> {
         }
     }
     for (pattern, _) in grid.exclude.iter().zip(used).filter(|(_, used)| !used) {
-        let mistake = Mistake::new(MistakeKind::BadValue, "excludes nothing: no cell has these values together");
+        let mistake =
+            Mistake::new(MistakeKind::BadValue, "excludes nothing: no cell has these values together");
         reader.add(pattern.origin, "grid.exclude", mistake);
     }
     for point in &grid.include {

@@ -78,12 +78,14 @@ fn check_url(field: &Field<'_>, text: &str) {
     };
     if !url.username().is_empty() || url.password().is_some() {
         let problem = "a URL must not hold a name or password";
-        let mistake = Mistake::new(MistakeKind::Secret, problem).allowed("api_key_env, or headers with env:NAME");
+        let mistake =
+            Mistake::new(MistakeKind::Secret, problem).allowed("api_key_env, or headers with env:NAME");
         return field.mistake(mistake.hidden());
     }
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         let near = if url.scheme() == "sim" { Some("sim:".to_owned()) } else { None };
-        let near = near.or_else(|| text.contains(':').then(|| format!("http://{text}")).filter(|t| is_http(t)));
+        let near =
+            near.or_else(|| text.contains(':').then(|| format!("http://{text}")).filter(|t| is_http(t)));
         let mistake = Mistake::new(MistakeKind::BadValue, "not a URL to ask").found(format!("{text:?}"));
         return field.mistake(mistake.nearest(near).allowed("http://…, https://… or \"sim:\""));
     }
@@ -113,7 +115,9 @@ fn env_name(field: &Field<'_>) -> Option<String> {
         return Some(text.to_owned());
     }
     let problem = "not the name of an environment variable; the key itself is never written here";
-    field.mistake(Mistake::new(MistakeKind::Secret, problem).allowed("a name such as \"OPENAI_API_KEY\"").hidden());
+    field.mistake(
+        Mistake::new(MistakeKind::Secret, problem).allowed("a name such as \"OPENAI_API_KEY\"").hidden(),
+    );
     None
 }
 
@@ -122,7 +126,9 @@ fn headers(section: &Section<'_>) -> BTreeMap<String, String> {
     for field in section.entries() {
         let Some(value) = field.str() else { continue };
         let name = field.name();
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)) {
+        if name.is_empty()
+            || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+        {
             let mistake = Mistake::new(MistakeKind::BadValue, "not a header's name");
             field.key_mistake(mistake.allowed("letters, digits and hyphens"));
             continue;
@@ -135,7 +141,9 @@ fn headers(section: &Section<'_>) -> BTreeMap<String, String> {
         } else if looks_secret(name) {
             let problem = "a secret must not be written here, as the file is copied into every run";
             let mistake = Mistake::new(MistakeKind::Secret, problem);
-            field.mistake(mistake.allowed("\"env:NAME\", the whole value in an environment variable").hidden());
+            field.mistake(
+                mistake.allowed("\"env:NAME\", the whole value in an environment variable").hidden(),
+            );
             continue;
         } else if value.chars().any(char::is_control) {
             field.bad("a header's value has no control characters");

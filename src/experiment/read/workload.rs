@@ -116,12 +116,13 @@ fn range(field: Option<&Field<'_>>, shape: LengthShape) -> f64 {
             0.0
         }
         (LengthShape::Constant | LengthShape::Exponential, None) => 0.0,
-        (LengthShape::Uniform, Some(field)) => {
-            field.number_in("more than 0, at most 1 (1: from 1 token to twice the mean)", |x| x > 0.0 && x <= 1.0)
-                .unwrap_or(USUAL)
-        }
+        (LengthShape::Uniform, Some(field)) => field
+            .number_in("more than 0, at most 1 (1: from 1 token to twice the mean)", |x| x > 0.0 && x <= 1.0)
+            .unwrap_or(USUAL),
         (LengthShape::Normal, Some(field)) => field
-            .number_in("more than 0, at most 3 (the standard deviation over the mean)", |x| x > 0.0 && x <= 3.0)
+            .number_in("more than 0, at most 3 (the standard deviation over the mean)", |x| {
+                x > 0.0 && x <= 3.0
+            })
             .unwrap_or(USUAL),
         (_, None) => USUAL,
     }

@@ -1,0 +1,494 @@
+//! From an experiment file to its plan: the committed examples, grids, identities, mistakes.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use plimsoll::experiment::{Experiment, Mistake, MistakeKind, Mistakes, template};
+use plimsoll::plan::{self, Plan};
+use proptest::prelude::*;
+use serde_json::json;
+
+fn parse(text: &str, sets: &[&str]) -> Result<Experiment, Mistakes> {
+    let sets: Vec<String> = sets.iter().map(|s| (*s).to_owned()).collect();
+    Experiment::parse(Path::new("file.toml"), text, &sets)
+}
+
+fn plan_of(text: &str) -> Plan {
+    let experiment = parse(text, &[]).unwrap_or_else(|m| panic!("{m}\n{text}"));
+    plan::build(&experiment).unwrap_or_else(|m| panic!("{m}\n{text}"))
+}
+
+/// Every mistake of a file, whether parsing or planning finds it.
+fn mistakes_of(text: &str, sets: &[&str]) -> Vec<Mistake> {
+    let found = parse(text, sets).and_then(|experiment| plan::build(&experiment));
+    found.expect_err("a file with mistakes").0
+}
+
+fn only_mistake(text: &str, sets: &[&str]) -> Mistake {
+    let mut mistakes = mistakes_of(text, sets);
+    assert_eq!(mistakes.len(), 1, "{mistakes:#?}");
+    mistakes.remove(0)
+}
+
+/// A file around a `[grid]`.
+fn with_grid(grid: &str) -> String {
+    format!("seed = 7\n[target]\nurl = \"sim:\"\n[grid]\n{grid}\n")
+}
+
+const ISSUE: &str = r#"
+name = "capacity"
+seed = 42
+
+[target]
+url = "http://127.0.0.1:8000"     # or "sim:" for the embedded simulator
+api = "openai-chat"
+model = "auto"                    # the first that the server lists
+api_key_env = "OPENAI_API_KEY"
+timeout = "120s"
+
+[grid]
+users = [1, 4, 16]                # closed loop; with qps = [...] open loop
+prompt_tokens = [128, 512]
+max_tokens = [64]
+repeats = 3
+
+[cell]
+duration = "30s"
+requests = 1000                   # whichever comes first
+warmup = "5s"
+cooldown = { min = "2s", max = "60s" }
+
+[slo]
+ttft_p95 = "1s"
+error_rate = 0.01
+"#;
+
+#[test]
+fn the_first_example_works_as_it_stands() {
+    let plan = plan_of(ISSUE);
+    assert_eq!(plan.cells.len(), 18);
+    let cell = &plan.cells[0];
+    assert_eq!((cell.index, cell.repeat), (0, 1));
+    assert_eq!(cell.varying, ["load.users", "workload.prompt_tokens"]);
+    assert_eq!(
+        json!(cell.factors),
+        json!({
+            "load.qps": null, "load.users": 1, "workload.max_tokens": 64, "workload.prompt_tokens": 128
+        })
+    );
+    // As written: the first axis slowest, and each cell's repeats in a row.
+    let order: Vec<_> = plan
+        .cells
+        .iter()
+        .map(|c| (&c.factors["load.users"], &c.factors["workload.prompt_tokens"], c.repeat))
+        .collect();
+    assert_eq!(order[2], (&json!(1), &json!(128), 3));
+    assert_eq!(order[3], (&json!(1), &json!(512), 1));
+    assert_eq!(order[17], (&json!(16), &json!(512), 3));
+    assert_eq!(cell.settings.slo.rules.len(), 2);
+    assert_eq!(cell.settings.slo.request[0].limit_ms, 1000.0);
+}
+
+#[test]
+fn an_experiment_hash_covers_what_runs_and_nothing_else() {
+    let hash = |text: &str| plan_of(text).experiment_hash;
+    let usual = hash(ISSUE);
+    assert_eq!(usual, hash(&format!("# a comment\n{ISSUE}\n[report]\ntitle = \"Another\"\n")));
+    assert_ne!(usual, hash(&ISSUE.replace("5s", "6s")));
+    assert_ne!(usual, hash(&ISSUE.replace("seed = 42", "seed = 43")));
+    assert_ne!(usual, hash(&ISSUE.replace("repeats = 3", "repeats = 2")));
+    assert_ne!(usual, hash(&ISSUE.replace("seed = 42", "seed = 42\nsalt = \"x\"")));
+    assert_eq!(usual.len(), 64);
+}
+
+#[test]
+fn every_committed_experiment_plans() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
+    let mut names = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "toml") {
+            continue;
+        }
+        let experiment = Experiment::load(&path, &[]).unwrap_or_else(|m| panic!("{m}"));
+        let plan = plan::build(&experiment).unwrap_or_else(|m| panic!("{m}"));
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        assert_eq!(plan.name, stem, "a file and its runs have one name");
+        let table = plan::render_table(&plan);
+        assert!(table.contains(&plan.cells[0].id.0) && table.contains("output tokens"), "{table}");
+        names.insert(stem);
+    }
+    for name in ["quickstart", "capacity", "smoke", "ramp", "fixed-200-200", "llm-bench-sweep"] {
+        assert!(names.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn the_quickstart_takes_less_than_a_minute() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/quickstart.toml");
+    let plan = plan::build(&Experiment::load(&path, &[]).unwrap()).unwrap();
+    let estimate = plan::estimate(&plan);
+    assert!(estimate.expected_s < 50.0, "{}", estimate.expected_s);
+    assert!(plan.cells.len() >= 6);
+    assert!(plan.cells.iter().all(|c| c.settings.target.is_sim()));
+}
+
+#[test]
+fn the_template_is_an_experiment() {
+    assert_eq!(plan_of(&template()).cells.len(), 3);
+}
+
+#[test]
+fn the_template_is_one_with_every_key_put_in() {
+    let mut text = String::new();
+    for line in template().lines() {
+        let bare = line.strip_prefix('#').filter(|rest| !rest.is_empty() && !rest.starts_with(' '));
+        text.push_str(bare.unwrap_or(line));
+        text.push('\n');
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ca.pem"), "a certificate").unwrap();
+    let path = folder.path().join("my-experiment.toml");
+    std::fs::write(&path, &text).unwrap();
+    let experiment = Experiment::load(&path, &[]).unwrap_or_else(|m| panic!("{m}\n{text}"));
+    let plan = plan::build(&experiment).unwrap_or_else(|m| panic!("{m}\n{text}"));
+    // 3 users × 2 zipped lengths × 2 temperatures, less 2, and 1 more.
+    assert_eq!(plan.cells.len(), 11);
+}
+
+const TEN: &str = r#"name = "capacity"
+sede = 42
+
+[target]
+url = "http://127.0.0.1:8000"
+api = "openai-chatt"
+timeout = 120
+headers = { Authorization = "Bearer very-secret" }
+
+[workload]
+temperature = "hot"
+prompt = "Say hello."
+
+[grid]
+user = [1, 4, 16]
+users = [1, 0]
+prompt_tokens = [128, 512]
+
+[cell]
+duration = "30 sec"
+cooldown = { min = "9s", max = "2s" }
+
+[slo]
+ttft_p59 = "1s"
+error_rate = 1.5
+"#;
+
+#[test]
+fn ten_mistakes_are_named_at_once() {
+    let mistakes = parse(TEN, &[]).unwrap_err();
+    let told: Vec<_> = mistakes.0.iter().map(|m| (m.line, m.column, m.key.as_str(), m.kind)).collect();
+    assert_eq!(
+        told,
+        [
+            (2, 1, "sede", MistakeKind::UnknownKey),
+            (6, 7, "target.api", MistakeKind::UnknownWord),
+            (7, 11, "target.timeout", MistakeKind::WrongType),
+            (8, 29, "target.headers.Authorization", MistakeKind::Secret),
+            (11, 15, "workload.temperature", MistakeKind::WrongType),
+            (15, 1, "grid.user", MistakeKind::UnknownKey),
+            (16, 13, "grid.users", MistakeKind::OutOfRange),
+            (17, 1, "grid.prompt_tokens", MistakeKind::Conflict),
+            (20, 12, "cell.duration", MistakeKind::BadValue),
+            (21, 32, "cell.cooldown.max", MistakeKind::Conflict),
+            (24, 1, "slo.ttft_p59", MistakeKind::UnknownKey),
+            (25, 14, "slo.error_rate", MistakeKind::OutOfRange),
+        ]
+    );
+    let text = mistakes.to_string();
+    assert!(!text.contains("very-secret"), "a secret is not repeated: {text}");
+    for line in [
+        "file.toml:2: sede: unknown key; did you mean \"seed\"? Allowed: name, description, seed, salt, target, \
+         workload, load, cell, slo, client, sim, grid, report\n    2 | sede = 42\n      | ^^^^\n",
+        "file.toml:7: target.timeout: a duration needs a unit and quotes: \"120s\" or \"120ms\"; found 120\n",
+        "file.toml:16: grid.users: out of range; found 0. Allowed: 1 to 1000000\n   16 | users = [1, 0]\n      \
+         |             ^\n",
+        "found \"30 sec\"; did you mean \"30s\"? Allowed: h, m, s, ms, us, ns\n",
+        "slo.ttft_p59: unknown key; did you mean \"ttft_p50\"? Allowed: <metric>_<statistic> with metric ttft, ",
+        "\n12 mistakes",
+    ] {
+        assert!(text.contains(line), "{line}\n--- is not in ---\n{text}");
+    }
+}
+
+#[test]
+fn syntax_mistakes_stand_beside_the_others() {
+    let text = "seed = 1\n[target]\nurl = \"sim:\"\ntimeout = \n[load]\nusers = 1\nuser = 2\n[cell]\nwarmup = 5\n\
+                warmup = \"5s\"\n";
+    let told: Vec<_> = mistakes_of(text, &[]).into_iter().map(|m| (m.line, m.key, m.kind)).collect();
+    assert!(told.contains(&(4, "target.timeout".to_owned(), MistakeKind::Syntax)), "{told:?}");
+    assert!(told.contains(&(7, "load.user".to_owned(), MistakeKind::UnknownKey)), "{told:?}");
+    assert!(told.contains(&(9, "cell.warmup".to_owned(), MistakeKind::WrongType)), "{told:?}");
+    assert!(told.contains(&(10, "cell.warmup".to_owned(), MistakeKind::Duplicate)), "{told:?}");
+    assert_eq!(told.len(), 4, "{told:?}");
+}
+
+#[test]
+fn equal_cells_are_named_with_both_places() {
+    let text = "[target]\nurl = \"sim:\"\n[[grid]]\nusers = [1, 2]\n[[grid]]\nusers = [2.0, 3]\n";
+    let mistake = only_mistake(text, &[]);
+    assert_eq!((mistake.line, mistake.kind), (6, MistakeKind::Duplicate));
+    assert!(mistake.problem.contains("line 4"), "{mistake}");
+    assert!(mistake.problem.contains("load.users = 2"), "{mistake}");
+
+    let mistake = only_mistake(&with_grid("users = [1, 2, 1]"), &[]);
+    assert_eq!((mistake.line, mistake.column, mistake.key.as_str()), (5, 16, "grid.users"));
+
+    // The same setting, once by an axis and once by the document.
+    let text = "[target]\nurl = \"sim:\"\n[cell]\nduration = \"60s\"\n[[grid]]\nusers = [1]\n[[grid]]\nusers = [1]\n\
+                \"cell.duration\" = [\"1m\"]\n";
+    assert_eq!(only_mistake(text, &[]).kind, MistakeKind::Duplicate);
+}
+
+#[test]
+fn mistakes_of_a_grid() {
+    for (grid, line, key, part) in [
+        ("users = []", 5, "grid.users", "at least one value"),
+        (
+            "temperature = [0, 1]\nusers = [1]",
+            5,
+            "grid.temperature",
+            "did you mean \"workload.temperature\"?",
+        ),
+        ("users = [1]\n\"target.modle\" = [\"a\"]", 6, "grid.target.modle", "did you mean \"target.model\"?"),
+        ("users = [1]\nexclude = [{ users = 2 }]", 6, "grid.exclude[1].users", "no such value"),
+        ("users = [1, 2]\nexclude = [{ qps = 2 }]", 6, "grid.exclude[1].qps", "not an axis"),
+        (
+            "users = [1, 2]\nmax_tokens = [1, 2, 3]\nzip = [[\"users\", \"max_tokens\"]]",
+            7,
+            "grid.zip[1]",
+            "has 3",
+        ),
+        ("users = [1, 2]\nzip = [[\"users\", \"qps\"]]", 6, "grid.zip[1][2]", "not an axis"),
+        ("users = [1]\norder = \"random\"", 6, "grid.order", "\"shuffled\""),
+        ("users = [1]\nrepeats = 0", 6, "grid.repeats", "1 to 1000"),
+        ("users = { from = 1, to = 8 }", 5, "grid.users", "steps = 6"),
+        ("users = { from = 0, to = 8, steps = 3, scale = \"log\" }", 5, "grid.users.from", "above 0"),
+        ("users = { from = 9, to = 8, steps = 3 }", 5, "grid.users.to", "above from"),
+        ("qps = { from = 1, to = 2, step = 1, steps = 2 }", 5, "grid.qps.step", "not both"),
+        ("max_tokens = [1]", 1, "load", "no load"),
+        ("users = [1, 2]\nexclude = [{ users = 1 }, { users = 2 }]", 4, "grid", "every cell"),
+        ("users = [1, 2]\n\"load.users\" = [3]", 6, "grid.load.users", "twice"),
+    ] {
+        let mistakes = mistakes_of(&with_grid(grid), &[]);
+        let found = mistakes.iter().find(|m| m.key == key && m.line == line && m.to_string().contains(part));
+        assert!(found.is_some(), "{grid}: {key} {part}\n{mistakes:#?}");
+    }
+}
+
+#[test]
+fn an_exclusion_of_values_that_never_meet() {
+    let grid = "users = [1, 2]\nmax_tokens = [8, 9]\nzip = [[\"users\", \"max_tokens\"]]\n\
+                exclude = [{ users = 1, max_tokens = 9 }]";
+    let mistake = only_mistake(&with_grid(grid), &[]);
+    assert_eq!((mistake.line, mistake.key.as_str()), (8, "grid.exclude"));
+}
+
+#[test]
+fn a_plan_has_a_largest_size() {
+    let mistake =
+        only_mistake(&with_grid("users = [1]\nqps = { from = 1, to = 6000, step = 1 }\nrepeats = 2"), &[]);
+    assert_eq!((mistake.kind, mistake.line), (MistakeKind::TooMany, 4));
+    assert_eq!(plan_of(&with_grid("qps = { from = 1, to = 10000, step = 1 }")).cells.len(), plan::MAX_CELLS);
+}
+
+#[test]
+fn ranges_give_round_values() {
+    let values = |grid: &str, path: &str| -> Vec<serde_json::Value> {
+        plan_of(&with_grid(grid)).cells.iter().map(|c| c.factors[path].clone()).collect()
+    };
+    let log = values("users = { from = 1, to = 64, steps = 7, scale = \"log\" }", "load.users");
+    assert_eq!(json!(log), json!([1, 2, 4, 8, 16, 32, 64]));
+    // Distinct whole numbers, even when the steps are finer.
+    let fine = values("users = { from = 1, to = 3, steps = 9 }", "load.users");
+    assert_eq!(json!(fine), json!([1, 2, 3]));
+    let rates = values("qps = { from = 1, to = 10, steps = 3, scale = \"log\" }", "load.qps");
+    assert_eq!(json!(rates), json!([1, 3.162, 10]));
+    let paces = values("qps = { from = 0.1, to = 0.5, step = 0.2 }", "load.qps");
+    assert_eq!(json!(paces), json!([0.1, 0.3, 0.5]));
+}
+
+#[test]
+fn axes_of_other_settings() {
+    let grid = "users = [1]\n\"target.model\" = [\"a\", \"b\"]\ntarget.timeout = [\"1s\"]\nworkload.temperature = 0.5";
+    let plan = plan_of(&with_grid(grid));
+    assert_eq!(plan.cells.len(), 2);
+    assert_eq!(plan.cells[1].settings.target.model, "b");
+    assert_eq!(plan.cells[1].varying, ["target.model"]);
+    assert_eq!(plan.cells[1].factors["workload.temperature"], json!(0.5));
+    assert_eq!(plan.cells[1].factors["target.timeout"], json!("1s"));
+}
+
+#[test]
+fn overrides_from_the_command_line() {
+    let text = "[target]\nurl = \"sim:\"\n[grid]\nusers = [1, 2]\n";
+    let sets = ["grid.users=[3, 4]", "cell.duration=7s", "target.url=http://h:1", "workload.temperature=0.5"];
+    let plan = plan::build(&parse(text, &sets).unwrap()).unwrap();
+    let settings = &plan.cells[1].settings;
+    assert_eq!(plan.cells[1].factors["load.users"], json!(4));
+    assert_eq!(settings.cell.duration.unwrap().as_secs(), 7);
+    assert_eq!(settings.target.url, "http://h:1");
+    assert_eq!(settings.workload.sampling["temperature"], json!(0.5));
+
+    let mistake = only_mistake(text, &["cell.duratoin=7s"]);
+    assert_eq!(mistake.file, "--set");
+    assert_eq!(
+        mistake.to_string().split('\n').next().unwrap(),
+        "--set: cell.duratoin: unknown key; did you mean \"duration\"? Allowed: requests, duration, warmup, ramp, \
+         drain, cooldown"
+    );
+    assert!(mistake.to_string().ends_with("      | cell.duratoin=7s\n      | ^^^^^^^^^^^^^"), "{mistake}");
+    assert_eq!(only_mistake(text, &["users=4"]).kind, MistakeKind::Conflict);
+    assert_eq!(only_mistake(text, &["users"]).kind, MistakeKind::Syntax);
+    assert_eq!(only_mistake(text, &["grid.users=[1,"]).kind, MistakeKind::Syntax);
+    assert_eq!(only_mistake(text, &["target.url.x=1"]).kind, MistakeKind::Conflict);
+    let mistake = only_mistake(text, &["grid.users=[1, 0]"]);
+    assert_eq!((mistake.file.as_str(), mistake.column), ("--set", 16));
+}
+
+#[test]
+fn several_grids_run_as_written() {
+    let text = "seed = 3\n[target]\nurl = \"sim:\"\n[load]\narrivals = \"constant\"\n\
+                [[grid]]\nname = \"users\"\nusers = [2, 1]\nrepeats = 2\norder = \"repeat-major\"\n\
+                [[grid]]\nname = \"rates\"\nqps = [1, 2]\nusers = [9]\n";
+    let plan = plan_of(text);
+    let told: Vec<String> = plan
+        .cells
+        .iter()
+        .map(|c| format!("{} {} {}", c.grid.as_deref().unwrap(), c.factors["load.users"], c.repeat))
+        .collect();
+    assert_eq!(told, ["users 2 1", "users 1 1", "users 2 2", "users 1 2", "rates 9 1", "rates 9 1"]);
+    assert_eq!(plan.cells[5].varying, ["load.users", "load.qps"]);
+    assert_eq!(
+        json!(plan.cells[5].settings.load),
+        json!({"loop": "open", "qps": 2.0, "arrivals": "constant", "max_in_flight": 9})
+    );
+}
+
+#[test]
+fn a_file_without_a_grid_is_one_cell() {
+    let plan = plan_of("[target]\nurl = \"sim:\"\n[load]\nqps = 3\n[cell]\nrequests = 30\nwarmup = \"0s\"");
+    assert_eq!(plan.cells.len(), 1);
+    assert!(plan.cells[0].varying.is_empty());
+    assert_eq!(plan.name, "file");
+    let estimate = plan::estimate(&plan);
+    assert_eq!(estimate.expected_s, 10.0);
+    assert_eq!(estimate.requests.unwrap().count, 30);
+    assert_eq!(estimate.output_tokens.unwrap().count, 30 * 128);
+}
+
+#[test]
+fn what_is_not_known_is_not_estimated() {
+    let closed = |cell: &str| {
+        plan::estimate(&plan_of(&format!("[target]\nurl = \"sim:\"\n[load]\nusers = 3\n[cell]\n{cell}\n")))
+    };
+    let timed = closed("duration = \"10s\"\nwarmup = \"1s\"\ncooldown = \"9s\"\ndrain = \"2s\"");
+    assert_eq!((timed.seconds.min, timed.seconds.max), (11.0, Some(13.0)), "no cooldown after the last");
+    assert_eq!(timed.requests, None);
+    let counted = closed("requests = 10");
+    assert_eq!(counted.seconds.max, None);
+    assert!(counted.requests.unwrap().at_most);
+}
+
+#[test]
+fn a_plan_survives_its_own_json() {
+    let plan = plan_of(ISSUE);
+    let text = serde_json::to_string(&plan).unwrap();
+    assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+}
+
+/// Distinct numbers below a bound, in any order.
+fn values(bound: u32) -> impl Strategy<Value = Vec<u32>> {
+    prop::collection::btree_set(1..bound, 1..5)
+        .prop_map(|set| set.into_iter().collect::<Vec<_>>())
+        .prop_shuffle()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn cells_are_the_product_less_the_excluded_and_the_included_more(
+        users in values(50),
+        prompts in values(5000),
+        outputs in values(500),
+        excluded in 0..4_usize,
+        included in 0..3_u32,
+        repeats in 1..4_u32,
+        order in prop::sample::select(vec!["as-written", "repeat-major", "shuffled"]),
+    ) {
+        let pattern = excluded.min(users.len() - 1);
+        let exclude: Vec<String> = users[..pattern].iter().map(|u| format!("{{ users = {u} }}")).collect();
+        let include: Vec<String> = (0..included).map(|i| format!("{{ users = {} }}", 100 + i)).collect();
+        let grid = |users: &[u32], prompts: &[u32], order: &str| with_grid(&format!(
+            "users = {users:?}\nprompt_tokens = {prompts:?}\nmax_tokens = {outputs:?}\nrepeats = {repeats}\n\
+             order = \"{order}\"\nexclude = [{}]\ninclude = [{}]",
+            exclude.join(", "), include.join(", ")
+        ));
+        let text = grid(&users, &prompts, order);
+        let plan = plan_of(&text);
+        let product = (users.len() - pattern) * prompts.len() * outputs.len();
+        prop_assert_eq!(plan.cells.len(), (product + included as usize) * repeats as usize);
+        prop_assert_eq!(&plan, &plan_of(&text), "the same file, the same plan");
+
+        let seeds: BTreeSet<u64> = plan.cells.iter().map(|c| c.seed).collect();
+        prop_assert_eq!(seeds.len(), plan.cells.len(), "every cell and repeat has its own seed");
+        let indices: Vec<u32> = plan.cells.iter().map(|c| c.index).collect();
+        prop_assert_eq!(indices, (0..plan.cells.len() as u32).collect::<Vec<_>>());
+
+        // Ids and seeds are of the cell alone, wherever it stands.
+        let identities = |plan: &Plan| -> BTreeSet<(String, u32, u64)> {
+            plan.cells.iter().map(|c| (c.id.0.clone(), c.repeat, c.seed)).collect()
+        };
+        let (mut users, mut prompts) = (users.clone(), prompts.clone());
+        users.reverse();
+        prompts.reverse();
+        let other = plan_of(&grid(&users, &prompts, "repeat-major"));
+        prop_assert_eq!(identities(&plan), identities(&other));
+        prop_assert_eq!(identities(&plan).len(), plan.cells.len());
+    }
+
+    #[test]
+    fn zipped_axes_go_together(pairs in prop::collection::btree_map(1..500_u32, 1..500_u32, 1..6), rates in values(9)) {
+        let (prompts, outputs): (Vec<u32>, Vec<u32>) = pairs.iter().unzip();
+        let plan = plan_of(&with_grid(&format!(
+            "qps = {rates:?}\nprompt_tokens = {prompts:?}\nmax_tokens = {outputs:?}\n\
+             zip = [[\"max_tokens\", \"prompt_tokens\"]]"
+        )));
+        prop_assert_eq!(plan.cells.len(), pairs.len() * rates.len());
+        for cell in &plan.cells {
+            let prompt = cell.factors["workload.prompt_tokens"].as_u64().unwrap() as u32;
+            prop_assert_eq!(cell.factors["workload.max_tokens"].as_u64().unwrap(), u64::from(pairs[&prompt]));
+        }
+    }
+
+    #[test]
+    fn any_text_gives_mistakes_and_no_panic(text in "([a-z]{1,4}|users|grid|target|[=\\[\\]{}\",.#\n 0-9])*") {
+        if let Err(mistakes) = parse(&text, &["users=1"]) {
+            prop_assert!(!mistakes.0.is_empty());
+            prop_assert!(mistakes.0.iter().all(|m| m.column >= 1 && m.line >= 1));
+            prop_assert!(!mistakes.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_broken_example_gives_mistakes_and_no_panic(at in 0..700_usize, put in "[\\PC\n]{0,3}", gone in 0..9_usize) {
+        let mut chars: Vec<char> = ISSUE.chars().collect();
+        let at = at.min(chars.len());
+        let end = (at + gone).min(chars.len());
+        chars.splice(at..end, put.chars());
+        let text: String = chars.into_iter().collect();
+        if let Err(mistakes) = parse(&text, &[]) {
+            prop_assert!(!mistakes.to_string().is_empty());
+        }
+    }
+}
