@@ -74,7 +74,7 @@ fn scaled(number: &str, unit_ns: u128) -> Result<u128, UnitError> {
     let digits = |s: &str| if s.is_empty() { Ok(0_u128) } else { s.parse().map_err(|_| bad()) };
     let divisor = 10_u128.pow(fraction.len() as u32);
     let below = digits(fraction)? * unit_ns;
-    if below % divisor != 0 {
+    if !below.is_multiple_of(divisor) {
         return Err(UnitError::TooFine);
     }
     Ok(digits(whole)? * unit_ns + below / divisor)

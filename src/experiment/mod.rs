@@ -11,9 +11,12 @@ mod mistake;
 mod range;
 mod read;
 mod reader;
+mod repair;
 mod secret;
 mod settings;
 mod template;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -114,7 +117,7 @@ impl Experiment {
         for set in sets {
             match apply_set(&mut base, &mut sources, set) {
                 Ok(done) => set_paths.push(done),
-                Err(mistake) => set_mistakes.push(mistake),
+                Err(mistake) => set_mistakes.push(*mistake),
             }
         }
         let reader = Reader::new(&sources, directory(path));
@@ -175,25 +178,27 @@ fn with_values(reader: &Reader<'_>, base: &Table, values: &[&Override]) -> Table
 }
 
 /// Puts one `--set` into the document; gives its path and place.
-fn apply_set(base: &mut Table, sources: &mut Sources, set: &str) -> Result<(String, Origin), Mistake> {
+fn apply_set(base: &mut Table, sources: &mut Sources, set: &str) -> Result<(String, Origin), Box<Mistake>> {
     let source = sources.add_set(set);
-    let whole = Origin { source, start: 0, end: set.len() };
+    let refuse = |mistake: Mistake, end: usize, key: &str| {
+        Err(Box::new(mistake.placed(sources, Origin { source, start: 0, end }, key)))
+    };
     let Some((key, _)) = set.split_once('=') else {
         let mistake = Mistake::new(MistakeKind::Syntax, "wants key=value").found(format!("{set:?}"));
-        return Err(mistake.allowed("such as cell.duration=10s or users=4").placed(sources, whole, ""));
+        return refuse(mistake.allowed("such as cell.duration=10s or users=4"), set.len(), "");
     };
-    let key_origin = Origin { source, start: 0, end: key.len() };
     let short = grid::SHORT.iter().find(|(short, _)| *short == key.trim()).map(|(_, full)| *full);
     let Some(parts) = tree::split_path(short.unwrap_or(key)) else {
         let mistake = Mistake::new(MistakeKind::Syntax, "not a dotted path").found(format!("{key:?}"));
-        return Err(mistake.allowed("such as cell.duration or target.model").placed(sources, key_origin, ""));
+        return refuse(mistake.allowed("such as cell.duration or target.model"), key.len(), "");
     };
     let path = tree::join_path(&parts);
     let node = tree::parse_set_value(sources, source, key.len() + 1)?;
-    base.set(&parts, node, key_origin).map_err(|blocked| {
+    let key_origin = Origin { source, start: 0, end: key.len() };
+    if let Err(blocked) = base.set(&parts, node, key_origin) {
         let problem = format!("{} is {}, not a table", blocked.at, blocked.found);
-        Mistake::new(MistakeKind::Conflict, problem).placed(sources, key_origin, path.clone())
-    })?;
+        return refuse(Mistake::new(MistakeKind::Conflict, problem), key.len(), &path);
+    }
     Ok((path, key_origin))
 }
 

@@ -10,6 +10,8 @@ use serde_json::{Map, Number};
 use toml::de::{DeTable, DeValue};
 
 use super::mistake::{Mistake, MistakeKind, SET};
+use super::repair::close_open_values;
+use super::secret::looks_secret;
 
 /// Where something was written: bytes of one of the [`Sources`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,25 +207,35 @@ impl Table {
     }
 }
 
-/// Reads a document, as much of it as is TOML, with a mistake for each place that is not.
+/// Reads a document, as much of it as is TOML, with a mistake for each line that is not.
 pub(crate) fn parse(sources: &Sources) -> (Table, Vec<Mistake>) {
-    let text = sources.text(0);
-    let (document, errors) = DeTable::parse_recoverable(text);
-    let mistakes = errors
-        .iter()
-        .map(|error| {
-            let span = error.span().unwrap_or(0..0);
-            let key = key_at(text, span.start);
-            let duplicate = error.message().contains("duplicate");
-            let kind = if duplicate { MistakeKind::Duplicate } else { MistakeKind::Syntax };
-            Mistake::new(kind, error.message()).placed(sources, Origin::new(0, span), key)
-        })
-        .collect();
+    let (text, open) = close_open_values(sources.text(0));
+    let (document, errors) = DeTable::parse_recoverable(&text);
+    let open = open.into_iter().map(|span| {
+        let what = if text[span.start..].starts_with('{') { "table" } else { "list" };
+        (span, MistakeKind::Syntax, format!("the {what} is never closed"))
+    });
+    let errors = errors.iter().map(|error| {
+        let duplicate = error.message().contains("duplicate");
+        let kind = if duplicate { MistakeKind::Duplicate } else { MistakeKind::Syntax };
+        (error.span().unwrap_or(0..0), kind, error.message().to_owned())
+    });
+    let mut mistakes: Vec<Mistake> = Vec::new();
+    for (span, kind, problem) in open.chain(errors) {
+        let key = key_at(&text, span.start);
+        let mistake = Mistake::new(kind, problem);
+        let mistake = if looks_secret(&key) { mistake.hidden() } else { mistake };
+        let mistake = mistake.placed(sources, Origin::new(0, span), key);
+        // What follows the first mistake of a line is mostly its echo.
+        if !mistakes.iter().any(|m| m.line == mistake.line) {
+            mistakes.push(mistake);
+        }
+    }
     (table(document.get_ref(), 0, 0), mistakes)
 }
 
 /// Reads the right-hand side of a `--set`: a TOML value, else the bare text.
-pub(crate) fn parse_set_value(sources: &Sources, source: usize, start: usize) -> Result<Node, Mistake> {
+pub(crate) fn parse_set_value(sources: &Sources, source: usize, start: usize) -> Result<Node, Box<Mistake>> {
     let text = sources.text(source)[start..].to_owned();
     let origin = Origin { source, start, end: start + text.len() };
     let (parsed, errors) = DeValue::parse_recoverable(&text);
@@ -236,7 +248,8 @@ pub(crate) fn parse_set_value(sources: &Sources, source: usize, start: usize) ->
     if text.trim_start().starts_with(['[', '{', '"', '\'']) {
         let span = error.span().unwrap_or(0..0);
         let origin = Origin { source, start: start + span.start, end: start + span.end };
-        return Err(Mistake::new(MistakeKind::Syntax, error.message()).placed(sources, origin, ""));
+        let mistake = Mistake::new(MistakeKind::Syntax, error.message());
+        return Err(Box::new(mistake.placed(sources, origin, "")));
     }
     Ok(Node { value: Value::Str(text), origin, alias: None })
 }
@@ -358,7 +371,16 @@ mod tests {
         let text = "[target]\nurl = \n[grid]\nusers = [1, 2\n";
         let sources = Sources::new("f.toml".to_owned(), text.to_owned());
         let (_, mistakes) = parse(&sources);
-        assert_eq!((mistakes[0].line, mistakes[0].key.as_str()), (2, "target.url"));
-        assert!(mistakes.len() >= 2, "{mistakes:?}");
+        let told: Vec<_> = mistakes.iter().map(|m| (m.line, m.key.as_str())).collect();
+        assert!(told.contains(&(2, "target.url")), "{told:?}");
+        assert!(told.contains(&(4, "grid.users")), "{told:?}");
+    }
+
+    #[test]
+    fn a_broken_line_with_a_secret_is_not_shown() {
+        let sources = Sources::new("f.toml".to_owned(), "Authorization = \"hush\n".to_owned());
+        let (_, mistakes) = parse(&sources);
+        assert!(!mistakes.is_empty());
+        assert!(mistakes.iter().all(|m| !m.to_string().contains("hush")), "{mistakes:?}");
     }
 }

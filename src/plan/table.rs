@@ -48,6 +48,11 @@ pub fn render_table(plan: &Plan) -> String {
     let _ = writeln!(out, "requests       {}", amount(estimate.requests));
     let _ = writeln!(out, "prompt tokens  {}", amount(estimate.prompt_tokens));
     let _ = writeln!(out, "output tokens  {}", amount(estimate.output_tokens));
+    if estimate.requests.is_none() {
+        out.push_str(
+            "\nA closed loop sends as fast as the server answers: how much is not known before the run.\n",
+        );
+    }
     out
 }
 
@@ -86,7 +91,13 @@ fn factor(cell: &Cell, path: &str) -> String {
 }
 
 fn time(seconds: f64) -> String {
-    let rounded = if seconds >= 10.0 { seconds.round() } else { (seconds * 10.0).round() / 10.0 };
+    let grain = match seconds {
+        s if s >= 3600.0 => 60.0,
+        s if s >= 10.0 => 1.0,
+        _ => 0.1,
+    };
+    // Times 10 and back again: 0.1 has no exact double.
+    let rounded = (seconds / grain).round() * (grain * 10.0) / 10.0;
     format_duration(Duration::from_secs_f64(rounded))
 }
 
@@ -99,7 +110,7 @@ fn span(span: Span) -> String {
 
 fn amount(amount: Option<Amount>) -> String {
     match amount {
-        None => "as many as the server answers".to_owned(),
+        None => "not known".to_owned(),
         Some(Amount { count, at_most: true }) => format!("at most {count}"),
         Some(Amount { count, at_most: false }) => format!("about {count}"),
     }

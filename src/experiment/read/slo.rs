@@ -94,10 +94,10 @@ fn per_request(section: Section<'_>) -> Vec<RequestLimit> {
 /// Without `[slo.request]`: the limits of the rules, the widest where a metric has several
 /// (one request may well be above the median's limit).
 fn derived(rules: &[SloRule]) -> Vec<RequestLimit> {
-    let widest = |metric: &&str| {
+    let widest = |metric: &&'static str| {
         let limits = rules.iter().filter(|r| r.metric == **metric).map(|r| r.limit);
         let limit_ms = limits.reduce(f64::max)?;
         Some(RequestLimit { metric: (**metric).to_owned(), limit_ms })
     };
-    PER_REQUEST.iter().filter_map(|metric| widest(&metric)).collect()
+    PER_REQUEST.iter().filter_map(widest).collect()
 }
