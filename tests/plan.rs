@@ -156,6 +156,36 @@ fn the_template_is_one_with_every_key_put_in() {
     assert_eq!(plan.cells.len(), 11);
 }
 
+#[test]
+fn the_page_explains_every_key_of_the_template() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/experiment-file.md"))
+        .unwrap();
+    let mut keys = 0;
+    for line in template().lines() {
+        let line = line.strip_prefix('#').unwrap_or(line);
+        let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| !key.contains([' ', '"', '-'])) else {
+            continue;
+        };
+        // What users name themselves: an entry of extra_body.
+        if key == "priority" {
+            continue;
+        }
+        let told =
+            [format!("`{key}`"), format!(".{key}`"), format!("{key} = ")].iter().any(|t| page.contains(t));
+        assert!(told, "{key}");
+        keys += 1;
+    }
+    assert!(keys > 50, "{keys}");
+}
+
+#[test]
+fn the_page_s_example_plans() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/experiment-file.md"))
+        .unwrap();
+    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(plan_of(example).cells.len(), 18);
+}
+
 const TEN: &str = r#"name = "capacity"
 sede = 42
 
@@ -230,6 +260,22 @@ fn syntax_mistakes_stand_beside_the_others() {
     assert!(told.contains(&(9, "cell.warmup".to_owned(), MistakeKind::WrongType)), "{told:?}");
     assert!(told.contains(&(10, "cell.warmup".to_owned(), MistakeKind::Duplicate)), "{told:?}");
     assert_eq!(told.len(), 4, "{told:?}");
+}
+
+#[test]
+fn an_open_bracket_hides_nothing() {
+    let text =
+        "[target]\nurl = \"sim:\"\n[grid]\nusers = [1, 4\nmax_tokens = [0]\n[cell]\nduraton = \"5s\"\n";
+    let told: Vec<_> =
+        mistakes_of(text, &[]).into_iter().map(|m| (m.line, m.column, m.key, m.kind)).collect();
+    assert_eq!(
+        told,
+        [
+            (4, 9, "grid.users".to_owned(), MistakeKind::Syntax),
+            (5, 15, "grid.max_tokens".to_owned(), MistakeKind::OutOfRange),
+            (7, 1, "cell.duraton".to_owned(), MistakeKind::UnknownKey),
+        ]
+    );
 }
 
 #[test]
