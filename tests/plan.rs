@@ -421,6 +421,59 @@ fn several_grids_run_as_written() {
 }
 
 #[test]
+fn a_shuffle_is_drawn_from_the_seed_round_by_round() {
+    let rounds = |seed: u32, order: &str| -> Vec<Vec<u64>> {
+        let text = format!(
+            "seed = {seed}\n[target]\nurl = \"sim:\"\n[grid]\nusers = {{ from = 1, to = 12, step = 1 }}\nrepeats = 3\n\
+             order = \"{order}\"\n"
+        );
+        let plan = plan_of(&text);
+        let users: Vec<u64> = plan.cells.iter().map(|c| c.factors["load.users"].as_u64().unwrap()).collect();
+        assert!(plan.cells.chunks(12).enumerate().all(|(r, c)| c.iter().all(|c| c.repeat as usize == r + 1)));
+        users.chunks(12).map(<[u64]>::to_vec).collect()
+    };
+    let written: Vec<u64> = (1..=12).collect();
+    assert_eq!(rounds(1, "repeat-major"), vec![written.clone(); 3]);
+    let shuffled = rounds(1, "shuffled");
+    assert_eq!(shuffled, rounds(1, "shuffled"));
+    assert_ne!(shuffled, rounds(2, "shuffled"));
+    for (i, round) in shuffled.iter().enumerate() {
+        assert!(*round != written && shuffled[..i].iter().all(|other| other != round), "{shuffled:?}");
+        let mut sorted = round.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, written);
+    }
+}
+
+#[test]
+fn two_grids_of_one_name() {
+    let text = "[target]\nurl = \"sim:\"\n[[grid]]\nname = \"a\"\nusers = [1]\n[[grid]]\nname = \"a\"\nusers = [2]\n";
+    let mistake = only_mistake(text, &[]);
+    assert_eq!((mistake.line, mistake.key.as_str()), (6, "grid[2].name"));
+}
+
+#[test]
+fn a_plan_reads_as_a_table() {
+    let text = with_grid("qps = [2]\nusers = [8]\n\"workload.temperature\" = [0, 1]\nrepeats = 2");
+    assert_eq!(
+        plan::render_table(&plan_of(&text)),
+        "\
+file: seed 7
+
+#  cell              load                    prompt  output  workload.temperature  repeats  each           requests
+1  da5189b1eec4e0b5  2/s poisson, at most 8  512     128     0                     2        1m6s to 2m35s  about 130
+3  a39e8afae03fc178  2/s poisson, at most 8  512     128     1                     2        1m6s to 2m35s  about 130
+
+4 cells, repeats counted
+time           4m23s to 9m20s (about 4m23s)
+requests       about 520
+prompt tokens  about 266240
+output tokens  about 66560
+"
+    );
+}
+
+#[test]
 fn a_file_without_a_grid_is_one_cell() {
     let plan = plan_of("[target]\nurl = \"sim:\"\n[load]\nqps = 3\n[cell]\nrequests = 30\nwarmup = \"0s\"");
     assert_eq!(plan.cells.len(), 1);

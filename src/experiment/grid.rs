@@ -103,7 +103,9 @@ pub(crate) fn read(field: &Field<'_>) -> Vec<Grid> {
         Value::Table(_) => vec![grid(field.section())],
         Value::Array(items) if items.iter().all(|i| matches!(i.value, Value::Table(_))) => {
             let named = |(i, node)| grid(field.item(node, format!("grid[{}]", i + 1)).section());
-            items.iter().enumerate().map(named).collect()
+            let grids: Vec<Grid> = items.iter().enumerate().map(named).collect();
+            refuse_equal_names(field, &grids);
+            grids
         }
         _ => {
             field.wrong_type("a table: [grid], or several [[grid]]");
@@ -146,6 +148,20 @@ fn grid(section: Section<'_>) -> Grid {
         section.reader.add(axis.values[0].key_origin, section.key(&axis.path), mistake);
     }
     grid
+}
+
+fn refuse_equal_names(field: &Field<'_>, grids: &[Grid]) {
+    for (i, grid) in grids.iter().enumerate() {
+        if grid.name.is_some() && grids[..i].iter().any(|other| other.name == grid.name) {
+            let mistake = Mistake::new(MistakeKind::Duplicate, "two grids have this name");
+            let name = grid.name.as_deref().unwrap_or_default();
+            field.reader.add(
+                grid.origin,
+                format!("grid[{}].name", i + 1),
+                mistake.found(format!("{name:?}")),
+            );
+        }
+    }
 }
 
 fn repeated_path(axes: &[Axis]) -> Option<&Axis> {
