@@ -2,3 +2,6 @@
 
 mod mistakes;
 mod plan;
+mod providers;
+mod real_server;
+mod store;
