@@ -2,6 +2,8 @@
 //!
 //! A file here is about one room of the house, or about what only shows from outside.
 
+mod mistakes;
+mod plan;
 mod providers;
 mod real_server;
 mod sim;
