@@ -2,4 +2,7 @@
 
 mod mistakes;
 mod plan;
+mod providers;
+mod real_server;
 mod sim;
+mod store;

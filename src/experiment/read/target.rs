@@ -14,17 +14,6 @@ use crate::provider;
 
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Names that `target.api` may have.
-pub(crate) fn known_apis() -> Vec<&'static str> {
-    let mut names: Vec<&'static str> = provider::ALL.iter().map(|entry| entry.name).collect();
-    for name in ["openai-chat", "openai-completions"] {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    names
-}
-
 pub(super) fn read(section: Section<'_>) -> Target {
     let limit = |key| section.get(key).and_then(|f: Field<'_>| f.duration(SHORTEST, LONGEST));
     let limit_or_none =
@@ -105,7 +94,7 @@ fn is_http(text: &str) -> bool {
 }
 
 fn api(field: &Field<'_>) -> Option<String> {
-    let words: Vec<(&str, &str)> = known_apis().into_iter().map(|name| (name, name)).collect();
+    let words: Vec<(&str, &str)> = provider::ALL.iter().map(|entry| (entry.name, entry.name)).collect();
     field.word(&words).map(str::to_owned)
 }
 
