@@ -238,3 +238,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn knobs_of_the_simulator() {
+    let text = "[target]\nurl = \"sim:\"\n[load]\nusers = 1\n[sim]\npreset = \"8b-a10\"\nmax_num_seq = 4\nstep_base = \"fast\"\n";
+    let told: Vec<_> = mistakes_of(text, &[]).into_iter().map(|m| (m.line, m.key, m.kind)).collect();
+    assert_eq!(
+        told,
+        [
+            (6, "sim.preset".to_owned(), MistakeKind::BadValue),
+            (7, "sim.max_num_seq".to_owned(), MistakeKind::UnknownKey),
+            (8, "sim.step_base".to_owned(), MistakeKind::BadValue),
+        ]
+    );
+    let axis = with_grid("users = [1]\n\"sim.max_num_sequences\" = [0]");
+    assert_eq!(only_mistake(&axis, &[]).key, "grid.sim.max_num_sequences");
+}

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::mistake::{Mistake, MistakeKind};
+use super::mistake::{Mistake, MistakeKind, nearest};
 use super::reader::{Reader, Section};
 use super::settings::{ClientSettings, Settings};
 use super::tree::{Table, Value as Written};
+use crate::sim::{Config, KNOBS};
 
 /// The sections that make up a cell's settings: the roots of an axis's dotted path.
 pub(crate) const SECTIONS: [&str; 7] = ["target", "workload", "load", "cell", "slo", "client", "sim"];
@@ -63,10 +64,26 @@ fn sim(section: &Section<'_>) -> BTreeMap<String, Value> {
 
 /// Holds the knobs to what the simulator knows.
 fn check_sim_knobs(section: &Section<'_>, knobs: &BTreeMap<String, Value>) {
-    for field in section.entries() {
-        if let Some(Value::Array(_)) = knobs.get(field.name()) {
-            let mistake = Mistake::new(MistakeKind::WrongType, "a knob has one value");
-            field.mistake(mistake.found(field.node.describe()));
+    for error in Config::from_knobs(knobs).err().unwrap_or_default() {
+        let field = section.entries().find(|f| f.name() == error.key);
+        let known = KNOBS.iter().any(|knob| knob.name == error.key);
+        match field {
+            Some(field) if !known => {
+                let near = nearest(field.name(), KNOBS.iter().map(|knob| knob.name));
+                let names: Vec<&str> = KNOBS.iter().map(|knob| knob.name).collect();
+                let mistake = Mistake::new(MistakeKind::UnknownKey, "unknown knob");
+                field.key_mistake(mistake.nearest(near).allowed(names.join(", ")));
+            }
+            Some(field) => {
+                let mistake = Mistake::new(MistakeKind::BadValue, "the simulator cannot take this");
+                field.mistake(mistake.found(error.found).allowed(error.allowed));
+            }
+            // Of several knobs together, such as rates that add up to more than 1.
+            None => {
+                let mistake = Mistake::new(MistakeKind::Conflict, "the simulator cannot take this");
+                let mistake = mistake.found(error.found).allowed(error.allowed);
+                section.reader.add(section.origin, section.key(&error.key), mistake);
+            }
         }
     }
 }
