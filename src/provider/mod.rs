@@ -4,10 +4,19 @@
 //! turns a [`Call`] into a [`WireRequest`], and gives a [`Decoder`] that turns the payloads
 //! of frames into [`Delta`]s. [`framing`] cuts the bytes into frames.
 
+pub mod error;
 pub mod framing;
+mod glance;
+mod openai;
+pub mod openai_chat;
+pub mod openai_completions;
+mod text;
+
+pub use error::{DETAIL_CHARS, clip, http_error};
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
+use url::Url;
 
 use crate::record::TokenSource;
 
@@ -127,10 +136,56 @@ pub struct Entry {
 }
 
 /// Every provider.
-pub const ALL: &[Entry] = &[];
+pub const ALL: &[Entry] = &[openai_chat::ENTRY, openai_completions::ENTRY];
 
 /// The row of `name`, if there is one.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Entry> {
     ALL.iter().find(|e| e.name == name)
+}
+
+/// The address of `path` below `base`. A base that already ends in the path's first
+/// segment, as the `…/v1` that most clients ask for does, doesn't get it twice.
+#[must_use]
+pub fn join(base: &Url, path: &str) -> Url {
+    let path = path.trim_start_matches('/');
+    let root = base.path().trim_end_matches('/');
+    let first = path.split('/').next().unwrap_or(path);
+    let below = match root.rsplit('/').next() {
+        Some(last) if !last.is_empty() && last == first => path[first.len()..].trim_start_matches('/'),
+        _ => path,
+    };
+    let mut url = base.clone();
+    url.set_path(&format!("{root}/{below}"));
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bases_with_and_without_a_version() {
+        for (base, path, want) in [
+            ("http://h:1", "/v1/chat/completions", "http://h:1/v1/chat/completions"),
+            ("http://h:1/", "/v1/models", "http://h:1/v1/models"),
+            ("http://h:1/v1", "/v1/models", "http://h:1/v1/models"),
+            ("http://h:1/v1/", "/v1/models", "http://h:1/v1/models"),
+            ("http://h:1/api/v1", "/v1/models", "http://h:1/api/v1/models"),
+            ("http://h:1/api", "/v1/models", "http://h:1/api/v1/models"),
+            ("http://h:1/v1?key=a", "/v1/models", "http://h:1/v1/models?key=a"),
+        ] {
+            let base = Url::parse(base).expect("a url");
+            assert_eq!(join(&base, path).as_str(), want);
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for entry in ALL {
+            assert_eq!(ALL.iter().filter(|e| e.name == entry.name).count(), 1, "{}", entry.name);
+            assert!(find(entry.name).is_some_and(|e| e.path == entry.path));
+        }
+        assert!(find("nothing").is_none());
+    }
 }

@@ -1,0 +1,289 @@
+//! What the two OpenAI APIs share: the request's body, and a reader for their answers.
+//!
+//! Servers differ in where they put things, so the reader takes them wherever they come:
+//! usage in a chunk without choices, inside the last chunk, beside an empty delta or in
+//! every chunk (the last word counts); a first chunk that bears only a role; reasoning under
+//! two names; an error object in mid-stream; an end with or without `[DONE]`.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::error::{clip, words_of};
+use super::glance::{self, Glance};
+use super::text::Text;
+use super::{Call, Closing, DecodeError, Decoder, Delta, Framing, WireRequest};
+
+/// Which of the two APIs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Api {
+    Chat,
+    Completions,
+}
+
+/// The request, with `extra_body` having the last word.
+pub(super) fn request(api: Api, call: &Call<'_>) -> WireRequest {
+    let mut body = Map::new();
+    let mut put = |key: &str, value: Value| {
+        body.insert(key.to_owned(), value);
+    };
+    put("model", call.model.into());
+    match api {
+        Api::Chat => put("messages", json!([{ "role": "user", "content": call.prompt }])),
+        Api::Completions => put("prompt", call.prompt.into()),
+    }
+    put("max_tokens", call.max_tokens.into());
+    put("stream", call.stream.into());
+    if call.stream {
+        put("stream_options", json!({ "include_usage": true }));
+    }
+    if call.force_length {
+        put("ignore_eos", true.into());
+        put("min_tokens", call.max_tokens.into());
+    }
+    for (key, value) in call.sampling.iter().chain(call.extra_body) {
+        put(key, value.clone());
+    }
+    WireRequest {
+        method: "POST",
+        path: match api {
+            Api::Chat => "/v1/chat/completions",
+            Api::Completions => "/v1/completions",
+        }
+        .to_owned(),
+        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+        body: Bytes::from(Value::Object(body).to_string()),
+    }
+}
+
+/// How the answers are framed.
+pub(super) const fn framing(stream: bool) -> Framing {
+    if stream { Framing::Sse } else { Framing::Whole }
+}
+
+/// Reads one answer of either API.
+pub(super) struct Reader {
+    api: Api,
+    stream: bool,
+    /// The answer's text so far, if it was asked for.
+    text: Option<String>,
+    /// Content has come: from now on a glance at most frames is enough.
+    begun: bool,
+    ended: bool,
+    closing: Closing,
+}
+
+impl Reader {
+    pub(super) fn new(api: Api, stream: bool, keep_text: bool) -> Self {
+        Self {
+            api,
+            stream,
+            text: keep_text.then(String::new),
+            begun: false,
+            ended: false,
+            closing: Closing::default(),
+        }
+    }
+
+    /// Read a frame in full.
+    fn parse(&mut self, payload: &[u8]) -> Result<Delta, DecodeError> {
+        let doc: Document<'_> =
+            serde_json::from_slice(payload).map_err(|e| undecodable(&e.to_string(), payload))?;
+        if let Some(words) = doc.error_words() {
+            self.closing.error = Some(words);
+            return Ok(Delta::default());
+        }
+        if doc.choices.is_none() && doc.usage.is_none() && !doc.is_chunk() {
+            return Err(undecodable("no choices, usage or error in it", payload));
+        }
+        if let Some(usage) = &doc.usage {
+            self.closing.take_usage(usage);
+        }
+        let mut delta = Delta::default();
+        for choice in doc.choices.iter().flatten() {
+            self.choice(choice, &mut delta);
+        }
+        self.begun |= delta.content;
+        if !self.stream {
+            self.ended = true;
+            self.closing.complete = true;
+        }
+        Ok(delta)
+    }
+
+    fn choice(&mut self, choice: &Choice<'_>, delta: &mut Delta) {
+        if let Some(reason) = choice.finish_reason.as_ref().filter(|r| !r.is_empty()) {
+            self.closing.finish_reason = Some(reason.to_string());
+            self.closing.complete = true;
+        }
+        let bodies = [&choice.delta, &choice.message];
+        let visible = bodies
+            .into_iter()
+            .flatten()
+            .flat_map(Message::visible)
+            .chain(choice.text.as_ref().map(Text::as_str))
+            .filter(|t| !t.is_empty());
+        for text in visible {
+            *delta = Delta { content: true, visible: true };
+            if let Some(kept) = &mut self.text {
+                kept.push_str(text);
+            }
+        }
+        for text in bodies.into_iter().flatten().flat_map(Message::hidden).filter(|t| !t.is_empty()) {
+            delta.content = true;
+            if let Some(kept) = &mut self.text {
+                kept.push_str(text);
+            }
+        }
+    }
+}
+
+impl Decoder for Reader {
+    fn frame(&mut self, payload: &[u8]) -> Result<Delta, DecodeError> {
+        let payload = payload.trim_ascii();
+        if payload.is_empty() {
+            return Ok(Delta::default());
+        }
+        if payload == b"[DONE]" {
+            self.ended = true;
+            self.closing.complete = true;
+            return Ok(Delta::default());
+        }
+        if self.begun && self.text.is_none() && self.stream {
+            match glance::at(self.api, payload) {
+                Glance::Visible => return Ok(Delta { content: true, visible: true }),
+                Glance::Reasoning => return Ok(Delta { content: true, visible: false }),
+                Glance::LookCloser => {}
+            }
+        }
+        self.parse(payload)
+    }
+
+    fn done(&self) -> bool {
+        self.ended
+    }
+
+    fn close(&mut self) -> Closing {
+        let mut closing = std::mem::take(&mut self.closing);
+        closing.text = self.text.take();
+        closing
+    }
+}
+
+impl Closing {
+    /// What a later usage object says counts; what it leaves out stays.
+    fn take_usage(&mut self, usage: &Usage) {
+        self.prompt_tokens = usage.prompt_tokens.or(self.prompt_tokens);
+        self.output_tokens = usage.completion_tokens.or(self.output_tokens);
+        let cached = usage.prompt_tokens_details.as_ref().and_then(|d| d.cached_tokens);
+        self.cached_tokens = cached.or(self.cached_tokens);
+    }
+}
+
+fn undecodable(why: &str, payload: &[u8]) -> DecodeError {
+    let start = clip(&String::from_utf8_lossy(payload), 120);
+    DecodeError { reason: format!("{why}: {start}") }
+}
+
+/// A chunk of a stream, a whole answer, or an error, in the fields that matter here.
+#[derive(Deserialize)]
+struct Document<'a> {
+    #[serde(borrow)]
+    object: Option<Text<'a>>,
+    #[serde(borrow)]
+    choices: Option<Vec<Choice<'a>>>,
+    usage: Option<Usage>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
+}
+
+impl Document<'_> {
+    /// The error in the server's words, if the document is one.
+    fn error_words(&self) -> Option<String> {
+        let bare = self.choices.is_none() && self.usage.is_none();
+        let raw = self.error.or_else(|| if bare { self.message.or(self.detail) } else { None })?;
+        let value: Value = serde_json::from_str(raw.get()).ok()?;
+        (!value.is_null()).then(|| words_of(&value))
+    }
+
+    /// A chunk that says no more than what it is.
+    fn is_chunk(&self) -> bool {
+        let object = self.object.as_ref().map_or("", Text::as_str);
+        object.starts_with("chat.completion") || object.starts_with("text_completion")
+    }
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow)]
+    delta: Option<Message<'a>>,
+    #[serde(borrow)]
+    message: Option<Message<'a>>,
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(borrow)]
+    finish_reason: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    content: Option<Text<'a>>,
+    #[serde(borrow)]
+    refusal: Option<Text<'a>>,
+    #[serde(borrow)]
+    reasoning: Option<Text<'a>>,
+    #[serde(borrow)]
+    reasoning_content: Option<Text<'a>>,
+    #[serde(borrow)]
+    tool_calls: Option<Vec<ToolCall<'a>>>,
+    #[serde(borrow)]
+    function_call: Option<Function<'a>>,
+}
+
+impl Message<'_> {
+    /// Output that a reader or a program would be shown.
+    fn visible(&self) -> impl Iterator<Item = &str> {
+        let calls = self.tool_calls.iter().flatten().filter_map(|c| c.function.as_ref());
+        let named = calls.chain(&self.function_call).flat_map(|f| [&f.name, &f.arguments]);
+        [&self.content, &self.refusal].into_iter().chain(named).flatten().map(Text::as_str)
+    }
+
+    /// Reasoning. A server that sends it under both names sends it once.
+    fn hidden(&self) -> impl Iterator<Item = &str> {
+        self.reasoning_content.as_ref().or(self.reasoning.as_ref()).into_iter().map(Text::as_str)
+    }
+}
+
+#[derive(Deserialize)]
+struct ToolCall<'a> {
+    #[serde(borrow)]
+    function: Option<Function<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Function<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    arguments: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Usage {
+    prompt_tokens: Option<u32>,
+    completion_tokens: Option<u32>,
+    prompt_tokens_details: Option<PromptDetails>,
+}
+
+#[derive(Deserialize)]
+struct PromptDetails {
+    cached_tokens: Option<u32>,
+}
