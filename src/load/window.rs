@@ -4,6 +4,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::schedule::Schedule;
+use crate::experiment::Settings;
 use crate::measure::{EndedBy, Window};
 use crate::record::Phase;
 
@@ -20,6 +22,26 @@ pub(super) struct Gate {
 }
 
 impl Gate {
+    /// The gate of a cell; `None` if nothing would ever close it.
+    pub(super) fn of(settings: &Settings, schedule: Option<&Schedule>) -> Option<Self> {
+        let cell = &settings.cell;
+        let ramp_us = cell.ramp.as_micros() as u64;
+        let start_us = ramp_us + cell.warmup.as_micros() as u64;
+        if cell.duration.is_none() && cell.requests.is_none() {
+            return None;
+        }
+        Some(match schedule {
+            Some(schedule) => {
+                let end = schedule.window_end(start_us, cell.duration, cell.requests)?;
+                Self::new(ramp_us, start_us, Some(end), None)
+            }
+            None => {
+                let end = cell.duration.map(|d| (start_us + d.as_micros() as u64, EndedBy::Duration));
+                Self::new(ramp_us, start_us, end, cell.requests)
+            }
+        })
+    }
+
     /// `end` if it is known beforehand; `ticket_limit`: requests of the window in a closed
     /// loop, at most.
     pub(super) fn new(
