@@ -105,7 +105,7 @@ fn chain(error: &reqwest::Error) -> String {
 }
 
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(error.source(), |e| e.source())
+    std::iter::successors(error.source(), |&e| e.source())
 }
 
 fn http(error: &reqwest::Error) -> Option<&hyper::Error> {

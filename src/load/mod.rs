@@ -169,7 +169,7 @@ pub fn drive(
         started_at: ended.started_at,
         ended_at: jiff::Timestamp::now(),
         window,
-        planned: schedule.map(|s| s.count(window.start_us, window.end_us)),
+        planned: schedule.map(|s| s.arrivals_in(window.start_us, window.end_us)),
         in_flight_mean: course.in_flight_mean(window.start_us, window.end_us),
         timeline: course.ticks,
         chunk_gaps: course.gaps,

@@ -98,7 +98,7 @@ impl Schedule {
 
     /// Arrivals due in `start_us..end_us`.
     #[must_use]
-    pub fn count(&self, start_us: u64, end_us: u64) -> u64 {
+    pub fn arrivals_in(&self, start_us: u64, end_us: u64) -> u64 {
         self.clone().take_while(|&due| due < end_us).filter(|&due| due >= start_us).count() as u64
     }
 

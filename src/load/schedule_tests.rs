@@ -63,9 +63,9 @@ fn the_rate_rises_in_a_straight_line() {
     let ramp = Duration::from_secs(10);
     for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
         let s = Schedule::new(5, 1000.0, arrivals, ramp);
-        let first_half = s.count(0, 5_000_000) as f64;
-        let second_half = s.count(5_000_000, 10_000_000) as f64;
-        let after = s.count(10_000_000, 15_000_000) as f64;
+        let first_half = s.arrivals_in(0, 5_000_000) as f64;
+        let second_half = s.arrivals_in(5_000_000, 10_000_000) as f64;
+        let after = s.arrivals_in(10_000_000, 15_000_000) as f64;
         for (got, want) in [(first_half, 1250.0), (second_half, 3750.0), (after, 5000.0)] {
             assert!((got - want).abs() <= 3.5 * f64::sqrt(want), "{arrivals:?}: {got} for {want}");
         }
@@ -79,7 +79,7 @@ fn a_window_of_requests_holds_exactly_so_many() {
         let start = 2_000_000;
         let (end, by) = s.window_end(start, None, Some(100)).unwrap();
         assert_eq!(by, EndedBy::Requests);
-        assert_eq!(s.count(start, end), 100);
+        assert_eq!(s.arrivals_in(start, end), 100);
         // A shorter duration wins.
         let short = Some(Duration::from_millis(500));
         assert_eq!(s.window_end(start, short, Some(100)), Some((2_500_000, EndedBy::Duration)));

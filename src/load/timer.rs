@@ -2,19 +2,21 @@
 //! reactor of the load core's own runtime (p99 about 0.1 ms late, where the wheel has 1.9).
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Receiver;
 
 use super::clock::Clock;
 
 /// One timer of one load core.
+///
+/// The descriptor is put into the reactor as the reading end of a pipe: `AsyncFd` can be
+/// made only in unsafe code, which this crate denies, and all that is asked of a pipe here,
+/// to become readable and to be read, a timerfd does as well.
 pub(super) struct Timer {
-    fd: AsyncFd<OwnedFd>,
+    fd: Receiver,
     clock: Clock,
 }
 
@@ -23,7 +25,7 @@ impl Timer {
     pub(super) fn new(clock: Clock) -> io::Result<Self> {
         let fd =
             timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        Ok(Self { fd: AsyncFd::with_interest(fd, Interest::READABLE)?, clock })
+        Ok(Self { fd: Receiver::from_owned_fd_unchecked(fd)?, clock })
     }
 
     /// Return at `at_us` since the epoch, never before; at once if it has passed.
@@ -31,13 +33,13 @@ impl Timer {
         while self.clock.now_us() < at_us {
             self.arm(at_us)?;
             loop {
-                let mut ready = self.fd.readable().await?;
-                let mut count = [0u8; 8];
-                match rustix::io::read(ready.get_inner(), &mut count) {
+                self.fd.readable().await?;
+                // The count of expirations; its value says nothing new.
+                match self.fd.try_read(&mut [0u8; 8]) {
                     Ok(_) => break,
                     // Readiness left over from an earlier arming: wait for the real one.
-                    Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
-                    Err(e) => return Err(e.into()),
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(e) => return Err(e),
                 }
             }
         }
@@ -53,7 +55,7 @@ impl Timer {
         };
         let none = Timespec { tv_sec: 0, tv_nsec: 0 };
         timerfd_settime(
-            self.fd.get_ref(),
+            &self.fd,
             TimerfdTimerFlags::ABSTIME,
             &Itimerspec { it_interval: none, it_value: at },
         )?;

@@ -71,10 +71,6 @@ impl Gate {
         }
     }
 
-    pub(super) const fn start(&self) -> u64 {
-        self.start_us
-    }
-
     /// `u64::MAX` while it is not known.
     pub(super) fn end(&self) -> u64 {
         self.end_us.load(Ordering::Relaxed)
