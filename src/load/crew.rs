@@ -177,9 +177,7 @@ pub(super) fn connections(settings: &Settings) -> u64 {
     let most = match settings.load {
         Load::Closed { users } => u64::from(users),
         // Without a cap only the server's speed decides: a second's worth at the least.
-        Load::Open { qps, max_in_flight, .. } => {
-            max_in_flight.map_or(qps.clamp(0.0, 1e6) as u64, u64::from)
-        }
+        Load::Open { qps, max_in_flight, .. } => max_in_flight.map_or(qps.clamp(0.0, 1e6) as u64, u64::from),
     };
     most * if settings.target.is_sim() { 2 } else { 1 }
 }

@@ -112,12 +112,11 @@ impl Maker {
 
 /// The value may be a secret: it stays out of the error and out of debug output.
 fn put_header(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), LoadError> {
-    let key: HeaderName = name
-        .parse()
-        .map_err(|_| LoadError::Request(format!("`{name}` can't be a header's name")))?;
-    let mut value: HeaderValue = value
-        .parse()
-        .map_err(|_| LoadError::Request(format!("the value of header `{name}` has characters that no header may")))?;
+    let key: HeaderName =
+        name.parse().map_err(|_| LoadError::Request(format!("`{name}` can't be a header's name")))?;
+    let mut value: HeaderValue = value.parse().map_err(|_| {
+        LoadError::Request(format!("the value of header `{name}` has characters that no header may"))
+    })?;
     value.set_sensitive(key == "authorization");
     headers.insert(key, value);
     Ok(())

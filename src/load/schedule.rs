@@ -63,9 +63,7 @@ impl Schedule {
 
     /// Number and due time of each arrival that belongs to `shard`.
     pub fn slice(self, shard: Shard) -> impl Iterator<Item = (u64, u64)> {
-        (0u64..)
-            .zip(self)
-            .filter(move |(k, _)| k % u64::from(shard.size) == u64::from(shard.rank))
+        (0u64..).zip(self).filter(move |(k, _)| k % u64::from(shard.size) == u64::from(shard.rank))
     }
 
     /// Where a window ends that opens at `start_us`: after `duration`, or at the due time of

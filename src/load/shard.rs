@@ -56,10 +56,8 @@ pub(super) struct Start<'a> {
 pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
     let rank = start.shard.rank;
     let failed = |source: io::Error| LoadError::Thread { core: rank, source };
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-        .map_err(failed)?;
+    let runtime =
+        Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(failed)?;
     let Start { job, shard, schedule, control, reports, mut feed, ready, go } = start;
     let target = &job.cell.settings.target;
     let (pooled, fresh) = {
@@ -174,13 +172,9 @@ async fn watch(
             tokio::task::spawn_local(pace(Rc::clone(&core), Rc::clone(&feed), schedule.slice(shard), cap))
         }
         (Load::Open { .. }, None) => unreachable!("an open loop is started with its schedule"),
-        (Load::Closed { users }, _) => tokio::task::spawn_local(start_users(
-            Rc::clone(&core),
-            Rc::clone(&feed),
-            shard,
-            users,
-            times,
-        )),
+        (Load::Closed { users }, _) => {
+            tokio::task::spawn_local(start_users(Rc::clone(&core), Rc::clone(&feed), shard, users, times))
+        }
     };
     let mut timer = Timer::new(core.clock)?;
     let mut watched = Watched { cpu: CpuMarks::default(), overshoot: gap_histogram(), body_waits: 0 };

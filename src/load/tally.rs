@@ -141,7 +141,7 @@ impl Tally {
     /// Take in what became of an arrival.
     pub(super) fn record(&mut self, done: Done) {
         self.waiting.push(done);
-        if self.waiting.len() % BATCH == 0 {
+        if self.waiting.len().is_multiple_of(BATCH) {
             self.report();
         }
     }

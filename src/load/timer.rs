@@ -23,8 +23,7 @@ pub(super) struct Timer {
 impl Timer {
     /// Must be called within a runtime.
     pub(super) fn new(clock: Clock) -> io::Result<Self> {
-        let fd =
-            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         Ok(Self { fd: Receiver::from_owned_fd_unchecked(fd)?, clock })
     }
 

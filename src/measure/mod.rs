@@ -220,11 +220,7 @@ pub const TICK_US: u64 = 100_000;
 /// Everything a cell came to: its records (in any order, each once) and what the engine
 /// knows beside them. Holds a number per request and metric while it runs.
 #[must_use]
-pub fn summarise(
-    cell: &Cell,
-    run: &CellRun,
-    records: impl Iterator<Item = RequestRecord>,
-) -> CellSummary {
+pub fn summarise(cell: &Cell, run: &CellRun, records: impl Iterator<Item = RequestRecord>) -> CellSummary {
     let settings = &cell.settings;
     let mut totals = totals::Totals::new(settings, run.window);
     for record in records {

@@ -170,13 +170,9 @@ fn accounts_agree(e: &Evidence<'_>, court: &mut Court) {
         let why = e.run.lost_records.as_ref().map_or("", |(_, why)| why);
         format!("{v:.0} records could not be written: {why}")
     });
-    let enough =
-        e.summary.counts.sent >= ENOUGH && e.summary.window.seconds() >= LITTLE_SECONDS;
-    let little = e
-        .run
-        .in_flight_mean
-        .filter(|&l| enough && l > 0.0)
-        .map(|l| (l - e.in_flight_by_records).abs() / l);
+    let enough = e.summary.counts.sent >= ENOUGH && e.summary.window.seconds() >= LITTLE_SECONDS;
+    let little =
+        e.run.in_flight_mean.filter(|&l| enough && l > 0.0).map(|l| (l - e.in_flight_by_records).abs() / l);
     court.hear("little", little, None, Some(LITTLE_INVALID), |v, limit| {
         format!(
             "Little's law is off by {:.1} % (limit {:.0} %): the records don't account for the requests in flight",
