@@ -44,6 +44,11 @@ impl Clock {
         monotonic_ns().saturating_sub(self.epoch_ns) / 1000
     }
 
+    /// Whether it is `us` after the epoch; before the epoch not even 0 is.
+    pub(super) fn reached(&self, us: u64) -> bool {
+        monotonic_ns() >= self.epoch_ns.saturating_add(us.saturating_mul(1000))
+    }
+
     /// `us` after the epoch, for the runtime's timers.
     pub(super) fn instant(&self, us: u64) -> Instant {
         self.epoch + Duration::from_micros(us)

@@ -60,7 +60,7 @@ pub(super) async fn start_users(
 async fn use_server(present: Present, feed: Rc<Mutex<Feed>>, user: u32, mut due: u64) {
     let core = &present.0;
     while core.gate.admit(due) {
-        let Some(prepared) = feed.lock().await.next().await else {
+        let Some(prepared) = feed.lock().await.next(&core.body_waits).await else {
             core.starved.set(true);
             return;
         };

@@ -1,6 +1,7 @@
 //! Requests made ready before they are due, on a thread of their own: prompts are generated
 //! and bodies serialised where they can't delay the stamps of open streams.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -144,24 +145,23 @@ pub(super) fn make_all(
 pub(super) struct Feed {
     batches: mpsc::Receiver<Vec<Prepared>>,
     ready: VecDeque<Prepared>,
-    /// Requests that were wanted before they were made.
-    pub(super) waits: u64,
 }
 
 /// Both ends of a feed.
 pub(super) fn feed() -> (mpsc::Sender<Vec<Prepared>>, Feed) {
     let (tx, batches) = mpsc::channel(DEPTH);
-    (tx, Feed { batches, ready: VecDeque::with_capacity(BATCH), waits: 0 })
+    (tx, Feed { batches, ready: VecDeque::with_capacity(BATCH) })
 }
 
 impl Feed {
-    /// The next request; `None` when its thread has ended.
-    pub(super) async fn next(&mut self) -> Option<Prepared> {
+    /// The next request; `None` when its thread has ended. `waits` counts the times that a
+    /// request was wanted before it was made.
+    pub(super) async fn next(&mut self, waits: &Cell<u64>) -> Option<Prepared> {
         if self.ready.is_empty() {
             let batch = match self.batches.try_recv() {
                 Ok(batch) => batch,
                 Err(_) => {
-                    self.waits += 1;
+                    waits.set(waits.get() + 1);
                     self.batches.recv().await?
                 }
             };

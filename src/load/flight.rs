@@ -43,6 +43,8 @@ pub(super) struct Core {
     pub(super) open: Cell<u64>,
     /// Closed-loop users that may still send.
     pub(super) users: Cell<u32>,
+    /// Requests that were wanted before they were made.
+    pub(super) body_waits: Cell<u64>,
     /// The thread that makes requests has ended before its time.
     pub(super) starved: Cell<bool>,
     /// Arrivals of the schedule that this core has taken up.

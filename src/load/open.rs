@@ -42,7 +42,7 @@ pub(super) async fn pace(
             break;
         }
         // Made ready before it is due, so that nothing but the send is left.
-        let Some(prepared) = feed.next().await else {
+        let Some(prepared) = feed.next(&core.body_waits).await else {
             core.starved.set(true);
             break;
         };

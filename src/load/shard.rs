@@ -90,6 +90,7 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
         keep_text: Cell::new(job.source.tokenizer().name() != "server"),
         open: Cell::new(0),
         users: Cell::new(0),
+        body_waits: Cell::new(0),
         starved: Cell::new(false),
         taken: Cell::new(0),
     });
@@ -102,6 +103,7 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
         drop_the_rest(&core, job, schedule, shard);
     }
     let core = Rc::into_inner(core).expect("every task that held the core is gone with the runtime");
+    let body_waits = core.body_waits.get();
     let tally = core.tally.into_inner();
     let held_reports = tally.held_reports;
     Ok(Ledger {
@@ -109,7 +111,7 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
         core_cpu: watched.cpu.share(),
         overshoot_p99_us: (!watched.overshoot.is_empty()).then(|| watched.overshoot.value_at_quantile(0.99)),
         held_reports,
-        body_waits: watched.body_waits,
+        body_waits,
     })
 }
 
@@ -149,7 +151,6 @@ impl CpuMarks {
 struct Watched {
     cpu: CpuMarks,
     overshoot: Histogram<u64>,
-    body_waits: u64,
 }
 
 /// Put the load on, and every 10 ms look at the clock: has the window ended, has someone
@@ -166,6 +167,9 @@ async fn watch(
     let times = (settings.ramp.as_micros() as u64, settings.warmup.as_micros() as u64);
     let drain_us = settings.drain.as_micros() as u64;
     let feed = Rc::new(Mutex::new(feed));
+    let mut timer = Timer::new(core.clock)?;
+    // Nothing is sent before time begins.
+    timer.until(0).await?;
     let loader = match (job.cell.settings.load, schedule) {
         (Load::Open { max_in_flight, .. }, Some(schedule)) => {
             let cap = max_in_flight.map(|cap| shard.share(cap));
@@ -176,8 +180,7 @@ async fn watch(
             tokio::task::spawn_local(start_users(Rc::clone(&core), Rc::clone(&feed), shard, users, times))
         }
     };
-    let mut timer = Timer::new(core.clock)?;
-    let mut watched = Watched { cpu: CpuMarks::default(), overshoot: gap_histogram(), body_waits: 0 };
+    let mut watched = Watched { cpu: CpuMarks::default(), overshoot: gap_histogram() };
     let mut next = WATCH_US;
     loop {
         timer.until(next).await?;
@@ -207,6 +210,5 @@ async fn watch(
     if loader.is_finished() {
         loader.await.map_err(io::Error::other)??;
     }
-    watched.body_waits = feed.try_lock().map_or(0, |feed| feed.waits);
     Ok(watched)
 }

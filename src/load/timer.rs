@@ -29,7 +29,7 @@ impl Timer {
 
     /// Return at `at_us` since the epoch, never before; at once if it has passed.
     pub(super) async fn until(&mut self, at_us: u64) -> io::Result<()> {
-        while self.clock.now_us() < at_us {
+        while !self.clock.reached(at_us) {
             self.arm(at_us)?;
             loop {
                 self.fd.readable().await?;
@@ -72,8 +72,10 @@ mod tests {
     fn never_early_and_reusable() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let clock = Clock::starting_in(Duration::ZERO);
+            let clock = Clock::starting_in(Duration::from_millis(2));
             let mut timer = Timer::new(clock).unwrap();
+            timer.until(0).await.unwrap();
+            assert!(clock.reached(0), "woke before the epoch");
             for at in [300, 350, 2_000, 2_000, 0, 2_500] {
                 timer.until(at).await.unwrap();
                 assert!(clock.now_us() >= at, "woke before {at}");
