@@ -17,10 +17,6 @@ use crate::provider::framing::Framer;
 use crate::provider::{self, Closing, Decoder};
 use crate::record::Outcome;
 
-/// How often a request is sent again at most, each time because the kept-alive connection
-/// that it went out on proved dead.
-const MAX_RETRIES: u32 = 2;
-
 /// How long the end of the stream is awaited after the answer's own end marker, so that the
 /// connection can be kept.
 const LINGER_US: u64 = 100_000;
@@ -52,31 +48,26 @@ pub(super) async fn perform(flight: &mut Flight, prepared: Prepared) {
 }
 
 /// Until the headers. A kept-alive connection that the server has closed meanwhile is no
-/// fault of the server's: as long as no byte of an answer came, ask again at once.
+/// fault of the server's: as long as no byte of an answer came, ask again at once, on a
+/// fresh connection, which then has no such excuse.
 async fn respond(
     flight: &mut Flight,
     alarm: &mut Alarm,
     prepared: Prepared,
 ) -> Result<Result<reqwest::Response, Failure>, Expired> {
     let core = Rc::clone(&flight.core);
-    let mut kept_alive = core.idle.get() > 0;
+    let kept_alive = core.idle.get() > 0;
     core.idle.set(core.idle.get().saturating_sub(1));
-    let mut attempt = core.pooled.execute(prepared.request);
-    let mut spare = prepared.spare;
-    loop {
-        let error = match alarm.guard(attempt).await? {
-            Ok(response) => return Ok(Ok(response)),
-            Err(error) => error,
-        };
-        let failure = Failure::before_headers(&error);
-        let again = kept_alive && failure.unanswered && flight.record.retries < MAX_RETRIES;
-        let Some(request) = spare.take().filter(|_| again) else { return Ok(Err(failure)) };
-        flight.record.retries += 1;
-        spare = request.try_clone();
-        attempt = core.fresh.execute(request);
-        // The fresh connection has no excuse.
-        kept_alive = false;
-    }
+    let failure = match alarm.guard(core.pooled.execute(prepared.request)).await? {
+        Ok(response) => return Ok(Ok(response)),
+        Err(error) => Failure::before_headers(&error),
+    };
+    let Some(spare) = prepared.spare.filter(|_| kept_alive && failure.unanswered) else {
+        return Ok(Err(failure));
+    };
+    flight.record.retries += 1;
+    let again = alarm.guard(core.fresh.execute(spare)).await?;
+    Ok(again.map_err(|error| Failure::before_headers(&error)))
 }
 
 fn expire(flight: &mut Flight, expired: Expired) {
@@ -87,7 +78,7 @@ fn expire(flight: &mut Flight, expired: Expired) {
 /// Read a 2xx answer.
 async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, response: reqwest::Response) {
     let core = Rc::clone(&flight.core);
-    let keeps = stays_open(&response);
+    let keeps = stays_open(&response) && flight.record.retries == 0;
     let mut reader = Reader {
         framer: Framer::new(core.provider.framing(core.stream)),
         decoder: core.provider.decoder(core.stream, core.keep_text.get()),
@@ -165,7 +156,7 @@ fn judge(closing: &mut Closing, broken: Option<String>, failure: Option<Failure>
 async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, response: reqwest::Response) {
     let core = Rc::clone(&flight.core);
     let status = response.status().as_u16();
-    let keeps = stays_open(&response);
+    let keeps = stays_open(&response) && flight.record.retries == 0;
     let mut body = reqwest::Body::from(response);
     let mut text = Vec::new();
     loop {
