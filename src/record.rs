@@ -119,7 +119,7 @@ pub struct RequestRecord {
 
     /// When the schedule wanted it sent.
     pub intended_us: u64,
-    /// When its first byte was handed to the socket.
+    /// When it was handed to the HTTP client, which connects first where it must.
     pub sent_us: Option<u64>,
     /// When the answer's status line and headers had come.
     pub headers_us: Option<u64>,
@@ -168,7 +168,7 @@ pub struct RequestRecord {
     pub cap_blocked: bool,
     /// What became of it.
     pub outcome: Outcome,
-    /// Class of the failure: `connect`, `429`, `4xx`, `503`, `5xx`, `timeout_connect`,
+    /// Class of the failure: `connect`, `429`, `3xx`, `4xx`, `503`, `5xx`, `timeout_connect`,
     /// `timeout_first_token`, `timeout_stall`, `timeout_total`, `reset`, `bad_stream`,
     /// `server_error` (an error object in mid-stream), `truncated`.
     pub error_class: Option<String>,

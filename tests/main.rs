@@ -2,6 +2,7 @@
 //!
 //! A file here is about one room of the house, or about what only shows from outside.
 
+mod load;
 mod mistakes;
 mod plan;
 mod providers;

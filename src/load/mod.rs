@@ -4,16 +4,37 @@
 //! and its own tallies, merged once at the end; of one global schedule, core `r` of `n`
 //! takes the arrivals `k mod n = r`. [`drive`] blocks until the cell has drained.
 
+mod client;
+mod clock;
+mod closed;
+mod collect;
+mod crew;
+mod exchange;
+mod feed;
+mod flight;
+mod open;
+mod schedule;
+mod shard;
+mod system;
+mod tally;
+mod timer;
+mod window;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+pub use schedule::{Schedule, Shard};
+
 use crate::event::Live;
+use crate::experiment::Load;
 use crate::measure::{Tick, Window};
 use crate::plan::Cell;
 use crate::provider::Provider;
 use crate::record::RecordSink;
 use crate::server::Endpoint;
 use crate::workload::Source;
+use tally::Course;
+use window::Gate;
 
 /// One cell, ready to be driven.
 pub struct Job<'a> {
@@ -55,8 +76,12 @@ pub struct CellRun {
     pub started_at: jiff::Timestamp,
     pub ended_at: jiff::Timestamp,
     pub window: Window,
-    /// Arrivals that the schedule had inside the window.
-    pub planned: u64,
+    /// Arrivals that the schedule had inside the window; `None` for a closed loop, which has
+    /// no schedule.
+    pub planned: Option<u64>,
+    /// Mean number in flight over the window by this client's own counter, taken apart from
+    /// the records; `None` when the window is empty.
+    pub in_flight_mean: Option<f64>,
     pub timeline: Vec<Tick>,
     /// Gaps between content chunks, in microseconds, of requests due in the window.
     pub chunk_gaps: hdrhistogram::Histogram<u64>,
@@ -70,12 +95,17 @@ pub struct CellRun {
 /// How this client fared while it loaded the server.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClientHealth {
-    /// CPU share of each load core over the window, 0 to 1.
+    /// CPU share of each load core over the window, 0 to 1; empty where it was not taken.
     pub core_cpu: Vec<f64>,
     /// How late a 10 ms timer beside the load woke, p99 over the window, per core.
     pub timer_overshoot_p99_us: Vec<u64>,
-    /// Time that cgroup throttling took from this process during the cell.
-    pub throttled_us: u64,
+    /// Time that cgroup throttling took from this process during the cell; `None` where the
+    /// system doesn't say.
+    pub throttled_us: Option<u64>,
+    /// Times that records had to wait on a load core because the calling thread was behind.
+    pub held_reports: u64,
+    /// Requests whose body was not ready when its turn came.
+    pub body_waits: u64,
 }
 
 /// The engine itself failed; a failing server is not an error but records.
@@ -87,9 +117,18 @@ pub enum LoadError {
     Client(String),
     #[error("load core {core} panicked")]
     Panicked { core: u32 },
+    #[error("cannot build a request: {0}")]
+    Request(String),
+    #[error(
+        "{needed} open files are needed and {limit} are allowed: raise the limit (`ulimit -n {needed}`), or lower users"
+    )]
+    FileLimit { needed: u64, limit: u64 },
+    #[error("the cell has no end: set `cell.duration` or `cell.requests`")]
+    Endless,
 }
 
-/// Run one cell. `live` is called about four times a second on the calling thread.
+/// Run one cell. `live` is called about four times a second on the calling thread, which
+/// also writes the records and counts tokens.
 ///
 /// # Errors
 /// Only when this client cannot do its work.
@@ -99,6 +138,43 @@ pub fn drive(
     control: &Control,
     live: &mut dyn FnMut(Live),
 ) -> Result<CellRun, LoadError> {
-    let _ = (job, sink, control, live);
-    unreachable!("written next")
+    let settings = &job.cell.settings;
+    let schedule = match settings.load {
+        Load::Open { qps, arrivals, .. } => {
+            Some(Schedule::new(job.cell.seed, qps, arrivals, settings.cell.ramp))
+        }
+        Load::Closed { .. } => None,
+    };
+    let gate = Arc::new(Gate::of(settings, schedule.as_ref()).ok_or(LoadError::Endless)?);
+    system::raise_file_limit(crew::connections(settings))?;
+    let throttled_before = system::throttled_us();
+    let crew = crew::Crew { job, control, schedule: schedule.as_ref(), gate: &gate };
+    let ended = crew.run(sink, live)?;
+
+    let window = gate.window(ended.clock.now_us());
+    let mut course = Course::empty();
+    let mut client = ClientHealth {
+        throttled_us: throttled_before.zip(system::throttled_us()).map(|(before, after)| after - before),
+        ..ClientHealth::default()
+    };
+    for ledger in ended.ledgers {
+        course.merge(ledger.course);
+        client.core_cpu.extend(ledger.core_cpu);
+        client.timer_overshoot_p99_us.extend(ledger.overshoot_p99_us);
+        client.held_reports += ledger.held_reports;
+        client.body_waits += ledger.body_waits;
+    }
+    Ok(CellRun {
+        epoch_monotonic_ns: ended.clock.epoch_ns(),
+        started_at: ended.started_at,
+        ended_at: jiff::Timestamp::now(),
+        window,
+        planned: schedule.map(|s| s.arrivals_in(window.start_us, window.end_us)),
+        in_flight_mean: course.in_flight_mean(window.start_us, window.end_us),
+        timeline: course.ticks,
+        chunk_gaps: course.gaps,
+        foreign_chunks_in_window: course.foreign_chunks,
+        client,
+        lost_records: ended.lost,
+    })
 }

@@ -1,8 +1,20 @@
 //! From records to a cell's figures: windows, quantiles, validity. Pure: no clock, no disk.
 
+mod samples;
+mod totals;
+pub mod validity;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use samples::of_request;
+
+use crate::experiment::SloRule;
+use crate::load::CellRun;
+use crate::metrics::{Better, metric};
+use crate::plan::Cell;
+use crate::record::RequestRecord;
 
 /// Everything a cell and repeat came to. Stored as the cell's `summary.json`; every CSV row
 /// is made from it.
@@ -204,3 +216,57 @@ pub struct Tick {
 
 /// Length of a [`Tick`] in microseconds.
 pub const TICK_US: u64 = 100_000;
+
+/// Everything a cell came to: its records (in any order, each once) and what the engine
+/// knows beside them. Holds a number per request and metric while it runs.
+#[must_use]
+pub fn summarise(cell: &Cell, run: &CellRun, records: impl Iterator<Item = RequestRecord>) -> CellSummary {
+    let settings = &cell.settings;
+    let mut totals = totals::Totals::new(settings, run.window);
+    for record in records {
+        totals.take(&record);
+    }
+    totals.counts.planned = run.planned.unwrap_or(totals.counts.attempted);
+    let scalars = totals.scalars();
+    let workload_hash = totals.workload_hash();
+    let in_flight_by_records = totals.in_flight_mean();
+    let mut distributions = std::mem::take(&mut totals.samples).distributions();
+    if let Some(gaps) = samples::of_histogram(&run.chunk_gaps) {
+        distributions.insert("chunk_gap".to_owned(), gaps);
+    }
+    let mut summary = CellSummary {
+        started_at: run.started_at.to_string(),
+        ended_at: run.ended_at.to_string(),
+        window: run.window,
+        semi_open: totals.counts.cap_blocked > 0,
+        counts: totals.counts,
+        distributions,
+        scalars,
+        tokens: totals.tokens,
+        validity: Validity { verdict: Verdict::Valid, reasons: Vec::new(), signals: BTreeMap::new() },
+        slo: Vec::new(),
+        workload_hash,
+    };
+    summary.slo = settings.slo.rules.iter().map(|rule| verdict_of(rule, &summary)).collect();
+    let lags = totals.lags;
+    summary.validity = validity::judge(&validity::Evidence {
+        settings,
+        run,
+        summary: &summary,
+        lags: &lags,
+        in_flight_by_records,
+    });
+    summary
+}
+
+/// Judge one rule in the direction that is good for its metric: at least the limit where more
+/// is better, else at most.
+fn verdict_of(rule: &SloRule, summary: &CellSummary) -> SloVerdict {
+    let value = summary.value(&rule.metric, &rule.stat);
+    let higher = metric(&rule.metric).is_some_and(|m| m.better == Better::Higher);
+    let pass = value.is_some_and(|v| if higher { v >= rule.limit } else { v <= rule.limit });
+    SloVerdict { metric: rule.metric.clone(), stat: rule.stat.clone(), limit: rule.limit, value, pass }
+}
+
+#[cfg(test)]
+mod tests;

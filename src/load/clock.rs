@@ -1,0 +1,56 @@
+//! The one clock of a cell: microseconds since its epoch on `CLOCK_MONOTONIC`.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+pub(super) fn monotonic_ns() -> u64 {
+    nanoseconds(ClockId::Monotonic)
+}
+
+/// CPU time that this thread has used, in nanoseconds.
+pub(super) fn thread_cpu_ns() -> u64 {
+    nanoseconds(ClockId::ThreadCPUTime)
+}
+
+fn nanoseconds(id: ClockId) -> u64 {
+    let t = clock_gettime(id);
+    t.tv_sec.unsigned_abs() * 1_000_000_000 + t.tv_nsec.unsigned_abs()
+}
+
+/// Reads the time since one epoch. A copy on each load core reads the same time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    epoch_ns: u64,
+    /// The epoch as the runtime's own timers name it, for time-outs.
+    epoch: Instant,
+}
+
+impl Clock {
+    /// A clock whose epoch lies `ahead` from now.
+    pub(super) fn starting_in(ahead: Duration) -> Self {
+        let epoch = Instant::now() + ahead;
+        Self { epoch_ns: monotonic_ns() + ahead.as_nanos() as u64, epoch }
+    }
+
+    pub(super) const fn epoch_ns(&self) -> u64 {
+        self.epoch_ns
+    }
+
+    /// Microseconds since the epoch; 0 before it.
+    pub(super) fn now_us(&self) -> u64 {
+        monotonic_ns().saturating_sub(self.epoch_ns) / 1000
+    }
+
+    /// Whether it is `us` after the epoch; before the epoch not even 0 is.
+    pub(super) fn reached(&self, us: u64) -> bool {
+        monotonic_ns() >= self.epoch_ns.saturating_add(us.saturating_mul(1000))
+    }
+
+    /// `us` after the epoch, for the runtime's timers.
+    pub(super) fn instant(&self, us: u64) -> Instant {
+        self.epoch + Duration::from_micros(us)
+    }
+}

@@ -1,0 +1,201 @@
+//! One arrival on its way: its record while it is being written, and the promise that it is
+//! written exactly once, whatever happens to the task that carries it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::client::Failure;
+use super::clock::Clock;
+use super::feed::Prepared;
+use super::tally::{Done, Tally};
+use super::window::Gate;
+use crate::provider::{Closing, Provider};
+use crate::record::{Outcome, Phase, RequestRecord, TokenSource};
+
+/// Limits of a request, in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) total: u64,
+    pub(super) first_token: Option<u64>,
+    pub(super) stall: Option<u64>,
+}
+
+/// What all requests of one load core share. Lives on that core's thread alone.
+pub(super) struct Core {
+    pub(super) clock: Clock,
+    pub(super) gate: Arc<Gate>,
+    pub(super) tally: RefCell<Tally>,
+    pub(super) rank: u32,
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) stream: bool,
+    /// Keeps connections alive.
+    pub(super) pooled: reqwest::Client,
+    /// Opens a connection for each request: for another try after a dead one.
+    pub(super) fresh: reqwest::Client,
+    pub(super) limits: Limits,
+    /// Answers that left a live connection in the pool, less the requests that took one.
+    pub(super) idle: Cell<u64>,
+    /// Whether answers' texts are to be kept for counting. Ends with the first answer that
+    /// brings its own `usage`.
+    pub(super) keep_text: Cell<bool>,
+    /// Arrivals that have no record yet.
+    pub(super) open: Cell<u64>,
+    /// Closed-loop users that may still send.
+    pub(super) users: Cell<u32>,
+    /// Requests that were wanted before they were made.
+    pub(super) body_waits: Cell<u64>,
+    /// The thread that makes requests has ended before its time.
+    pub(super) starved: Cell<bool>,
+    /// Arrivals of the schedule that this core has taken up.
+    pub(super) taken: Cell<u64>,
+}
+
+/// A record of an arrival of which nothing is known yet but its number.
+pub(super) fn blank_record(seq: u64) -> RequestRecord {
+    RequestRecord {
+        seq,
+        user: None,
+        shard: 0,
+        phase: Phase::Measure,
+        intended_us: 0,
+        sent_us: None,
+        headers_us: None,
+        first_token_us: None,
+        first_visible_us: None,
+        second_chunk_us: None,
+        last_token_us: None,
+        end_us: None,
+        prompt_tokens_asked: 0,
+        prompt_tokens_counted: None,
+        prompt_tokens: None,
+        max_tokens: 0,
+        output_tokens: None,
+        cached_tokens: None,
+        token_source: None,
+        chunks: 0,
+        chunks_in_window: 0,
+        max_gap_us: None,
+        bytes: 0,
+        status: None,
+        finish_reason: None,
+        retries: 0,
+        cap_blocked: false,
+        outcome: Outcome::Dropped,
+        error_class: None,
+        detail: None,
+    }
+}
+
+/// An arrival from the moment it is due until its record is handed in, which its drop does:
+/// one that was never sent is then `Dropped`, one that had not ended `Censored`.
+pub(super) struct Flight {
+    pub(super) core: Rc<Core>,
+    pub(super) record: RequestRecord,
+    text: Option<String>,
+    ended: bool,
+}
+
+impl Flight {
+    pub(super) fn new(core: &Rc<Core>, prepared: &Prepared, intended_us: u64, user: Option<u32>) -> Self {
+        core.open.set(core.open.get() + 1);
+        core.tally.borrow_mut().due(intended_us);
+        let record = RequestRecord {
+            user,
+            shard: core.rank,
+            phase: core.gate.phase(intended_us),
+            intended_us,
+            prompt_tokens_asked: prepared.asked,
+            prompt_tokens_counted: prepared.counted,
+            max_tokens: prepared.max_tokens,
+            ..blank_record(prepared.seq)
+        };
+        Self { core: Rc::clone(core), record, text: None, ended: false }
+    }
+
+    /// The request is handed to the HTTP client now. Returns the time.
+    pub(super) fn sent(&mut self) -> u64 {
+        let t = self.core.clock.now_us();
+        self.record.sent_us = Some(t);
+        self.record.outcome = Outcome::Censored;
+        self.core.tally.borrow_mut().sent(t, t.saturating_sub(self.record.intended_us));
+        t
+    }
+
+    /// One content chunk, whose bytes were read at `t`.
+    pub(super) fn chunk(&mut self, t: u64, visible: bool) {
+        let record = &mut self.record;
+        record.chunks += 1;
+        // Without streaming there is no first token apart from the whole answer: its time is
+        // not known, and the end is not put in its place.
+        if self.core.stream {
+            if record.first_token_us.is_none() {
+                record.first_token_us = Some(t);
+            } else if record.second_chunk_us.is_none() {
+                record.second_chunk_us = Some(t);
+            }
+            if visible && record.first_visible_us.is_none() {
+                record.first_visible_us = Some(t);
+            }
+        }
+        let gap = record.last_token_us.map(|last| t - last);
+        record.last_token_us = Some(t);
+        if gap > record.max_gap_us {
+            record.max_gap_us = gap;
+        }
+        let measured = record.phase == Phase::Measure;
+        let inside = self.core.gate.contains(t);
+        record.chunks_in_window += u32::from(inside);
+        let mut tally = self.core.tally.borrow_mut();
+        tally.foreign_chunks += u64::from(inside && !measured);
+        tally.chunk(t, gap.filter(|_| measured));
+    }
+
+    /// Take over what the answer says of itself. Its tokens are those of its `usage`; without
+    /// one they are counted from the text later, off this core; without a text, by chunks.
+    pub(super) fn close(&mut self, closing: Closing) {
+        let record = &mut self.record;
+        record.token_source = closing.token_source();
+        record.finish_reason = closing.finish_reason;
+        record.prompt_tokens = closing.prompt_tokens;
+        record.cached_tokens = closing.cached_tokens;
+        record.output_tokens = closing.output_tokens;
+        if record.output_tokens.is_some() {
+            self.core.keep_text.set(false);
+            return;
+        }
+        self.text = closing.text.filter(|text| !text.is_empty());
+        if self.text.is_none() && record.chunks > 0 && self.core.stream {
+            record.output_tokens = Some(record.chunks);
+            record.token_source = Some(TokenSource::Chunks);
+        }
+    }
+
+    /// It ended at `t` with `outcome`.
+    pub(super) fn end(&mut self, t: u64, outcome: Outcome) {
+        self.record.end_us = Some(t);
+        self.record.outcome = outcome;
+        self.ended = true;
+        self.core.tally.borrow_mut().left(t, Some(outcome == Outcome::Ok));
+    }
+
+    /// It failed at `t`.
+    pub(super) fn fail(&mut self, t: u64, failure: Failure) {
+        self.record.error_class = Some(failure.class.to_owned());
+        self.record.detail = failure.detail;
+        self.end(t, failure.outcome);
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let record = std::mem::replace(&mut self.record, blank_record(0));
+        let mut tally = self.core.tally.borrow_mut();
+        if record.sent_us.is_some() && !self.ended {
+            tally.left(self.core.clock.now_us(), None);
+        }
+        tally.record(Done { record, text: self.text.take() });
+        drop(tally);
+        self.core.open.set(self.core.open.get() - 1);
+    }
+}

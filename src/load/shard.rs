@@ -1,0 +1,214 @@
+//! One load core: its thread's runtime, its watch on the cell, and its timer canary.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use hdrhistogram::Histogram;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::Mutex;
+
+use super::client;
+use super::clock::{Clock, thread_cpu_ns};
+use super::closed::start_users;
+use super::feed::Feed;
+use super::flight::{Core, Limits, blank_record};
+use super::open::pace;
+use super::schedule::{Schedule, Shard};
+use super::tally::{Course, Done, Report, Tally, gap_histogram};
+use super::timer::Timer;
+use super::window::Gate;
+use super::{Control, Job, LoadError};
+use crate::experiment::Load;
+use crate::measure::EndedBy;
+
+/// Period of the canary, which is the core's watch as well.
+const WATCH_US: u64 = 10_000;
+/// Watches between two reports to the calling thread.
+const REPORT_EVERY: u64 = 10;
+
+/// What one load core has to say at the end.
+pub(super) struct Ledger {
+    pub(super) course: Course,
+    pub(super) core_cpu: Option<f64>,
+    pub(super) overshoot_p99_us: Option<u64>,
+    pub(super) held_reports: u64,
+    pub(super) body_waits: u64,
+}
+
+/// What a load core is started with.
+pub(super) struct Start<'a> {
+    pub(super) job: &'a Job<'a>,
+    pub(super) shard: Shard,
+    pub(super) schedule: Option<Schedule>,
+    pub(super) control: &'a Control,
+    pub(super) reports: SyncSender<Report>,
+    pub(super) feed: Feed,
+    /// Says that this core is ready.
+    pub(super) ready: SyncSender<()>,
+    /// Brings the epoch once all cores are.
+    pub(super) go: Receiver<(Clock, Arc<Gate>)>,
+}
+
+/// The thread's whole work.
+pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
+    let rank = start.shard.rank;
+    let failed = |source: io::Error| LoadError::Thread { core: rank, source };
+    let runtime =
+        Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(failed)?;
+    let Start { job, shard, schedule, control, reports, mut feed, ready, go } = start;
+    let target = &job.cell.settings.target;
+    let (pooled, fresh) = {
+        let _inside = runtime.enter();
+        (client::build(target, true)?, client::build(target, false)?)
+    };
+    runtime.block_on(feed.fill());
+    let _ = ready.send(());
+    // Hung up, so that the count of the ready ends when the last core has come or failed.
+    drop(ready);
+    // No epoch: another core could not start, and its error is the one to tell.
+    let Ok((clock, gate)) = go.recv() else { return Err(LoadError::Panicked { core: rank }) };
+    let us = |d: std::time::Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+    let core = Rc::new(Core {
+        clock,
+        gate,
+        tally: RefCell::new(Tally::new(rank, reports)),
+        rank,
+        provider: Arc::clone(&job.provider),
+        stream: job.cell.settings.workload.stream,
+        pooled,
+        fresh,
+        limits: Limits {
+            total: us(target.timeout),
+            first_token: target.first_token_timeout.map(us),
+            stall: target.stall_timeout.map(us),
+        },
+        idle: Cell::new(0),
+        // A count over the network would be another load on the server.
+        keep_text: Cell::new(job.source.tokenizer().name() != "server"),
+        open: Cell::new(0),
+        users: Cell::new(0),
+        body_waits: Cell::new(0),
+        starved: Cell::new(false),
+        taken: Cell::new(0),
+    });
+    let watched = runtime.block_on(watch(Rc::clone(&core), job, shard, schedule.clone(), control, feed));
+    // Whatever still flies is dropped with its runtime, and so hands in its record.
+    // A name that is still being looked up is not waited for.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(100));
+    let watched = watched.map_err(failed)?;
+    if let Some(schedule) = schedule {
+        drop_the_rest(&core, job, schedule, shard);
+    }
+    let core = Rc::into_inner(core).expect("every task that held the core is gone with the runtime");
+    let body_waits = core.body_waits.get();
+    let tally = core.tally.into_inner();
+    let held_reports = tally.held_reports;
+    Ok(Ledger {
+        course: tally.finish(),
+        core_cpu: watched.cpu.share(),
+        overshoot_p99_us: (!watched.overshoot.is_empty()).then(|| watched.overshoot.value_at_quantile(0.99)),
+        held_reports,
+        body_waits,
+    })
+}
+
+/// Arrivals due in time that never got as far as a request, because the cell was cut short
+/// while they were overdue.
+fn drop_the_rest(core: &Rc<Core>, job: &Job<'_>, schedule: Schedule, shard: Shard) {
+    let end = core.gate.end().min(core.clock.now_us());
+    let rest = schedule.slice(shard).skip(core.taken.get() as usize).take_while(|(_, due)| *due < end);
+    for (seq, due) in rest {
+        let (asked, max_tokens) = job.source.lengths(seq);
+        let mut record = blank_record(seq);
+        record.shard = core.rank;
+        record.phase = core.gate.phase(due);
+        record.intended_us = due;
+        record.prompt_tokens_asked = asked;
+        record.max_tokens = max_tokens;
+        let mut tally = core.tally.borrow_mut();
+        tally.due(due);
+        tally.record(Done { record, text: None });
+    }
+}
+
+/// CPU time of this thread at the window's two ends.
+#[derive(Default)]
+struct CpuMarks {
+    first: Option<(u64, u64)>,
+    last: Option<(u64, u64)>,
+}
+
+impl CpuMarks {
+    fn share(&self) -> Option<f64> {
+        let ((t0, cpu0), (t1, cpu1)) = (self.first?, self.last?);
+        (t1 > t0).then(|| (cpu1 - cpu0) as f64 / 1000.0 / (t1 - t0) as f64)
+    }
+}
+
+struct Watched {
+    cpu: CpuMarks,
+    overshoot: Histogram<u64>,
+}
+
+/// Put the load on, and every 10 ms look at the clock: has the window ended, has someone
+/// pressed Ctrl-C, is all at an end? How late that look comes is the canary's measure.
+async fn watch(
+    core: Rc<Core>,
+    job: &Job<'_>,
+    shard: Shard,
+    schedule: Option<Schedule>,
+    control: &Control,
+    feed: Feed,
+) -> io::Result<Watched> {
+    let settings = &job.cell.settings.cell;
+    let times = (settings.ramp.as_micros() as u64, settings.warmup.as_micros() as u64);
+    let drain_us = settings.drain.as_micros() as u64;
+    let feed = Rc::new(Mutex::new(feed));
+    let mut timer = Timer::new(core.clock)?;
+    // Nothing is sent before time begins.
+    timer.until(0).await?;
+    let loader = match (job.cell.settings.load, schedule) {
+        (Load::Open { max_in_flight, .. }, Some(schedule)) => {
+            let cap = max_in_flight.map(|cap| shard.share(cap));
+            tokio::task::spawn_local(pace(Rc::clone(&core), Rc::clone(&feed), schedule.slice(shard), cap))
+        }
+        (Load::Open { .. }, None) => unreachable!("an open loop is started with its schedule"),
+        (Load::Closed { users }, _) => {
+            tokio::task::spawn_local(start_users(Rc::clone(&core), Rc::clone(&feed), shard, users, times))
+        }
+    };
+    let mut watched = Watched { cpu: CpuMarks::default(), overshoot: gap_histogram() };
+    let mut next = WATCH_US;
+    loop {
+        timer.until(next).await?;
+        let now = core.clock.now_us();
+        if core.gate.contains(next) {
+            watched.overshoot.saturating_record(now - next);
+            watched.cpu.first.get_or_insert_with(|| (now, thread_cpu_ns()));
+            watched.cpu.last = Some((now, thread_cpu_ns()));
+        }
+        if control.finish() {
+            core.gate.close(now, EndedBy::Interrupt);
+        }
+        if (next / WATCH_US).is_multiple_of(REPORT_EVERY) {
+            let mut tally = core.tally.borrow_mut();
+            tally.advance(now);
+            tally.report();
+        }
+        let end = core.gate.end();
+        let idle = loader.is_finished() && core.open.get() == 0 && core.users.get() == 0;
+        let over = now >= end || core.starved.get();
+        if (idle && over) || control.now() || now >= end.saturating_add(drain_us) {
+            break;
+        }
+        // A late look is not made up for: the next one is at the next whole period.
+        next = (now / WATCH_US + 1) * WATCH_US;
+    }
+    if loader.is_finished() {
+        loader.await.map_err(io::Error::other)??;
+    }
+    Ok(watched)
+}

@@ -1,0 +1,271 @@
+//! What one load core counts while it runs: its time line, its chunk gaps, and the records
+//! on their way to the calling thread.
+
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use hdrhistogram::Histogram;
+
+use crate::measure::{TICK_US, Tick};
+use crate::record::RequestRecord;
+
+/// Records that wait before they are handed over ahead of the next tick.
+const BATCH: usize = 256;
+
+/// A finished arrival, and its text where the answer's tokens are still to be counted.
+pub(super) struct Done {
+    pub(super) record: RequestRecord,
+    pub(super) text: Option<String>,
+}
+
+/// What a load core sends to the calling thread.
+pub(super) struct Report {
+    pub(super) rank: u32,
+    pub(super) done: Vec<Done>,
+    pub(super) totals: Totals,
+}
+
+/// Counts since the cell's start.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Totals {
+    pub(super) in_flight: u32,
+    pub(super) sent: u64,
+    pub(super) completed: u64,
+    pub(super) failed: u64,
+    pub(super) chunks: u64,
+}
+
+/// Three significant digits from 1 µs to an hour.
+pub(super) fn gap_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("bounds are constants that the crate allows")
+}
+
+pub(super) struct Tally {
+    rank: u32,
+    ticks: Vec<Tick>,
+    /// In-flight requests integrated over each tick, in request-microseconds.
+    areas: Vec<u64>,
+    tick_end_us: u64,
+    /// Up to where the last area is integrated.
+    integrated_us: u64,
+    pub(super) totals: Totals,
+    pub(super) gaps: Histogram<u64>,
+    pub(super) foreign_chunks: u64,
+    waiting: Vec<Done>,
+    reports: SyncSender<Report>,
+    /// Times that the calling thread was too slow to take a report.
+    pub(super) held_reports: u64,
+}
+
+impl Tally {
+    pub(super) fn new(rank: u32, reports: SyncSender<Report>) -> Self {
+        Self {
+            rank,
+            ticks: vec![Tick::default()],
+            areas: vec![0],
+            tick_end_us: TICK_US,
+            integrated_us: 0,
+            totals: Totals::default(),
+            gaps: gap_histogram(),
+            foreign_chunks: 0,
+            waiting: Vec::with_capacity(BATCH),
+            reports,
+            held_reports: 0,
+        }
+    }
+
+    /// Close every tick that ends at or before `t`.
+    pub(super) fn advance(&mut self, t: u64) {
+        while t >= self.tick_end_us {
+            self.integrate(self.tick_end_us);
+            self.current().in_flight = self.totals.in_flight;
+            self.ticks.push(Tick { t_us: self.tick_end_us, ..Tick::default() });
+            self.areas.push(0);
+            self.tick_end_us += TICK_US;
+        }
+    }
+
+    fn current(&mut self) -> &mut Tick {
+        self.ticks.last_mut().expect("there is always a tick")
+    }
+
+    fn integrate(&mut self, t: u64) {
+        let area = u64::from(self.totals.in_flight) * t.saturating_sub(self.integrated_us);
+        *self.areas.last_mut().expect("there is always a tick") += area;
+        self.integrated_us = self.integrated_us.max(t);
+    }
+
+    /// An arrival became due at `t`, which has passed.
+    pub(super) fn due(&mut self, t: u64) {
+        let last = self.ticks.len() - 1;
+        self.ticks[((t / TICK_US) as usize).min(last)].due += 1;
+    }
+
+    pub(super) fn sent(&mut self, t: u64, lag_us: u64) {
+        self.advance(t);
+        self.integrate(t);
+        self.totals.in_flight += 1;
+        self.totals.sent += 1;
+        let tick = self.current();
+        tick.sent += 1;
+        tick.max_lag_us = tick.max_lag_us.max(lag_us);
+    }
+
+    /// A content chunk, and the gap to the one before it if that is to be pooled.
+    pub(super) fn chunk(&mut self, t: u64, gap_us: Option<u64>) {
+        self.advance(t);
+        self.totals.chunks += 1;
+        self.current().chunks += 1;
+        if let Some(gap) = gap_us {
+            self.gaps.saturating_record(gap);
+        }
+    }
+
+    /// A request left the server at `t`, well or badly; `None`: it was given up.
+    pub(super) fn left(&mut self, t: u64, well: Option<bool>) {
+        self.advance(t);
+        self.integrate(t);
+        self.totals.in_flight -= 1;
+        match well {
+            Some(true) => {
+                self.totals.completed += 1;
+                self.current().completed += 1;
+            }
+            Some(false) => {
+                self.totals.failed += 1;
+                self.current().failed += 1;
+            }
+            None => {}
+        }
+    }
+
+    /// Take in what became of an arrival.
+    pub(super) fn record(&mut self, done: Done) {
+        self.waiting.push(done);
+        if self.waiting.len().is_multiple_of(BATCH) {
+            self.report();
+        }
+    }
+
+    /// Hand over what waits. Never blocks: when the calling thread is behind, the records
+    /// stay here, and that is counted.
+    pub(super) fn report(&mut self) {
+        let done = std::mem::replace(&mut self.waiting, Vec::with_capacity(BATCH));
+        match self.reports.try_send(Report { rank: self.rank, done, totals: self.totals }) {
+            // A calling thread that has gone has no use for reports.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(report)) => {
+                self.waiting = report.done;
+                self.held_reports += 1;
+            }
+        }
+    }
+
+    /// The end: hand over the rest, waiting if need be, and give up the time line.
+    pub(super) fn finish(self) -> Course {
+        let last = Report { rank: self.rank, done: self.waiting, totals: self.totals };
+        let _ = self.reports.send(last);
+        Course { ticks: self.ticks, areas: self.areas, gaps: self.gaps, foreign_chunks: self.foreign_chunks }
+    }
+}
+
+/// The course of a cell, from one load core or merged over all.
+pub(super) struct Course {
+    pub(super) ticks: Vec<Tick>,
+    areas: Vec<u64>,
+    pub(super) gaps: Histogram<u64>,
+    pub(super) foreign_chunks: u64,
+}
+
+impl Course {
+    pub(super) fn empty() -> Self {
+        Self { ticks: Vec::new(), areas: Vec::new(), gaps: gap_histogram(), foreign_chunks: 0 }
+    }
+
+    /// Add another core's course to this one.
+    pub(super) fn merge(&mut self, other: Self) {
+        for (i, tick) in other.ticks.into_iter().enumerate() {
+            let Some(sum) = self.ticks.get_mut(i) else {
+                self.ticks.push(tick);
+                continue;
+            };
+            sum.in_flight += tick.in_flight;
+            sum.due += tick.due;
+            sum.sent += tick.sent;
+            sum.completed += tick.completed;
+            sum.failed += tick.failed;
+            sum.chunks += tick.chunks;
+            sum.max_lag_us = sum.max_lag_us.max(tick.max_lag_us);
+        }
+        self.areas.resize(self.areas.len().max(other.areas.len()), 0);
+        for (sum, area) in self.areas.iter_mut().zip(other.areas) {
+            *sum += area;
+        }
+        self.gaps.add(other.gaps).expect("all gap histograms have the same bounds");
+        self.foreign_chunks += other.foreign_chunks;
+    }
+
+    /// Mean number in flight over `start_us..end_us`, by this client's own counter; the
+    /// ticks on the edges count by their share. `None` for an empty span.
+    pub(super) fn in_flight_mean(&self, start_us: u64, end_us: u64) -> Option<f64> {
+        if end_us <= start_us {
+            return None;
+        }
+        let area: f64 = (0u64..)
+            .zip(&self.areas)
+            .map(|(i, &area)| {
+                let from = (i * TICK_US).max(start_us);
+                let to = ((i + 1) * TICK_US).min(end_us);
+                area as f64 * to.saturating_sub(from) as f64 / TICK_US as f64
+            })
+            .sum();
+        Some(area / (end_us - start_us) as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_and_their_areas_add_up() {
+        let (tx, rx) = std::sync::mpsc::sync_channel(8);
+        let mut tally = Tally::new(0, tx);
+        tally.due(10);
+        tally.sent(50_000, 40);
+        tally.due(240_000);
+        tally.sent(250_000, 7);
+        tally.chunk(260_000, None);
+        tally.chunk(270_000, Some(10_000));
+        tally.left(300_000, Some(true));
+        tally.left(350_000, Some(false));
+        tally.advance(400_000);
+        let totals = tally.totals;
+        assert_eq!((totals.in_flight, totals.sent, totals.completed, totals.failed), (0, 2, 1, 1));
+        let mut course = Course::empty();
+        course.merge(tally.finish());
+        assert_eq!(rx.try_iter().count(), 1);
+        assert_eq!(course.ticks.iter().map(|t| t.in_flight).collect::<Vec<_>>(), [1, 1, 2, 0, 0]);
+        assert_eq!(course.ticks[2].chunks, 2);
+        assert_eq!(course.ticks[0].max_lag_us, 40);
+        assert_eq!(course.ticks[3].completed + course.ticks[3].failed, 2);
+        // One in flight for 250 ms, another for 100 ms, over 400 ms.
+        assert_eq!(course.in_flight_mean(0, 400_000), Some(0.875));
+        assert_eq!(course.in_flight_mean(100_000, 200_000), Some(1.0));
+        assert_eq!(course.in_flight_mean(5, 5), None);
+        assert_eq!(course.gaps.len(), 1);
+    }
+
+    #[test]
+    fn a_slow_reader_blocks_nobody_and_loses_nothing() {
+        let (tx, rx) = std::sync::mpsc::sync_channel(1);
+        let mut tally = Tally::new(3, tx);
+        for seq in 0..1000 {
+            tally.record(Done { record: super::super::flight::blank_record(seq), text: None });
+        }
+        tally.report();
+        assert!(tally.held_reports > 0);
+        let reader = std::thread::spawn(move || rx.iter().flat_map(|r| r.done).count());
+        let _ = tally.finish();
+        assert_eq!(reader.join().unwrap(), 1000);
+    }
+}

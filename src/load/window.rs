@@ -1,0 +1,156 @@
+//! The phases of a cell and the one decision that its load cores share: when the window
+//! closes.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::schedule::Schedule;
+use crate::experiment::Settings;
+use crate::measure::{EndedBy, Window};
+use crate::record::Phase;
+
+/// Ramp → warm-up → window → drain. Read without a lock by every load core; written once.
+pub(super) struct Gate {
+    ramp_us: u64,
+    start_us: u64,
+    /// `u64::MAX` while not known.
+    end_us: AtomicU64,
+    /// Closed-loop requests of the window, issued so far.
+    tickets: AtomicU64,
+    ticket_limit: u64,
+    ended_by: Mutex<EndedBy>,
+}
+
+impl Gate {
+    /// The gate of a cell; `None` if nothing would ever close it.
+    pub(super) fn of(settings: &Settings, schedule: Option<&Schedule>) -> Option<Self> {
+        let cell = &settings.cell;
+        let ramp_us = cell.ramp.as_micros() as u64;
+        let start_us = ramp_us + cell.warmup.as_micros() as u64;
+        if cell.duration.is_none() && cell.requests.is_none() {
+            return None;
+        }
+        Some(match schedule {
+            Some(schedule) => {
+                let end = schedule.window_end(start_us, cell.duration, cell.requests)?;
+                Self::new(ramp_us, start_us, Some(end), None)
+            }
+            None => {
+                let end = cell.duration.map(|d| (start_us + d.as_micros() as u64, EndedBy::Duration));
+                Self::new(ramp_us, start_us, end, cell.requests)
+            }
+        })
+    }
+
+    /// `end` if it is known beforehand; `ticket_limit`: requests of the window in a closed
+    /// loop, at most.
+    pub(super) fn new(
+        ramp_us: u64,
+        start_us: u64,
+        end: Option<(u64, EndedBy)>,
+        ticket_limit: Option<u64>,
+    ) -> Self {
+        Self {
+            ramp_us,
+            start_us,
+            end_us: AtomicU64::new(end.map_or(u64::MAX, |(t, _)| t)),
+            tickets: AtomicU64::new(0),
+            ticket_limit: ticket_limit.unwrap_or(u64::MAX),
+            ended_by: Mutex::new(end.map_or(EndedBy::Requests, |(_, by)| by)),
+        }
+    }
+
+    /// The part of the cell in which a request due at `t` falls.
+    pub(super) const fn phase(&self, t: u64) -> Phase {
+        if t < self.ramp_us && t < self.start_us {
+            Phase::Ramp
+        } else if t < self.start_us {
+            Phase::Warmup
+        } else {
+            Phase::Measure
+        }
+    }
+
+    /// `u64::MAX` while it is not known.
+    pub(super) fn end(&self) -> u64 {
+        self.end_us.load(Ordering::Relaxed)
+    }
+
+    /// Whether `t` is in the measured window.
+    pub(super) fn contains(&self, t: u64) -> bool {
+        t >= self.start_us && t < self.end()
+    }
+
+    /// Leave for one closed-loop request that is due at `t`; it must then be sent. The first
+    /// user who asks after the last ticket has gone closes the window: until then the
+    /// concurrency was full, so no tail of idle users is ever measured.
+    pub(super) fn admit(&self, t: u64) -> bool {
+        if t >= self.end() {
+            return false;
+        }
+        if self.phase(t) != Phase::Measure {
+            return true;
+        }
+        if self.tickets.fetch_add(1, Ordering::Relaxed) < self.ticket_limit {
+            return true;
+        }
+        self.close(t, EndedBy::Requests);
+        false
+    }
+
+    /// Close the window at `t`, unless it closes earlier already.
+    pub(super) fn close(&self, t: u64, by: EndedBy) {
+        let mut ended_by = self.ended_by.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if t < self.end() {
+            self.end_us.store(t, Ordering::Relaxed);
+            *ended_by = by;
+        }
+    }
+
+    /// The window as it came out; `now` stands for an end that never came. Empty when the
+    /// cell was interrupted before it opened.
+    pub(super) fn window(&self, now: u64) -> Window {
+        let end_us = self.end().min(now);
+        let ended_by = *self.ended_by.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Window { start_us: self.start_us.min(end_us), end_us, ended_by }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_follow_one_another() {
+        let gate = Gate::new(10, 30, Some((100, EndedBy::Duration)), None);
+        let phases = [0, 9, 10, 29, 30, 99].map(|t| gate.phase(t));
+        assert_eq!(
+            phases,
+            [Phase::Ramp, Phase::Ramp, Phase::Warmup, Phase::Warmup, Phase::Measure, Phase::Measure]
+        );
+        assert!(!gate.contains(29) && gate.contains(30) && gate.contains(99) && !gate.contains(100));
+        assert_eq!(gate.window(500), Window { start_us: 30, end_us: 100, ended_by: EndedBy::Duration });
+    }
+
+    #[test]
+    fn exactly_so_many_tickets_and_the_next_completion_closes() {
+        let gate = Gate::new(0, 10, Some((1000, EndedBy::Duration)), Some(3));
+        // Warm-up needs none.
+        assert!(gate.admit(5) && gate.admit(6));
+        assert!(gate.admit(11) && gate.admit(12) && gate.admit(13));
+        assert_eq!(gate.end(), 1000);
+        assert!(!gate.admit(40));
+        assert!(!gate.admit(41));
+        assert_eq!(gate.window(500), Window { start_us: 10, end_us: 40, ended_by: EndedBy::Requests });
+    }
+
+    #[test]
+    fn the_earliest_end_wins() {
+        let gate = Gate::new(0, 10, Some((100, EndedBy::Duration)), None);
+        gate.close(120, EndedBy::Interrupt);
+        assert_eq!(gate.window(500).ended_by, EndedBy::Duration);
+        gate.close(4, EndedBy::Interrupt);
+        assert_eq!(gate.window(500), Window { start_us: 4, end_us: 4, ended_by: EndedBy::Interrupt });
+        assert_eq!(gate.window(500).seconds(), 0.0);
+    }
+}

@@ -1,0 +1,401 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::experiment::{
+    Arrivals, CellSettings, ClientSettings, Cooldown, ForceLength, Lengths, Load, RequestLimit, Settings,
+    Slo, Target, Tls, TokenizerChoice, Workload,
+};
+use crate::load::ClientHealth;
+use crate::plan::CellId;
+use crate::record::{Outcome, Phase, TokenSource};
+
+fn cell(load: Load) -> Cell {
+    let target = Target {
+        url: "http://127.0.0.1:1".to_owned(),
+        api: "openai-chat".to_owned(),
+        model: "m".to_owned(),
+        api_key_env: None,
+        headers: BTreeMap::new(),
+        extra_body: serde_json::Map::new(),
+        timeout: Duration::from_secs(60),
+        connect_timeout: Duration::from_secs(5),
+        first_token_timeout: None,
+        stall_timeout: None,
+        tls: Tls::default(),
+    };
+    let workload = Workload {
+        prompt_tokens: Lengths::constant(8),
+        max_tokens: Lengths::constant(5),
+        prompt: None,
+        prefix: None,
+        tokenizer: TokenizerChoice::Bundled,
+        unique_prompts: true,
+        stream: true,
+        force_length: ForceLength::Never,
+        sampling: serde_json::Map::new(),
+    };
+    let cell = CellSettings {
+        duration: Some(Duration::from_secs(10)),
+        requests: None,
+        warmup: Duration::from_secs(1),
+        ramp: Duration::ZERO,
+        drain: Duration::from_secs(10),
+        cooldown: Cooldown { min: Duration::ZERO, max: Duration::ZERO },
+    };
+    Cell {
+        index: 0,
+        id: CellId("0".repeat(16)),
+        grid: None,
+        factors: BTreeMap::new(),
+        varying: Vec::new(),
+        repeat: 1,
+        seed: 1,
+        settings: Settings {
+            target,
+            workload,
+            load,
+            cell,
+            slo: Slo::default(),
+            client: ClientSettings { threads: None, dead_after: 3 },
+            sim: BTreeMap::new(),
+        },
+    }
+}
+
+fn open() -> Cell {
+    cell(Load::Open { qps: 20.0, arrivals: Arrivals::Constant, max_in_flight: None })
+}
+
+/// Arrival `seq` of 20 a second, from 1 s on: TTFT 100 ms, five tokens 10 ms apart.
+fn good(seq: u64) -> RequestRecord {
+    let due = 1_000_000 + seq * 50_000;
+    RequestRecord {
+        seq,
+        user: None,
+        shard: 0,
+        phase: Phase::Measure,
+        intended_us: due,
+        sent_us: Some(due + 1_000),
+        headers_us: Some(due + 50_000),
+        first_token_us: Some(due + 100_000),
+        first_visible_us: Some(due + 110_000),
+        second_chunk_us: Some(due + 110_000),
+        last_token_us: Some(due + 140_000),
+        end_us: Some(due + 141_000),
+        prompt_tokens_asked: 8,
+        prompt_tokens_counted: Some(8),
+        prompt_tokens: Some(8),
+        max_tokens: 5,
+        output_tokens: Some(5),
+        cached_tokens: None,
+        token_source: Some(TokenSource::Usage),
+        chunks: 5,
+        chunks_in_window: 5,
+        max_gap_us: Some(10_000),
+        bytes: 900,
+        status: Some(200),
+        finish_reason: Some("length".to_owned()),
+        retries: 0,
+        cap_blocked: false,
+        outcome: Outcome::Ok,
+        error_class: None,
+        detail: None,
+    }
+}
+
+/// A run of ten seconds from 1 s on, with what its own counter would have said of `records`.
+fn run(records: &[RequestRecord]) -> CellRun {
+    let mut chunk_gaps = hdrhistogram::Histogram::new_with_bounds(1, 3_600_000_000, 3).unwrap();
+    chunk_gaps.record_n(10_000, 4 * records.len().max(1) as u64).unwrap();
+    let window = Window { start_us: 1_000_000, end_us: 11_000_000, ended_by: EndedBy::Duration };
+    let mut timeline: Vec<Tick> = (0..120).map(|i| Tick { t_us: i * TICK_US, ..Tick::default() }).collect();
+    let mut area = 0;
+    for r in records {
+        let (Some(sent), Some(end)) = (r.sent_us, r.end_us) else { continue };
+        area += end.min(window.end_us).saturating_sub(sent);
+        for tick in &mut timeline {
+            tick.in_flight += u32::from((sent..end).contains(&(tick.t_us + TICK_US - 1)));
+            tick.due += u32::from((tick.t_us..tick.t_us + TICK_US).contains(&r.intended_us));
+            tick.completed += u32::from((tick.t_us..tick.t_us + TICK_US).contains(&end));
+        }
+    }
+    CellRun {
+        epoch_monotonic_ns: 0,
+        started_at: jiff::Timestamp::UNIX_EPOCH,
+        ended_at: jiff::Timestamp::UNIX_EPOCH,
+        window,
+        planned: Some(records.len() as u64),
+        in_flight_mean: Some(area as f64 / 1e7),
+        timeline,
+        chunk_gaps,
+        foreign_chunks_in_window: 0,
+        client: ClientHealth {
+            core_cpu: vec![0.2, 0.3],
+            timer_overshoot_p99_us: vec![200, 300],
+            throttled_us: Some(0),
+            held_reports: 0,
+            body_waits: 0,
+        },
+        lost_records: None,
+    }
+}
+
+fn summed(cell: &Cell, run: &CellRun, records: &[RequestRecord]) -> CellSummary {
+    summarise(cell, run, records.iter().cloned())
+}
+
+fn fired(summary: &CellSummary) -> Vec<(&str, Verdict)> {
+    summary.validity.reasons.iter().map(|r| (r.signal.as_str(), r.verdict)).collect()
+}
+
+#[test]
+fn a_quiet_cell_by_hand() {
+    let records: Vec<_> = (0..200).map(good).collect();
+    let s = summed(&open(), &run(&records), &records);
+    for (metric, want) in [
+        ("ttft", 100.0),
+        ("ttfv", 110.0),
+        ("tpot", 10.0),
+        ("e2e", 140.0),
+        ("ttft_service", 99.0),
+        ("e2e_service", 139.0),
+        ("second_chunk_gap", 10.0),
+        ("max_gap", 10.0),
+        ("normalised_latency", 28.0),
+        ("user_tps", 100.0),
+        ("lag", 1.0),
+        ("output_length", 5.0),
+        ("prompt_length", 8.0),
+    ] {
+        let d = s.distributions[metric];
+        assert_eq!(d.n, 200, "{metric}");
+        assert!((d.p50 - want).abs() < 1e-9 && (d.mean - want).abs() < 1e-9, "{metric}: {d:?}");
+    }
+    assert!((s.distributions["chunk_gap"].p50 - 10.0).abs() < 0.01);
+    // The last two end after the window: arrivals at 10.90 and 10.95 s, answers 141 ms later.
+    for (metric, want) in [
+        ("offered_rps", 20.0),
+        ("sent_rps", 20.0),
+        ("completed_rps", 19.8),
+        ("output_tps", 100.0),
+        ("goodput_rps", 20.0),
+        ("attainment", 1.0),
+        ("error_rate", 0.0),
+        ("in_flight_max", 3.0),
+    ] {
+        assert!((s.scalars[metric] - want).abs() < 1e-9, "{metric}: {}", s.scalars[metric]);
+    }
+    assert_eq!(s.counts.in_flight_at_end, 2);
+    assert_eq!((s.tokens.output, s.tokens.prompt, s.tokens.cached), (1000, 1600, None));
+    assert_eq!(s.validity.verdict, Verdict::Valid, "{:?}", s.validity.reasons);
+    assert!(s.validity.signals.len() >= 10, "{:?}", s.validity.signals);
+}
+
+#[test]
+fn every_outcome_is_counted_once() {
+    let mut records: Vec<_> = (0..200).map(good).collect();
+    for (i, outcome) in Outcome::ALL.into_iter().enumerate() {
+        records[i].outcome = outcome;
+        if outcome == Outcome::Dropped {
+            records[i].sent_us = None;
+        }
+        if outcome.is_failure() {
+            records[i].error_class = Some("x".to_owned());
+        }
+    }
+    let mut early = good(900);
+    early.phase = Phase::Warmup;
+    records.push(early);
+    let s = summed(&open(), &run(&records), &records);
+    let c = &s.counts;
+    assert_eq!((c.attempted, c.ok, c.failed, c.dropped, c.censored), (200, 192, 6, 1, 1));
+    assert_eq!((c.sent, c.before_window, c.errors["x"]), (199, 1, 6));
+    assert_eq!(s.distributions["ttft"].n, 192);
+    assert_eq!(s.scalars["error_rate"], 0.03);
+    assert_eq!(s.scalars["attainment"], 0.96);
+}
+
+#[test]
+fn limits_of_requests_decide_goodput() {
+    let mut cell = open();
+    let limit = |metric: &str, limit_ms| RequestLimit { metric: metric.to_owned(), limit_ms };
+    cell.settings.slo.request = vec![limit("ttft", 100.0), limit("tpot", 9.0)];
+    let mut records: Vec<_> = (0..10).map(good).collect();
+    let attained =
+        |cell: &Cell, records: &[RequestRecord]| summed(cell, &run(records), records).scalars["attainment"];
+    assert_eq!(attained(&cell, &records), 0.0);
+    // One token has no TPOT and passes; no first token has no TTFT and does not.
+    records[0].output_tokens = Some(1);
+    assert_eq!(attained(&cell, &records), 0.1);
+    records[0].first_token_us = None;
+    assert_eq!(attained(&cell, &records), 0.0);
+    cell.settings.slo.request = vec![limit("e2e", 140.0)];
+    assert_eq!(attained(&cell, &records), 1.0);
+}
+
+#[test]
+fn chunks_stand_for_their_tokens_and_for_their_place() {
+    let mut records: Vec<_> = (0..2).map(good).collect();
+    // Ten tokens in five chunks, two of them in the window; the other was due before it.
+    records[0].output_tokens = Some(10);
+    records[0].chunks_in_window = 2;
+    records[1].phase = Phase::Warmup;
+    records[1].chunks_in_window = 3;
+    let s = summed(&open(), &run(&records), &records);
+    assert!((s.scalars["output_tps"] - (4.0 + 3.0) / 10.0).abs() < 1e-12);
+    assert_eq!(s.counts.attempted, 1);
+}
+
+#[test]
+fn nothing_is_none_and_not_zero() {
+    let s = summed(&open(), &run(&[]), &[]);
+    assert!(!s.distributions.contains_key("ttft"));
+    assert!(!s.scalars.contains_key("error_rate") && !s.scalars.contains_key("attainment"));
+    assert_eq!(fired(&s), [("nothing_due", Verdict::Invalid)]);
+    let mut empty = run(&[]);
+    empty.window.end_us = empty.window.start_us;
+    assert!(summed(&open(), &empty, &[]).scalars.is_empty());
+}
+
+#[test]
+fn each_signal_fires_past_its_limit() {
+    let records: Vec<_> = (0..200).map(good).collect();
+    let check = |change: &dyn Fn(&mut CellRun, &mut Vec<RequestRecord>), want: (&str, Verdict)| {
+        let (mut run, mut records) = (run(&records), records.clone());
+        change(&mut run, &mut records);
+        let s = summed(&open(), &run, &records);
+        assert!(fired(&s).contains(&want), "{want:?} not in {:?}", s.validity.reasons);
+        assert!(s.validity.verdict >= want.1);
+        assert!(s.validity.signals.contains_key(want.0));
+    };
+    check(&|run, _| run.planned = Some(202), ("sent_off_plan", Verdict::Warn));
+    check(&|run, _| run.planned = Some(210), ("sent_off_plan", Verdict::Invalid));
+    check(&|run, _| run.client.core_cpu[0] = 0.8, ("busiest_core", Verdict::Warn));
+    check(&|run, _| run.client.core_cpu[1] = 0.95, ("busiest_core", Verdict::Invalid));
+    check(&|run, _| run.client.timer_overshoot_p99_us[0] = 6_000, ("timer_overshoot_p99_ms", Verdict::Warn));
+    check(
+        &|run, _| run.client.timer_overshoot_p99_us[0] = 26_000,
+        ("timer_overshoot_p99_ms", Verdict::Invalid),
+    );
+    check(&|run, _| run.client.throttled_us = Some(1), ("throttled_ms", Verdict::Invalid));
+    check(&|run, _| run.lost_records = Some((3, "full".to_owned())), ("lost_records", Verdict::Invalid));
+    check(&|run, _| run.in_flight_mean = Some(4.0), ("little", Verdict::Invalid));
+    check(&|run, _| run.window.ended_by = EndedBy::Interrupt, ("interrupted", Verdict::Warn));
+    check(&|_, records| records[0].cap_blocked = true, ("cap_blocked", Verdict::Warn));
+    check(&|_, records| records[0].prompt_tokens = Some(9), ("prompt_mismatch", Verdict::Warn));
+    check(
+        &|_, records| records[0].token_source = Some(TokenSource::Chunks),
+        ("tokens_guessed", Verdict::Warn),
+    );
+    let late = |us: u64| {
+        move |_: &mut CellRun, records: &mut Vec<RequestRecord>| {
+            for r in records.iter_mut().take(5) {
+                r.sent_us = Some(r.intended_us + us);
+            }
+        }
+    };
+    check(&late(15_000), ("lag_p99_ms", Verdict::Warn));
+    check(&late(60_000), ("lag_p99_ms", Verdict::Invalid));
+    check(
+        &|_, records| {
+            for (r, i) in records.iter_mut().zip(0..) {
+                r.sent_us = Some(r.intended_us + i * 100);
+            }
+        },
+        ("lag_growth_ms_per_s", Verdict::Invalid),
+    );
+    check(
+        &|_, records| {
+            for r in records.iter_mut().take(3) {
+                r.outcome = Outcome::Censored;
+                r.end_us = None;
+            }
+        },
+        ("censored", Verdict::Warn),
+    );
+}
+
+#[test]
+fn an_open_loop_that_piles_up_is_overloaded_and_a_closed_one_is_not() {
+    // Each answer takes 40 ms longer than the one before: a queue that grows by the second.
+    let records: Vec<_> = (0..200)
+        .map(|seq| {
+            let mut r = good(seq);
+            r.last_token_us = Some(r.intended_us + 140_000 + seq * 40_000);
+            r.end_us = r.last_token_us;
+            r
+        })
+        .collect();
+    let run = run(&records);
+    let s = summed(&open(), &run, &records);
+    assert!(fired(&s).contains(&("overload", Verdict::Warn)), "{:?}", s.validity);
+    let reason = s.validity.reasons.iter().find(|r| r.signal == "overload").unwrap();
+    assert!(reason.text.contains("depend on how long"), "{}", reason.text);
+    assert!(s.validity.signals["completed_of_due_last_half"] < 0.8);
+    assert!(
+        !fired(&summed(&cell(Load::Closed { users: 8 }), &run, &records)).iter().any(|f| f.0 == "overload")
+    );
+}
+
+#[test]
+fn a_cap_explains_its_own_lag() {
+    let mut records: Vec<_> = (0..200).map(good).collect();
+    for r in records.iter_mut().take(100) {
+        r.sent_us = Some(r.intended_us + 99_000);
+        r.cap_blocked = true;
+    }
+    let s = summed(&open(), &run(&records), &records);
+    assert!(s.semi_open);
+    assert_eq!(fired(&s), [("cap_blocked", Verdict::Warn)]);
+    assert!(s.distributions["lag"].p90 > 98.0, "reported all the same");
+}
+
+#[test]
+fn the_workload_hash_is_of_what_was_asked_and_nothing_else() {
+    let records: Vec<_> = (0..20).map(good).collect();
+    let hash = |cell: &Cell, records: &[RequestRecord]| summed(cell, &run(records), records).workload_hash;
+    let base = hash(&open(), &records);
+    assert_eq!(base.len(), 16);
+    let mut changed = records.clone();
+    changed.reverse();
+    changed[3].sent_us = None;
+    changed[3].output_tokens = Some(99);
+    assert_eq!(hash(&open(), &changed), base, "neither order nor answers matter");
+    changed[3].max_tokens = 6;
+    assert_ne!(hash(&open(), &changed), base);
+    // A closed loop is known by the first request of each user.
+    let closed = cell(Load::Closed { users: 4 });
+    let few = hash(&closed, &records[..4]);
+    assert_eq!(hash(&closed, &records), few);
+    assert_ne!(hash(&cell(Load::Closed { users: 5 }), &records), few);
+}
+
+#[test]
+fn summaries_survive_their_file() {
+    let records: Vec<_> = (0..20).map(good).collect();
+    let s = summed(&open(), &run(&records), &records);
+    let text = serde_json::to_string(&s).unwrap();
+    let back: CellSummary = serde_json::from_str(&text).unwrap();
+    assert_eq!((&back.counts, &back.tokens, back.window), (&s.counts, &s.tokens, s.window));
+    assert_eq!(back.validity.signals.len(), s.validity.signals.len());
+    // The reader of JSON may miss a float's last bit.
+    assert_eq!(back.scalars.len(), s.scalars.len());
+    for (name, value) in &s.scalars {
+        assert!((back.scalars[name] - value).abs() <= 1e-12 * value.abs(), "{name}");
+    }
+    for (name, d) in &s.distributions {
+        for stat in crate::metrics::STATS {
+            let (a, b) = (d.stat(stat).unwrap(), back.value(name, stat).unwrap());
+            assert!((a - b).abs() <= 1e-12 * a.abs(), "{name} {stat}");
+        }
+    }
+}
+
+#[test]
+fn of_request_knows_every_distribution_but_the_pooled_one() {
+    for m in crate::metrics::METRICS.iter().filter(|m| m.kind == crate::metrics::Kind::Distribution) {
+        assert_eq!(of_request(m.name, &good(0)).is_some(), m.name != "chunk_gap", "{}", m.name);
+    }
+    assert_eq!(of_request("nonsense", &good(0)), None);
+}

@@ -1,0 +1,233 @@
+//! One pass over a cell's records: counts, tokens, rates, and who was in flight when.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use super::samples::{Samples, of_request, prompt_tokens};
+use super::{Counts, TokenCounts, Window};
+use crate::experiment::{Load, RequestLimit, Settings};
+use crate::record::{Outcome, Phase, RequestRecord, TokenSource};
+
+/// What the records of a cell add up to.
+pub(super) struct Totals<'a> {
+    settings: &'a Settings,
+    window: Window,
+    pub(super) samples: Samples,
+    pub(super) counts: Counts,
+    pub(super) tokens: TokenCounts,
+    /// Requests that were good answers within every limit.
+    good: u64,
+    sent_in_window: u64,
+    completed_in_window: u64,
+    /// Tokens stamped in the window.
+    output_in_window: f64,
+    prompt_in_window: u64,
+    output_whole_run: u64,
+    first_sent_us: Option<u64>,
+    last_byte_us: Option<u64>,
+    /// When each request was at the server: sent until ended, clipped to the window.
+    stays: Vec<(u64, u64)>,
+    /// Due time and lag in ms of requests that no cap held back.
+    pub(super) lags: Vec<(u64, f64)>,
+    /// What the workload hash is taken over, by arrival: due time and lengths.
+    identity: Vec<(u64, u64, u32, u32)>,
+}
+
+impl<'a> Totals<'a> {
+    pub(super) fn new(settings: &'a Settings, window: Window) -> Self {
+        Self {
+            settings,
+            window,
+            samples: Samples::default(),
+            counts: Counts::default(),
+            tokens: TokenCounts::default(),
+            good: 0,
+            sent_in_window: 0,
+            completed_in_window: 0,
+            output_in_window: 0.0,
+            prompt_in_window: 0,
+            output_whole_run: 0,
+            first_sent_us: None,
+            last_byte_us: None,
+            stays: Vec::new(),
+            lags: Vec::new(),
+            identity: Vec::new(),
+        }
+    }
+
+    fn inside(&self, t: Option<u64>) -> bool {
+        t.is_some_and(|t| t >= self.window.start_us && t < self.window.end_us)
+    }
+
+    pub(super) fn take(&mut self, r: &RequestRecord) {
+        self.take_any(r);
+        self.identify(r);
+        if r.phase == Phase::Measure {
+            self.take_measured(r);
+        } else {
+            self.counts.before_window += 1;
+        }
+    }
+
+    /// What a request brings to the window whenever it was due.
+    fn take_any(&mut self, r: &RequestRecord) {
+        self.sent_in_window += u64::from(self.inside(r.sent_us));
+        self.completed_in_window += u64::from(r.outcome == Outcome::Ok && self.inside(r.end_us));
+        if r.chunks > 0 {
+            // Servers may put several tokens in a chunk: each chunk stands for its share.
+            let tokens = r.output_tokens.unwrap_or(r.chunks);
+            let share = f64::from(r.chunks_in_window) / f64::from(r.chunks);
+            self.output_in_window += share * f64::from(tokens);
+            self.output_whole_run += u64::from(tokens);
+        }
+        if self.inside(r.first_token_us.or(r.last_token_us)) {
+            self.prompt_in_window += u64::from(prompt_tokens(r).unwrap_or(0));
+        }
+        if let Some(sent) = r.sent_us {
+            self.first_sent_us = Some(self.first_sent_us.map_or(sent, |t| t.min(sent)));
+            let last = r.end_us.or(r.last_token_us);
+            self.last_byte_us = self.last_byte_us.max(last);
+            let from = sent.max(self.window.start_us);
+            let to = r.end_us.unwrap_or(u64::MAX).min(self.window.end_us);
+            if from < to {
+                self.stays.push((from, to));
+            }
+        }
+    }
+
+    fn take_measured(&mut self, r: &RequestRecord) {
+        self.samples.take(r);
+        if !r.cap_blocked
+            && let Some(lag) = of_request("lag", r)
+        {
+            self.lags.push((r.intended_us, lag));
+        }
+        let counts = &mut self.counts;
+        counts.attempted += 1;
+        counts.sent += u64::from(r.sent_us.is_some());
+        counts.cap_blocked += u64::from(r.cap_blocked);
+        counts.retries += u64::from(r.retries);
+        let end = self.window.end_us;
+        let flies = r.sent_us.is_some_and(|t| t < end) && r.end_us.is_none_or(|t| t >= end);
+        counts.in_flight_at_end += u64::from(flies);
+        match r.outcome {
+            Outcome::Ok => counts.ok += 1,
+            Outcome::Dropped => counts.dropped += 1,
+            Outcome::Censored => counts.censored += 1,
+            failure => {
+                counts.failed += 1;
+                let class = r.error_class.as_deref().unwrap_or(failure.name());
+                *counts.errors.entry(class.to_owned()).or_default() += 1;
+            }
+        }
+        if r.outcome == Outcome::Ok {
+            self.good += u64::from(is_good(r, &self.settings.slo.request));
+            self.take_tokens(r);
+        }
+    }
+
+    fn take_tokens(&mut self, r: &RequestRecord) {
+        let t = &mut self.tokens;
+        t.prompt_asked += u64::from(r.prompt_tokens_asked);
+        t.prompt += u64::from(prompt_tokens(r).unwrap_or(0));
+        t.max_tokens += u64::from(r.max_tokens);
+        t.output += u64::from(r.output_tokens.unwrap_or(0));
+        t.chunks += u64::from(r.chunks);
+        if let Some(cached) = r.cached_tokens {
+            *t.cached.get_or_insert(0) += u64::from(cached);
+        }
+        if let Some(source) = r.token_source {
+            *t.sources.entry(source.name().to_owned()).or_default() += 1;
+        }
+        t.prompt_mismatches += u64::from(r.prompt_tokens.is_some_and(|n| n != r.prompt_tokens_asked));
+        // A guess by chunks can't tell.
+        let counted = r.output_tokens.filter(|_| r.token_source != Some(TokenSource::Chunks));
+        t.output_mismatches += u64::from(counted.is_some_and(|n| n != r.max_tokens));
+    }
+
+    /// An open loop's workload is what was due in the window. How many requests a closed loop
+    /// sends is up to the server, so there the first of each user stand for all: every run
+    /// sends those.
+    fn identify(&mut self, r: &RequestRecord) {
+        let (due, counts) = match self.settings.load {
+            Load::Open { .. } => (r.intended_us, r.phase == Phase::Measure),
+            Load::Closed { users } => (0, r.seq < u64::from(users)),
+        };
+        if counts {
+            self.identity.push((r.seq, due, r.prompt_tokens_asked, r.max_tokens));
+        }
+    }
+
+    /// Sixteen hexadecimal digits over the due times and lengths, in the order of arrival.
+    pub(super) fn workload_hash(&mut self) -> String {
+        self.identity.sort_unstable();
+        let mut hash = Sha256::new();
+        for (seq, due, prompt, output) in &self.identity {
+            hash.update(seq.to_le_bytes());
+            hash.update(due.to_le_bytes());
+            hash.update(prompt.to_le_bytes());
+            hash.update(output.to_le_bytes());
+        }
+        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Request-seconds spent at the server within the window, per second: X·R with both over
+    /// the same requests and the same time, free of what sticks out at the window's ends.
+    pub(super) fn in_flight_mean(&self) -> f64 {
+        let area: u64 = self.stays.iter().map(|(from, to)| to - from).sum();
+        area as f64 / (self.window.end_us - self.window.start_us).max(1) as f64
+    }
+
+    fn in_flight_max(&self) -> u64 {
+        let mut steps: Vec<(u64, i8)> =
+            self.stays.iter().flat_map(|&(from, to)| [(from, 1), (to, -1)]).collect();
+        // Who leaves at the moment that another comes makes room first.
+        steps.sort_unstable();
+        let (mut now, mut most) = (0i64, 0i64);
+        for (_, step) in steps {
+            now += i64::from(step);
+            most = most.max(now);
+        }
+        most.unsigned_abs()
+    }
+
+    /// Scalars by metric name; those that an empty window or cell can't have are left out.
+    pub(super) fn scalars(&self) -> BTreeMap<String, f64> {
+        let mut scalars = BTreeMap::new();
+        let mut put = |name: &str, value: f64| {
+            scalars.insert(name.to_owned(), value);
+        };
+        let seconds = self.window.seconds();
+        let counts = &self.counts;
+        if seconds > 0.0 {
+            put("offered_rps", counts.planned as f64 / seconds);
+            put("sent_rps", self.sent_in_window as f64 / seconds);
+            put("completed_rps", self.completed_in_window as f64 / seconds);
+            put("output_tps", self.output_in_window / seconds);
+            put("prompt_tps", self.prompt_in_window as f64 / seconds);
+            put("goodput_rps", self.good as f64 / seconds);
+            put("in_flight_mean", self.in_flight_mean());
+            put("in_flight_max", self.in_flight_max() as f64);
+        }
+        if let (Some(first), Some(last)) = (self.first_sent_us, self.last_byte_us)
+            && last > first
+        {
+            put("whole_run_output_tps", self.output_whole_run as f64 / ((last - first) as f64 / 1e6));
+        }
+        if counts.attempted > 0 {
+            put("attainment", self.good as f64 / counts.attempted as f64);
+            put("error_rate", counts.failed as f64 / counts.attempted as f64);
+        }
+        scalars
+    }
+}
+
+/// Whether a good answer meets every limit. What can't be told is not met: an answer without
+/// a first token has no TTFT to pass with. Only TPOT lets answers of at most one token pass.
+fn is_good(r: &RequestRecord, limits: &[RequestLimit]) -> bool {
+    limits.iter().all(|limit| match of_request(&limit.metric, r) {
+        Some(value) => value <= limit.limit_ms,
+        None => limit.metric == "tpot" && r.output_tokens.is_some_and(|n| n <= 1),
+    })
+}
