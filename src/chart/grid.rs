@@ -313,7 +313,7 @@ pub fn value_text(value: &Value) -> String {
     }
 }
 
-fn factor_text(path: &str, value: &Value) -> String {
+pub(super) fn factor_text(path: &str, value: &Value) -> String {
     match (path, value.as_f64()) {
         (_, None) if value.is_null() => String::new(),
         ("load.users" | "load.qps", Some(x)) => X::of(path).level(x),

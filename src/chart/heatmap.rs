@@ -59,7 +59,7 @@ fn of_kind(cells: &[Repeats<'_>], shown: &Shown, suffix: &str) -> Vec<Chart> {
         let cell = repeats.cell();
         let at = |path: &str, among: &[Value]| among.iter().position(|v| *v == grid::value(cell, path));
         let (Some(i), Some(j)) = (at(&x, &xs), at(&y, &ys)) else { continue };
-        let title = rest.iter().map(|p| format!("{} {}", short_name(p), value_text(&grid::value(cell, p))));
+        let title = rest.iter().map(|p| grid::factor_text(p, &grid::value(cell, p)));
         let title = title.collect::<Vec<_>>().join(", ");
         let k = panels.iter().position(|p| p.title == title).unwrap_or_else(|| {
             let (values, flags) =
@@ -72,7 +72,7 @@ fn of_kind(cells: &[Repeats<'_>], shown: &Shown, suffix: &str) -> Vec<Chart> {
     }
     panels.retain(|p| p.values.iter().flatten().any(Option::is_some));
     let found: Vec<f64> = panels.iter().flat_map(|p| p.values.iter().flatten().flatten().copied()).collect();
-    let Some((lo, hi)) = axis::extent(&found) else { return Vec::new() };
+    let Some((lo, hi)) = axis::extent(&found).filter(|(_, hi)| *hi > 0.0) else { return Vec::new() };
     let log = lo > 0.0 && hi / lo > LOG_FROM;
     let of = panels.len().div_ceil(MAX_PANELS);
     let chunks: Vec<Vec<HeatPanel>> = panels.chunks(MAX_PANELS).map(<[_]>::to_vec).collect();

@@ -26,7 +26,15 @@ pub(super) fn point(family: &Family<'_>, level: &Level<'_>, x: f64, read: Read<'
         note.push_str("; overloaded");
     }
     let spread = (estimate.n > 1).then_some(estimate);
-    Some(Point { x, y: estimate.mean, low: spread.map(|e| e.low), high: spread.map(|e| e.high), note, flags })
+    Some(Point {
+        x,
+        y: estimate.mean,
+        low: spread.map(|e| e.low),
+        high: spread.map(|e| e.high),
+        note,
+        tag: String::new(),
+        flags,
+    })
 }
 
 /// A series over the family's x axis.
@@ -78,6 +86,10 @@ pub(super) fn figures(panels: Vec<Panel>, make: &dyn Fn(Vec<Panel>, &str, &str) 
         })
         .filter(|p| !p.series.is_empty())
         .collect();
+    // Nothing but zeros, such as where every request failed, is no figure.
+    if heights(&panels).iter().all(|y| *y == 0.0) {
+        return Vec::new();
+    }
     let of = panels.len().div_ceil(MAX_PANELS);
     panels
         .chunks(MAX_PANELS)
@@ -108,16 +120,27 @@ pub(super) fn repeats_sentence(family: &Family<'_>) -> String {
     }
 }
 
-/// What one figure does over the x axis, group by group.
+/// What one figure does over the x axis: in each group where they are few, else in the two
+/// that end lowest and highest.
 pub(super) fn trend(family: &Family<'_>, what: &str, unit: &str, read: Read<'_>) -> String {
-    let mut sentences: Vec<String> =
-        family.groups.iter().filter_map(|g| trend_of(family, g, what, unit, read)).collect();
-    let more = sentences.len().saturating_sub(3);
-    sentences.truncate(3);
-    if more > 0 {
-        sentences.push(format!("{more} more groups are in the table."));
+    let mut groups: Vec<(&Group<'_>, f64)> = family
+        .groups
+        .iter()
+        .filter_map(|g| Some((g, g.levels.iter().filter_map(read).next_back()?.mean)))
+        .collect();
+    let several = groups.len() > 2;
+    if several {
+        groups.sort_by(|a, b| a.1.total_cmp(&b.1));
+        groups = [groups.first().copied(), groups.last().copied()].into_iter().flatten().collect();
     }
-    sentences.join(" ")
+    let sentences: Vec<String> =
+        groups.iter().filter_map(|(g, _)| trend_of(family, g, what, unit, read)).collect();
+    let lead = if several {
+        format!("Lowest and highest of {} groups: ", family.groups.len())
+    } else {
+        String::new()
+    };
+    format!("{lead}{}", sentences.join(" "))
 }
 
 fn trend_of(
@@ -173,8 +196,11 @@ fn times(ratio: f64) -> String {
     if ratio >= 10.0 { format!("{ratio:.0}") } else { format!("{ratio:.1}") }
 }
 
-/// `sentence` with its first letter large.
+/// `sentence` with its first letter large, but for a percentile's name.
 pub(super) fn upper_first(sentence: &str) -> String {
+    if sentence.starts_with('p') && sentence[1..].starts_with(|c: char| c.is_ascii_digit()) {
+        return sentence.to_owned();
+    }
     let mut chars = sentence.chars();
     chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
 }

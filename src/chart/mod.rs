@@ -137,6 +137,8 @@ pub struct Point {
     pub high: Option<f64>,
     /// Which cell it is, and why it is not to be trusted.
     pub note: String,
+    /// Written beside it; empty for most.
+    pub tag: String,
     pub flags: Flags,
 }
 

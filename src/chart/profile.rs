@@ -37,13 +37,14 @@ fn of_cells(number: usize, cells: &[Repeats<'_>]) -> Option<Chart> {
         })
         .collect();
     let y = lines::latency_axis("latency", &panels, &[]);
-    let ticks =
-        PLACES.iter().map(|(_, text, above)| Tick { at: place(*above), text: (*text).into() }).collect();
+    let widest = lines::widths(&panels).into_iter().fold(1.0, f64::max);
+    let shown = PLACES.iter().filter(|(_, _, above)| place(*above) <= widest);
+    let ticks = shown.map(|(_, text, above)| Tick { at: place(*above), text: (*text).into() }).collect();
     let x = Axis {
         label: "percentile of requests".into(),
         unit: String::new(),
         scale: Scale::Linear,
-        range: (0.2, 3.1),
+        range: (0.2, widest + 0.12),
         ticks,
     };
     let first = cells.first()?;
@@ -80,6 +81,7 @@ fn series(repeats: &Repeats<'_>, metric: &str, i: usize) -> Series {
                 low: spread.map(|e| e.low),
                 high: spread.map(|e| e.high),
                 note: note.clone(),
+                tag: String::new(),
                 flags,
             })
         });

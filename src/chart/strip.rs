@@ -50,14 +50,17 @@ fn of_cell(data: &CellData, dots: usize) -> Option<Chart> {
 }
 
 fn panels(data: &CellData, dots: usize) -> Vec<StripPanel> {
-    let bins = bins(&data.timeline);
+    let ticks = data.timeline.len();
+    let fine = bins(&data.timeline, ticks.div_ceil(MAX_BINS));
+    // Rates need wider bins, up to a second: few requests end in a tenth of one.
+    let wide = bins(&data.timeline, ticks.div_ceil(MAX_BINS).max((ticks / 40).clamp(1, 10)));
     let rate = |name: &str, i: usize, read: fn(&Bin) -> u32| {
-        line(name, i, bins.iter().map(|b| (b.mid_s, f64::from(read(b)) / b.length_s)))
+        line(name, i, wide.iter().map(|b| (b.mid_s, f64::from(read(b)) / b.length_s)))
     };
     let mut out = vec![panel(
         "in flight",
         "",
-        vec![line("in flight", 0, bins.iter().map(|b| (b.mid_s, f64::from(b.in_flight))))],
+        vec![line("in flight", 0, fine.iter().map(|b| (b.mid_s, f64::from(b.in_flight))))],
     )];
     let ttft = ttft(&data.points, dots);
     if !ttft.is_empty() {
@@ -65,7 +68,7 @@ fn panels(data: &CellData, dots: usize) -> Vec<StripPanel> {
         out.push(StripPanel { y: Axis::latency("TTFT", "ms", &values), series: ttft });
     }
     let mut ends = vec![rate("completed", 2, |b| b.completed)];
-    if bins.iter().any(|b| b.failed > 0) {
+    if fine.iter().any(|b| b.failed > 0) {
         ends.push(rate("failed", 1, |b| b.failed));
     }
     out.push(panel("ended", "req/s", ends));
@@ -73,7 +76,7 @@ fn panels(data: &CellData, dots: usize) -> Vec<StripPanel> {
     out.push(panel(
         "largest send lag",
         "ms",
-        vec![line("lag", 5, bins.iter().map(|b| (b.mid_s, b.max_lag_us as f64 / 1e3)))],
+        vec![line("lag", 5, fine.iter().map(|b| (b.mid_s, b.max_lag_us as f64 / 1e3)))],
     ));
     out
 }
@@ -90,7 +93,7 @@ fn line(name: &str, colour: usize, values: impl Iterator<Item = (f64, f64)>) -> 
 }
 
 fn bare((x, y): (f64, f64)) -> Point {
-    Point { x, y, low: None, high: None, note: String::new(), flags: Flags::default() }
+    Point { x, y, low: None, high: None, note: String::new(), tag: String::new(), flags: Flags::default() }
 }
 
 /// Dots of good requests, and crosses of those that failed after their first token.
@@ -123,8 +126,8 @@ struct Bin {
     max_lag_us: u64,
 }
 
-fn bins(ticks: &[Tick]) -> Vec<Bin> {
-    let per = ticks.len().div_ceil(MAX_BINS).max(1);
+fn bins(ticks: &[Tick], per: usize) -> Vec<Bin> {
+    let per = per.max(1);
     let chunks: Vec<&[Tick]> = ticks.chunks(per).collect();
     // A last bin of fewer ticks would show a rate from too little.
     let whole = chunks.iter().filter(|c| c.len() == per);

@@ -2,7 +2,7 @@
 
 use super::axis::Axis;
 use super::grid::{Family, Level, families};
-use super::{Body, Chart, Draw, Lines, Look, Series, lines, text};
+use super::{Body, Chart, Draw, Lines, Look, Point, Series, lines, text};
 use crate::analysis::RunData;
 
 /// Needs a load axis: the points are joined in the order of rising load.
@@ -11,16 +11,11 @@ pub(super) fn build(run: &RunData) -> Vec<Chart> {
 }
 
 fn of_family(family: &Family<'_>) -> Vec<Chart> {
-    let rps = |l: &Level<'_>| l.repeats.estimate("completed_rps", "").map(|e| e.mean);
     let panels = lines::panels_by_group(family, &|group, name, i| Series {
         name: name.into(),
         look: Look::nth(i),
         draw: Draw::LineAndMarkers,
-        points: group
-            .levels
-            .iter()
-            .filter_map(|l| lines::point(family, l, rps(l)?, &|l| l.repeats.estimate("ttft", "p95")))
-            .collect(),
+        points: group.levels.iter().filter_map(|l| tagged(family, l)).collect(),
     });
     let x = Axis::from_zero("completed", "req/s", &lines::widths(&panels));
     let y = lines::latency_axis("p95 TTFT", &panels, &[]);
@@ -36,6 +31,16 @@ fn of_family(family: &Family<'_>) -> Vec<Chart> {
         caption: format!("{caption}{}", lines::marks(family)),
         body: Body::Lines(Lines { x: x.clone(), y: y.clone(), panels, references: Vec::new() }),
     })
+}
+
+/// A point, with its load beside it where there is only one line.
+fn tagged(family: &Family<'_>, level: &Level<'_>) -> Option<Point> {
+    let x = level.repeats.estimate("completed_rps", "")?.mean;
+    let mut point = lines::point(family, level, x, &|l| l.repeats.estimate("ttft", "p95"))?;
+    if family.groups.len() == 1 {
+        point.tag = family.x.level(level.x);
+    }
+    Some(point)
 }
 
 /// Where throughput is greatest, and at what latency.

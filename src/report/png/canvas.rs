@@ -239,16 +239,29 @@ impl<'a> Canvas<'a> {
         self.area.draw(&Circle::new(at, radius, colour.mix(0.55).filled())).map_err(failed)
     }
 
-    /// A marker with a white halo; `hollow` ones have a white heart.
-    pub fn marker(&self, at: At, shape: Marker, colour: RGBColor, hollow: bool) -> Result<(), DrawError> {
+    /// A panel's title, in a smaller size where it would be too wide.
+    pub fn title(&self, text: &str, at: At, width: i32) -> Result<(), DrawError> {
+        let size = [27, 25, 23, 21].into_iter().find(|s| self.width(text, *s, true) <= width).unwrap_or(21);
+        self.text(&self.shorten(text, size, true, width), at, &Text::new(size).bold())
+    }
+
+    /// A marker of radius `r` with a white halo; `hollow` ones have a white heart.
+    pub fn marker(
+        &self,
+        at: At,
+        shape: Marker,
+        colour: RGBColor,
+        r: i32,
+        hollow: bool,
+    ) -> Result<(), DrawError> {
         if shape == Marker::Cross {
             let (x, y) = at;
             self.line(&[(x - 6, y - 6), (x + 6, y + 6)], colour, 3)?;
             return self.line(&[(x - 6, y + 6), (x + 6, y - 6)], colour, 3);
         }
-        self.shape(at, shape, 13, WHITE)?;
-        self.shape(at, shape, 10, colour)?;
-        if hollow { self.shape(at, shape, 6, WHITE) } else { Ok(()) }
+        self.shape(at, shape, r + 3, WHITE)?;
+        self.shape(at, shape, r, colour)?;
+        if hollow { self.shape(at, shape, r - 4, WHITE) } else { Ok(()) }
     }
 
     fn shape(&self, (x, y): At, shape: Marker, r: i32, colour: RGBColor) -> Result<(), DrawError> {

@@ -29,8 +29,7 @@ pub(super) fn draw(canvas: &Canvas<'_>, map: &HeatMap, body: Rect) -> Result<(),
         let (x0, y0) = (area.x0 + column * (width + gap_x), area.y0 + row * (height + gap_y));
         let plot = Rect { x0, y0: y0 + head, x1: x0 + width, y1: y0 + height };
         if titled {
-            let title = canvas.shorten(&panel.title, 27, true, width);
-            canvas.text(&title, (x0, y0 + 2), &Text::new(27).bold())?;
+            canvas.title(&panel.title, (x0, y0 + 2), width)?;
         }
         fields(canvas, map, panel, plot)?;
         names(canvas, map, plot, column == 0, i + columns >= map.panels.len())?;

@@ -4,7 +4,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::DrawError;
 use super::canvas::{At, Canvas, GRID, INK, MUTED, Rect, Text, colour};
-use crate::chart::{Axis, Draw, Lines, Panel, Point, Reference, Series};
+use crate::chart::{Axis, Draw, Lines, Panel, Point, Reference, Scale, Series};
 
 const TICK: u32 = 26;
 const LABEL: u32 = 28;
@@ -31,14 +31,13 @@ pub(super) fn draw(canvas: &Canvas<'_>, lines: &Lines, body: Rect) -> Result<(),
         let y0 = area.y0 + row * (height + gap_y);
         let plot = Rect { x0, y0: y0 + head, x1: x0 + width, y1: y0 + height };
         if titled {
-            let title = canvas.shorten(&panel.title, 27, true, width);
-            canvas.text(&title, (x0, y0 + 2), &Text::new(27).bold())?;
+            canvas.title(&panel.title, (x0, y0 + 2), width)?;
         }
         let below = i + columns >= lines.panels.len();
         axes(canvas, lines, plot, column == 0, below)?;
-        references(canvas, lines, plot)?;
+        references(canvas, lines, plot, i == 0)?;
         for series in &panel.series {
-            draw_series(canvas, lines, series, plot)?;
+            draw_series(canvas, lines, series, plot, if lines.panels.len() > 2 { 7 } else { 10 })?;
         }
     }
     let middle = (area.x0 + area.x1) / 2;
@@ -69,16 +68,17 @@ fn legend(canvas: &Canvas<'_>, lines: &Lines, body: Rect) -> Result<i32, DrawErr
     let text = Text::new(27).at(HPos::Left, VPos::Center);
     let mut last = None;
     for series in &seen {
-        let (px, py) = place(76 + canvas.width(&series.name, 27, false));
+        let (px, py) = place(124 + canvas.width(&series.name, 27, false));
         let hue = colour(series.look.colour);
-        canvas.dashed(&[(px, py), (px + 60, py)], hue, 4, series.look.dash)?;
-        canvas.marker((px + 30, py), series.look.marker, hue, false)?;
-        canvas.text(&series.name, (px + 74, py), &text)?;
+        canvas.dashed(&[(px, py), (px + 46, py)], hue, 4, series.look.dash)?;
+        canvas.dashed(&[(px + 62, py), (px + 108, py)], hue, 4, series.look.dash)?;
+        canvas.marker((px + 54, py), series.look.marker, hue, 10, false)?;
+        canvas.text(&series.name, (px + 122, py), &text)?;
         last = Some(py);
     }
     if invalid {
         let (px, py) = place(34 + canvas.width("invalid", 27, false));
-        canvas.marker((px + 12, py), crate::chart::Marker::Circle, MUTED, true)?;
+        canvas.marker((px + 12, py), crate::chart::Marker::Circle, MUTED, 10, true)?;
         canvas.text("invalid", (px + 34, py), &text)?;
         last = Some(py);
     }
@@ -121,8 +121,15 @@ pub(super) fn horizontal_grid(
     plot: Rect,
     labels: bool,
 ) -> Result<(), DrawError> {
-    for tick in &y.ticks {
-        let at = plot.y(y.share(tick.at));
+    let places: Vec<i32> = y.ticks.iter().map(|t| plot.y(y.share(t.at))).collect();
+    // In a low panel a log axis keeps its decades, a linear one every other tick.
+    let crowded = places.windows(2).any(|p| p[0] - p[1] < 32);
+    let decade = |v: f64| (v.log10() - v.log10().round()).abs() < 1e-9;
+    for (i, (tick, at)) in y.ticks.iter().zip(places).enumerate() {
+        let kept = !crowded || if y.scale == Scale::Log { decade(tick.at) } else { i % 2 == 0 };
+        if !kept {
+            continue;
+        }
         canvas.line(&[(plot.x0, at), (plot.x1, at)], GRID, 2)?;
         if labels {
             canvas.text(
@@ -135,12 +142,15 @@ pub(super) fn horizontal_grid(
     Ok(())
 }
 
-fn references(canvas: &Canvas<'_>, lines: &Lines, plot: Rect) -> Result<(), DrawError> {
+fn references(canvas: &Canvas<'_>, lines: &Lines, plot: Rect, named: bool) -> Result<(), DrawError> {
     for reference in &lines.references {
         match reference {
             Reference::Horizontal { y, text } => {
                 let at = plot.y(lines.y.share(*y));
                 canvas.dashed(&[(plot.x0, at), (plot.x1, at)], INK, 3, crate::chart::Dash::Dashed)?;
+                if !named {
+                    continue;
+                }
                 let text = canvas.shorten(text, 25, false, plot.width() - 8);
                 let (place, anchor) =
                     if at - plot.y0 < 34 { (at + 6, VPos::Top) } else { (at - 6, VPos::Bottom) };
@@ -170,7 +180,13 @@ fn ground(canvas: &Canvas<'_>, text: &str, (x, y): At, anchor: VPos) -> Result<(
     canvas.fill(Rect { x0: x - 4, y0, x1: x + width + 4, y1 }, plotters::style::WHITE)
 }
 
-fn draw_series(canvas: &Canvas<'_>, lines: &Lines, series: &Series, plot: Rect) -> Result<(), DrawError> {
+fn draw_series(
+    canvas: &Canvas<'_>,
+    lines: &Lines,
+    series: &Series,
+    plot: Rect,
+    size: i32,
+) -> Result<(), DrawError> {
     let hue = colour(series.look.colour);
     let place = |x: f64, y: f64| (plot.x(lines.x.share(x)), plot.y(lines.y.share(y)));
     let path: Vec<At> = series.points.iter().map(|p| place(p.x, p.y)).collect();
@@ -180,6 +196,7 @@ fn draw_series(canvas: &Canvas<'_>, lines: &Lines, series: &Series, plot: Rect) 
     if series.draw == Draw::Line {
         return Ok(());
     }
+    let mut free: Option<At> = None;
     for (point, at) in series.points.iter().zip(&path) {
         if let (Some(low), Some(high)) = (point.low, point.high) {
             let (lo, hi) = (place(point.x, low), place(point.x, high));
@@ -188,7 +205,17 @@ fn draw_series(canvas: &Canvas<'_>, lines: &Lines, series: &Series, plot: Rect) 
                 canvas.line(&[(end.0 - 8, end.1), (end.0 + 8, end.1)], hue, 3)?;
             }
         }
-        canvas.marker(*at, series.look.marker, hue, point.flags.invalid)?;
+        canvas.marker(*at, series.look.marker, hue, size, point.flags.invalid)?;
+        if !point.tag.is_empty()
+            && free.is_none_or(|(x, y): At| (at.0 - x).abs() > 150 || (at.1 - y).abs() > 34)
+        {
+            canvas.text(
+                &point.tag,
+                (at.0 - 18, at.1 - 14),
+                &Text::new(24).muted().at(HPos::Right, VPos::Bottom),
+            )?;
+            free = Some(*at);
+        }
         if point.flags.overloaded {
             canvas.arrow(*at, hue)?;
         }

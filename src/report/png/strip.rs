@@ -107,7 +107,7 @@ fn draw_series(
     if series.draw == Draw::Dots {
         for at in path {
             match series.look.marker {
-                Marker::Cross => canvas.marker(at, Marker::Cross, hue, false)?,
+                Marker::Cross => canvas.marker(at, Marker::Cross, hue, 6, false)?,
                 _ => canvas.dot(at, 4, hue)?,
             }
         }
@@ -126,7 +126,7 @@ fn key(canvas: &Canvas<'_>, series: &[Series], plot: Rect) -> Result<(), DrawErr
         let (at, y) = (x + 10, plot.y0 + 18);
         let hue = colour(series.look.colour);
         if series.draw == Draw::Dots {
-            canvas.marker((at + 12, y), series.look.marker, hue, false)?;
+            canvas.marker((at + 12, y), series.look.marker, hue, 8, false)?;
         } else {
             canvas.dashed(
                 &[(at, y), (at + 32, y)],
