@@ -197,7 +197,8 @@ fn times(ratio: f64) -> String {
 }
 
 /// `sentence` with its first letter large, but for a percentile's name.
-pub(super) fn upper_first(sentence: &str) -> String {
+#[must_use]
+pub fn upper_first(sentence: &str) -> String {
     if sentence.starts_with('p') && sentence[1..].starts_with(|c: char| c.is_ascii_digit()) {
         return sentence.to_owned();
     }

@@ -18,6 +18,7 @@ mod tradeoff;
 
 pub use axis::{Axis, Scale, Tick};
 pub use grid::{Estimate, Family, Flags, Group, Level, Loop, Repeats, X, families, short_name, value_text};
+pub use lines::upper_first;
 pub use text::{count, figure, list, seconds};
 
 use crate::analysis::RunData;
