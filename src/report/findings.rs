@@ -1,5 +1,7 @@
 //! What a run came to, in plain words: counts, best and worst figures, where the SLO breaks.
 
+use std::collections::BTreeMap;
+
 use crate::analysis::RunData;
 use crate::chart::{Family, Group, Level, Loop, Repeats, count, families, figure, list};
 use crate::measure::{CellSummary, SloVerdict, Verdict};
@@ -100,6 +102,15 @@ fn ran(run: &RunData, all: &[Repeats<'_>], families: &[Family<'_>]) -> Vec<Strin
             count(sum(|s| s.counts.dropped)),
             count(sum(|s| s.counts.censored)),
         ));
+        let mut classes: BTreeMap<&str, u64> = BTreeMap::new();
+        for (class, n) in summaries().flat_map(|s| &s.counts.errors) {
+            *classes.entry(class).or_default() += n;
+        }
+        let classes: Vec<String> =
+            classes.iter().map(|(class, n)| format!("{} {class}", count(*n))).collect();
+        if !classes.is_empty() {
+            out.push(format!("Failures by class: {}.", list(&classes, 8)));
+        }
     }
     out
 }

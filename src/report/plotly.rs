@@ -143,14 +143,15 @@ fn trace(lines: &Lines, series: &Series, panel: usize, legend: bool) -> Value {
         "x": points.iter().map(|p| p.x).collect::<Vec<_>>(),
         "y": points.iter().map(|p| p.y).collect::<Vec<_>>(),
         "line": { "color": colour, "width": 2, "dash": dash(series.look.dash) },
-        "marker": { "color": colour, "size": 9, "symbol": symbols, "line": { "width": 1.5 } },
+        "marker": { "color": colour, "size": 10, "symbol": symbols, "line": { "width": 1.5, "color": "@ground" } },
         "customdata": notes,
         "hovertemplate": "%{customdata}<extra>%{fullData.name}</extra>",
         "cliponaxis": false,
     });
     if has_text {
         out["text"] = json!(texts);
-        out["textposition"] = "top left".into();
+        let tagged = points.iter().any(|p| !p.tag.is_empty());
+        out["textposition"] = if tagged { "top left" } else { "top center" }.into();
         out["textfont"] = json!({ "color": "@muted", "size": 11 });
     }
     if points.iter().any(|p| p.high.is_some()) {
@@ -167,17 +168,19 @@ fn trace(lines: &Lines, series: &Series, panel: usize, legend: bool) -> Value {
 
 fn reference_trace(lines: &Lines, reference: &Reference, panel: usize) -> Value {
     let (x, y, text, place) = match reference {
-        Reference::Horizontal { y, text } => (lines.x.range, (*y, *y), text, "top right"),
+        Reference::Horizontal { y, text } => (lines.x.range, (*y, *y), text, "middle right"),
         Reference::Diagonal { text } => {
             let (from, to) = (lines.x.range.0.max(lines.y.range.0), lines.x.range.1.min(lines.y.range.1));
-            ((to, from), (to, from), text, "bottom left")
+            ((to, from), (to, from), text, "middle left")
         }
     };
+    // On lines of text of its own, for a text on the line itself would be struck through.
+    let named = if panel == 0 { format!("{}<br> ", plain(text)) } else { String::new() };
     json!({
         "type": "scatter", "mode": "lines+text", "showlegend": false, "hoverinfo": "skip",
         "xaxis": axis_name('x', panel), "yaxis": axis_name('y', panel),
         "x": [x.0, x.1], "y": [y.0, y.1],
-        "text": [if panel == 0 { plain(text) } else { String::new() }, String::new()],
+        "text": [named, String::new()],
         "textposition": place,
         "textfont": { "color": "@ink", "size": 12 },
         "line": { "color": "@ink", "width": 1.5, "dash": "dash" },

@@ -118,7 +118,7 @@ fn slo(run: &RunData, found: &findings::Findings, out: &mut String) {
     for line in &found.rules {
         let word = if line.passed == line.of { "PASS" } else { "FAIL" };
         out.push_str(&format!(
-            "  {word}  {}  in {} of {} valid cells; worst {}\n",
+            "  {word}  {}  in {} of {} valid cells and repeats; worst {}\n",
             line.rule, line.passed, line.of, line.worst
         ));
     }
@@ -134,6 +134,7 @@ fn slo(run: &RunData, found: &findings::Findings, out: &mut String) {
 /// Up to ten lines of what was invalid and why.
 fn invalid(run: &RunData, out: &mut String) {
     const MOST: usize = 10;
+    let repeated = run.cells.iter().any(|c| c.cell.repeat > 1);
     let lines: Vec<String> = run
         .cells
         .iter()
@@ -143,7 +144,8 @@ fn invalid(run: &RunData, out: &mut String) {
             let word = if s.validity.verdict == Verdict::Invalid { "INVALID" } else { "warn   " };
             let reasons: Vec<String> = s.validity.reasons.iter().map(|r| r.text.clone()).collect();
             let label = Repeats { cells: vec![c] }.label();
-            format!("  {word}  {label}, repeat {}: {}\n", c.cell.repeat, list(&reasons, 3))
+            let repeat = if repeated { format!(", repeat {}", c.cell.repeat) } else { String::new() };
+            format!("  {word}  {label}{repeat}: {}\n", list(&reasons, 3))
         })
         .collect();
     if lines.is_empty() {
