@@ -55,10 +55,10 @@
       font: { size: 13 },
     };
     if (narrow && layout.coloraxis) {
-      Object.assign(layout.coloraxis.colorbar, { orientation: "h", y: -0.16 / rows, yanchor: "top", x: 0.5, xanchor: "center", len: 1 });
+      Object.assign(layout.coloraxis.colorbar, { orientation: "h", y: -62 / plotHeight, yanchor: "top", x: 0.5, xanchor: "center", len: 1 });
       layout.coloraxis.colorbar.title.side = "top";
-      layout.margin.b += 80;
-      layout.height += 80;
+      layout.margin.b += 90;
+      layout.height += 90;
     }
   };
 
@@ -84,8 +84,9 @@
         showarrow: false, font: { size: 12, color: span.strong ? palette.ink : palette.muted },
       });
     }
-    layout.margin = { l: 64, r: 16, t: 46, b: 50 };
-    layout.height = plotHeight + 96;
+    // The labels stand below the mode bar.
+    layout.margin = { l: 64, r: 16, t: 76, b: 50 };
+    layout.height = plotHeight + 126;
   };
 
   const prepare = (plot) => {
@@ -93,7 +94,7 @@
     const figure = themed(JSON.parse(document.getElementById("data-" + plot.dataset.chart).textContent), palette);
     const layout = figure.layout;
     const width = plot.clientWidth || 800;
-    layout.annotations = [];
+    layout.annotations = layout.annotations || [];
     (figure.kind === "strip" ? placeStrip : placeGrid)(figure, layout, width, palette);
     for (const [name, axis] of Object.entries(layout)) {
       if (!/^[xy]axis/.test(name)) continue;

@@ -189,10 +189,12 @@ fn reference_trace(lines: &Lines, reference: &Reference, panel: usize) -> Value 
 }
 
 fn of_heat_map(map: &HeatMap) -> Value {
-    let (mut data, mut layout, mut shapes) = (Vec::new(), Map::new(), Vec::new());
+    let (mut data, mut layout) = (Vec::new(), Map::new());
+    let (mut shapes, mut labels) = (Vec::new(), Vec::new());
     for (i, panel) in map.panels.iter().enumerate() {
         data.push(heat_trace(map, panel, i));
         shapes.extend(hatches(map, panel, i));
+        labels.extend(field_labels(map, panel, i));
         for (letter, names, label) in [('x', &map.xs, &map.x_label), ('y', &map.ys, &map.y_label)] {
             let mut made = Map::new();
             made.insert("type".into(), "linear".into());
@@ -223,13 +225,14 @@ fn of_heat_map(map: &HeatMap) -> Value {
         json!({
             "colorscale": scale, "cmin": place(lo), "cmax": if hi > lo { place(hi) } else { place(lo) + 1.0 },
             "colorbar": {
-                "title": { "text": plain(&map.value_label), "side": "right" }, "thickness": 14, "outlinewidth": 0,
+                "title": { "text": plain(&map.value_label), "side": "right", "font": { "size": 12 } }, "thickness": 14, "outlinewidth": 0,
                 "tickvals": marks.iter().map(|m| place(*m)).collect::<Vec<_>>(),
                 "ticktext": marks.iter().map(|m| number(*m)).collect::<Vec<_>>(),
             },
         }),
     );
     layout.insert("shapes".into(), shapes.into());
+    layout.insert("annotations".into(), labels.into());
     let titles: Vec<String> = map.panels.iter().map(|p| plain(&p.title)).collect();
     json!({ "kind": "heat", "panels": titles, "legend": false, "data": data, "layout": layout })
 }
@@ -240,10 +243,6 @@ fn heat_trace(map: &HeatMap, panel: &HeatPanel, i: usize) -> Value {
         (0..map.ys.len()).map(|j| (0..map.xs.len()).map(|i| f(j, i)).collect()).collect()
     };
     let z = each(&|j, i| panel.values[j][i].map_or(Value::Null, |v| json!(place(v))));
-    let text = each(&|j, i| {
-        let arrow = if panel.flags[j][i].overloaded { " ↑" } else { "" };
-        panel.values[j][i].map_or(Value::from(""), |v| format!("{}{arrow}", number(v)).into())
-    });
     let notes = each(&|j, i| {
         let flags = panel.flags[j][i];
         let value = panel.values[j][i].map_or_else(|| "no figure".to_owned(), number);
@@ -264,9 +263,31 @@ fn heat_trace(map: &HeatMap, panel: &HeatPanel, i: usize) -> Value {
     json!({
         "type": "heatmap", "coloraxis": "coloraxis", "xgap": 1, "ygap": 1,
         "xaxis": axis_name('x', i), "yaxis": axis_name('y', i),
-        "z": z, "text": text, "texttemplate": "%{text}", "customdata": notes,
+        "z": z, "customdata": notes,
         "hovertemplate": "%{customdata}<extra></extra>", "hoverongaps": false,
     })
+}
+
+/// The figures in the fields, dark on light and light on dark. Plotly's own choice of colour
+/// has too little contrast in the middle of the scale.
+fn field_labels(map: &HeatMap, panel: &HeatPanel, i: usize) -> Vec<Value> {
+    let mut out = Vec::new();
+    for (j, row) in panel.values.iter().enumerate() {
+        for (k, value) in row.iter().enumerate() {
+            let Some(value) = value else { continue };
+            let arrow = if panel.flags[j][k].overloaded { " ↑" } else { "" };
+            out.push(json!({
+                "xref": axis_name('x', i), "yref": axis_name('y', i), "x": k, "y": j, "showarrow": false,
+                "text": format!("{}{arrow}", number(*value)),
+                "font": { "size": 12, "color": ink_on(map, *value) },
+            }));
+        }
+    }
+    out
+}
+
+fn ink_on(map: &HeatMap, value: f64) -> &'static str {
+    if is_dark(cividis(map.share(value))) { "#FFFFFF" } else { "#1B1F24" }
 }
 
 /// Strokes over the corners of invalid fields, so that the figure in the middle stays legible.
@@ -275,7 +296,7 @@ fn hatches(map: &HeatMap, panel: &HeatPanel, i: usize) -> Vec<Value> {
     for (j, row) in panel.flags.iter().enumerate() {
         for (k, flags) in row.iter().enumerate() {
             let Some(value) = panel.values[j][k].filter(|_| flags.invalid) else { continue };
-            let colour = if is_dark(cividis(map.share(value))) { "#FFFFFF" } else { "#1B1F24" };
+            let colour = ink_on(map, value);
             let (x, y) = (k as f64 - 0.5, j as f64 - 0.5);
             for d in [0.15, 0.3, 0.45, 0.6, 1.4, 1.55, 1.7, 1.85_f64] {
                 let (from, to) = ((d.min(1.0), (d - 1.0).max(0.0)), ((d - 1.0).max(0.0), d.min(1.0)));
