@@ -2,7 +2,7 @@
 //! the sentences of their captions.
 
 use super::axis::Axis;
-use super::grid::{Estimate, Family, Flags, Group, Level};
+use super::grid::{Estimate, Family, Group, Level};
 use super::{Chart, Draw, Look, MAX_PANELS, Panel, Point, Series, text};
 
 /// Most series of one panel.
@@ -153,34 +153,37 @@ fn trend_of(
     let values: Vec<(f64, f64)> =
         group.levels.iter().filter_map(|l| read(l).map(|e| (l.x, e.mean))).collect();
     let (&(x0, first), &(x1, last)) = (values.first()?, values.last()?);
+    let &(xm, most) = values.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
     let at = |x: f64| family.x.level(x);
     let show = |v: f64| format!("{} {unit}", text::figure(v)).trim_end().to_owned();
-    let who = if group.label.is_empty() || family.groups.len() == 1 {
-        what.to_owned()
-    } else {
-        format!("With {}, {what}", group.label)
-    };
+    let from = format!("from {} at {}", show(first), at(x0));
+    let who =
+        if family.groups.len() == 1 { what.to_owned() } else { format!("With {}, {what}", group.label) };
     let mut sentence = if values.len() == 1 {
         format!("{who} is {} at {}", show(first), at(x0))
-    } else if first > 0.0 && last / first >= 1.25 {
+    } else if most > 1.1 * first.max(last) {
         format!(
-            "{who} rises from {} at {} to {} at {}, ×{}",
-            show(first),
-            at(x0),
+            "{who} goes {from} to its peak of {} at {}, and is {} at {}",
+            show(most),
+            at(xm),
             show(last),
-            at(x1),
-            times(last / first)
+            at(x1)
         )
+    } else if first > 0.0 && last / first >= 1.25 {
+        format!("{who} rises {from} to {} at {}, ×{}", show(last), at(x1), times(last / first))
     } else if first > 0.0 && last / first <= 0.8 {
-        format!("{who} falls from {} at {} to {} at {}", show(first), at(x0), show(last), at(x1))
+        format!("{who} falls {from} to {} at {}", show(last), at(x1))
     } else {
         format!("{who} is {} at {} and {} at {}", show(first), at(x0), show(last), at(x1))
     };
-    let step = values.windows(2).max_by(|a, b| (a[1].1 / a[0].1).total_cmp(&(b[1].1 / b[0].1)));
-    if let Some([(xa, ya), (xb, yb)]) = step
+    // A step is steep where the figure grows by more than the load does.
+    let steepness = |p: &[(f64, f64)]| (p[1].1 / p[0].1) / (p[1].0 / p[0].0).max(1.0);
+    let step =
+        values.windows(2).filter(|p| p[0].1 > 0.0).max_by(|a, b| steepness(a).total_cmp(&steepness(b)));
+    if let Some(pair @ [(xa, ya), (xb, yb)]) = step
         && values.len() > 2
-        && *ya > 0.0
         && yb / ya >= 2.0
+        && steepness(pair) > 1.2
     {
         sentence.push_str(&format!(
             "; the steepest step is ×{} from {} to {}",
@@ -206,12 +209,13 @@ pub fn upper_first(sentence: &str) -> String {
     chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
 }
 
-/// Which cells are drawn hollow or with an arrow, and why; empty where none is.
+/// Which cells are drawn hollow or with an arrow, and why, and which are missing; empty where
+/// all is well.
 pub(super) fn marks(family: &Family<'_>) -> String {
-    let of = |test: &dyn Fn(Flags) -> bool, why: bool| -> Vec<String> {
+    let of = |test: &dyn Fn(&Level<'_>) -> bool, why: bool| -> Vec<String> {
         let levels = family.groups.iter().flat_map(|g| g.levels.iter().map(move |l| (g, l)));
         levels
-            .filter(|(_, l)| test(l.repeats.flags()))
+            .filter(|(_, l)| test(l))
             .map(|(g, l)| {
                 let group = if family.groups.len() > 1 { format!(" ({})", g.label) } else { String::new() };
                 let reasons = l.repeats.reasons();
@@ -221,19 +225,23 @@ pub(super) fn marks(family: &Family<'_>) -> String {
             .collect()
     };
     let mut out = String::new();
-    let invalid = of(&|f| f.invalid, true);
+    let invalid = of(&|l| l.repeats.flags().invalid, true);
     if !invalid.is_empty() {
         out.push_str(&format!(
             " Hollow, because invalid: {}.",
             text::list(&invalid, 3).trim_end_matches('.')
         ));
     }
-    let overloaded = of(&|f| f.overloaded, false);
+    let overloaded = of(&|l| l.repeats.flags().overloaded, false);
     if !overloaded.is_empty() {
         out.push_str(&format!(
-            " Overloaded (arrow), so its latency depends on how long the cell ran: {}.",
+            " Overloaded (arrow), so that latencies there depend on how long the cell ran: {}.",
             text::list(&overloaded, 4)
         ));
+    }
+    let missing = of(&|l| l.repeats.summaries().next().is_none(), false);
+    if !missing.is_empty() {
+        out.push_str(&format!(" Not run: {}.", text::list(&missing, 4)));
     }
     out
 }

@@ -196,6 +196,12 @@ impl Field {
     }
 }
 
+/// A place on an axis, by its tick's name where it has one.
+fn place(axis: &crate::chart::Axis, x: f64) -> Field {
+    let tick = axis.ticks.iter().find(|t| t.at == x);
+    Field { text: tick.map_or_else(|| figure(x), |t| t.text.clone()), ..Field::number(Some(x)) }
+}
+
 /// Every point of a figure in words; a strip's thousands are left to its file.
 fn data_table(chart: &Chart) -> Table {
     match &chart.body {
@@ -214,7 +220,7 @@ fn data_table(chart: &Chart) -> Table {
                     let name = [panel.title.as_str(), name].into_iter().filter(|t| !t.is_empty());
                     vec![
                         Field::text(name.collect::<Vec<_>>().join(": ")),
-                        Field::number(Some(p.x)),
+                        place(&lines.x, p.x),
                         Field::number(Some(p.y)),
                         Field::number(p.low),
                         Field::number(p.high),
