@@ -7,5 +7,6 @@ mod mistakes;
 mod plan;
 mod providers;
 mod real_server;
+mod report;
 mod sim;
 mod store;

@@ -59,4 +59,18 @@ pub struct CellData {
     pub timeline: Vec<Tick>,
     /// Its `records.parquet`, where it ran.
     pub records: Option<PathBuf>,
+    /// A sample of its requests by send time, for the time strip; empty where not read.
+    pub points: Vec<RequestPoint>,
+}
+
+/// What a time strip shows of one request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RequestPoint {
+    /// When it was sent, in seconds since the cell's epoch.
+    pub sent_s: f64,
+    pub ttft_ms: Option<f64>,
+    pub e2e_ms: Option<f64>,
+    pub lag_ms: Option<f64>,
+    /// Whether a whole answer came.
+    pub ok: bool,
 }

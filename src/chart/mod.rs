@@ -1,1 +1,289 @@
-//! chart
+//! What to draw, as data: a [`Chart`] is drawn alike as PNG and on the page.
+//!
+//! [`CHARTS`] is the one table of figures, one file each. A figure for which the grid's axes
+//! don't call returns nothing.
+
+mod axis;
+mod goodput;
+mod grid;
+mod heatmap;
+mod latency;
+mod lines;
+mod offered;
+mod profile;
+mod strip;
+mod text;
+mod throughput;
+mod tradeoff;
+
+pub use axis::{Axis, Scale, Tick};
+pub use grid::{Estimate, Family, Flags, Group, Level, Loop, Repeats, X, families, short_name, value_text};
+pub use lines::upper_first;
+pub use text::{count, figure, list, seconds};
+
+use crate::analysis::RunData;
+
+/// One figure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chart {
+    /// Stem of its file, unique in the run: `latency-ttft`.
+    pub id: String,
+    pub title: String,
+    /// One sentence: what is shown.
+    pub subtitle: String,
+    /// What is seen in this data, and which cells are not to be trusted.
+    pub caption: String,
+    pub body: Body,
+}
+
+/// The three kinds of figure.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    Lines(Lines),
+    HeatMap(HeatMap),
+    Strip(Strip),
+}
+
+/// Series over two axes, in one or more panels that share them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lines {
+    pub x: Axis,
+    pub y: Axis,
+    /// At least one, at most [`MAX_PANELS`].
+    pub panels: Vec<Panel>,
+    /// Drawn in every panel.
+    pub references: Vec<Reference>,
+}
+
+/// One of the small multiples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Panel {
+    /// Empty where there is only one.
+    pub title: String,
+    pub series: Vec<Series>,
+}
+
+/// A named line or cloud of points.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    pub name: String,
+    pub look: Look,
+    pub draw: Draw,
+    /// Joined in this order.
+    pub points: Vec<Point>,
+}
+
+/// How a series is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draw {
+    LineAndMarkers,
+    Line,
+    Dots,
+}
+
+/// How series are told apart: by colour, and without it by dash and marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Index into [`COLOURS`].
+    pub colour: usize,
+    pub dash: Dash,
+    pub marker: Marker,
+}
+
+impl Look {
+    /// The look of the `i`-th series of a panel.
+    #[must_use]
+    pub const fn nth(i: usize) -> Self {
+        const DASHES: [Dash; 4] = [Dash::Solid, Dash::Dashed, Dash::Dotted, Dash::DashDot];
+        const MARKERS: [Marker; 5] =
+            [Marker::Circle, Marker::Square, Marker::Triangle, Marker::Diamond, Marker::Down];
+        Self { colour: i % COLOURS.len(), dash: DASHES[i % 4], marker: MARKERS[i % 5] }
+    }
+}
+
+/// Dash of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dash {
+    Solid,
+    Dashed,
+    Dotted,
+    DashDot,
+}
+
+/// Shape of a marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marker {
+    Circle,
+    Square,
+    Triangle,
+    Diamond,
+    /// A triangle that points down.
+    Down,
+    /// A cross, for what failed.
+    Cross,
+}
+
+/// Okabe and Ito's colours, safe for colour-blind readers, as 0xRRGGBB.
+pub const COLOURS: [u32; 6] = [0x00_72B2, 0xD5_5E00, 0x00_9E73, 0xE6_9F00, 0x56_B4E9, 0xCC_79A7];
+
+/// Most panels of one figure; what is more goes into a further figure.
+pub const MAX_PANELS: usize = 6;
+
+/// One point, with its spread where there were several repeats.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    pub x: f64,
+    pub y: f64,
+    pub low: Option<f64>,
+    pub high: Option<f64>,
+    /// Which cell it is, and why it is not to be trusted.
+    pub note: String,
+    /// Written beside it; empty for most.
+    pub tag: String,
+    pub flags: Flags,
+}
+
+/// A line that is not data.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reference {
+    /// A limit on the y axis.
+    Horizontal { y: f64, text: String },
+    /// y = x.
+    Diagonal { text: String },
+}
+
+/// A value over two categorical axes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeatMap {
+    pub x_label: String,
+    pub y_label: String,
+    pub xs: Vec<String>,
+    /// From the bottom up.
+    pub ys: Vec<String>,
+    /// What the colour means, with its unit.
+    pub value_label: String,
+    /// Of the colour.
+    pub scale: Scale,
+    /// Common to all panels.
+    pub range: (f64, f64),
+    pub panels: Vec<HeatPanel>,
+}
+
+/// One of a heat map's small multiples; every field is `[y][x]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeatPanel {
+    pub title: String,
+    /// `None`: not measured.
+    pub values: Vec<Vec<Option<f64>>>,
+    pub flags: Vec<Vec<Flags>>,
+}
+
+impl HeatMap {
+    /// Where `value` lies in the colour range, 0 to 1.
+    #[must_use]
+    pub fn share(&self, value: f64) -> f64 {
+        let (lo, hi) = self.range;
+        let share = match self.scale {
+            Scale::Linear => (value - lo) / (hi - lo),
+            Scale::Log => (value / lo).ln() / (hi / lo).ln(),
+        };
+        if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.5 }
+    }
+}
+
+/// What went on in one cell and repeat, over time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Strip {
+    /// Place in the plan.
+    pub index: u32,
+    /// Seconds since the cell's epoch.
+    pub x: Axis,
+    /// The measured window.
+    pub window: (f64, f64),
+    /// Ramp and warm-up before it, and the drain after it.
+    pub spans: Vec<Span>,
+    pub panels: Vec<StripPanel>,
+}
+
+/// One quantity over a strip's time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StripPanel {
+    pub y: Axis,
+    pub series: Vec<Series>,
+}
+
+/// A shaded stretch of time, in seconds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Span {
+    pub from: f64,
+    pub to: f64,
+    pub name: String,
+}
+
+/// One row of [`CHARTS`].
+#[derive(Debug, Clone, Copy)]
+pub struct ChartDef {
+    /// Stem of the ids of its charts.
+    pub id: &'static str,
+    /// One sentence: what it shows.
+    pub help: &'static str,
+    pub build: fn(&RunData) -> Vec<Chart>,
+}
+
+/// Every figure, in the order in which it is reported.
+pub const CHARTS: &[ChartDef] = &[
+    ChartDef {
+        id: "latency-ttft",
+        help: "Percentiles of the time to first token over load.",
+        build: latency::ttft,
+    },
+    ChartDef {
+        id: "latency-tpot",
+        help: "Percentiles of the time per output token over load.",
+        build: latency::tpot,
+    },
+    ChartDef {
+        id: "latency-e2e",
+        help: "Percentiles of the end-to-end latency over load.",
+        build: latency::e2e,
+    },
+    ChartDef { id: "throughput", help: "Output tokens per second over load.", build: throughput::build },
+    ChartDef {
+        id: "offered-completed",
+        help: "Completed requests per second over those offered, with y = x (open loop).",
+        build: offered::build,
+    },
+    ChartDef { id: "tradeoff", help: "p95 TTFT over throughput: the hockey stick.", build: tradeoff::build },
+    ChartDef {
+        id: "goodput",
+        help: "Completed and good requests per second over load.",
+        build: goodput::goodput,
+    },
+    ChartDef {
+        id: "attainment",
+        help: "Share of requests that meet every SLO, over load.",
+        build: goodput::attainment,
+    },
+    ChartDef { id: "heatmap-ttft", help: "p95 TTFT over two axes of the grid.", build: heatmap::ttft },
+    ChartDef {
+        id: "heatmap-output",
+        help: "Output tokens per second over two axes of the grid.",
+        build: heatmap::output,
+    },
+    ChartDef {
+        id: "profile",
+        help: "Latency by percentile, where no axis of the grid is a number.",
+        build: profile::build,
+    },
+    ChartDef {
+        id: "strip",
+        help: "In-flight requests, TTFT, rates and lag over the time of a cell.",
+        build: strip::build,
+    },
+];
+
+/// All figures that a run calls for, in the order of [`CHARTS`].
+#[must_use]
+pub fn all(run: &RunData) -> Vec<Chart> {
+    CHARTS.iter().flat_map(|def| (def.build)(run)).collect()
+}

@@ -1,0 +1,329 @@
+//! Reads a run as a grid: repeats of one cell together, a load axis, and groups for the rest.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::axis::Axis;
+use super::text;
+use crate::analysis::{CellData, RunData};
+use crate::experiment::Load;
+use crate::measure::{CellSummary, Verdict};
+use crate::plan::Cell;
+
+/// Validity signal of a cell whose queue grew as long as it ran.
+const OVERLOADED: &str = "overloaded";
+
+/// What makes a point other than an ordinary one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// No repeat of it can be believed: drawn hollow or hatched.
+    pub invalid: bool,
+    /// The server fell behind: its latencies depend on how long the cell ran.
+    pub overloaded: bool,
+}
+
+/// Mean over repeats, with their least and greatest value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    pub mean: f64,
+    pub low: f64,
+    pub high: f64,
+    /// Repeats that had a value.
+    pub n: usize,
+}
+
+/// All repeats of one cell.
+#[derive(Clone)]
+pub struct Repeats<'a> {
+    /// At least one.
+    pub cells: Vec<&'a CellData>,
+}
+
+impl<'a> Repeats<'a> {
+    /// The cells of a run, each with its repeats, in plan order.
+    #[must_use]
+    pub fn all(run: &'a RunData) -> Vec<Self> {
+        let mut out: Vec<Self> = Vec::new();
+        for data in &run.cells {
+            match out.iter_mut().find(|r| r.cell().id == data.cell.id) {
+                Some(repeats) => repeats.cells.push(data),
+                None => out.push(Self { cells: vec![data] }),
+            }
+        }
+        out
+    }
+
+    /// The cell, as its first repeat has it.
+    #[must_use]
+    pub fn cell(&self) -> &'a Cell {
+        &self.cells[0].cell
+    }
+
+    /// Summaries of the repeats that ran.
+    pub fn summaries(&self) -> impl Iterator<Item = &'a CellSummary> {
+        self.cells.iter().filter_map(|c| c.summary.as_ref())
+    }
+
+    /// Summaries that figures may be made of: those not invalid, or all where none is.
+    #[must_use]
+    pub fn usable(&self) -> Vec<&'a CellSummary> {
+        let valid: Vec<_> = self.summaries().filter(|s| s.validity.verdict != Verdict::Invalid).collect();
+        if valid.is_empty() { self.summaries().collect() } else { valid }
+    }
+
+    /// Mean and range of a figure over the usable repeats.
+    #[must_use]
+    pub fn estimate(&self, metric: &str, stat: &str) -> Option<Estimate> {
+        let values: Vec<f64> =
+            self.usable().iter().filter_map(|s| s.value(metric, stat)).filter(|v| v.is_finite()).collect();
+        let (low, high) = super::axis::extent(&values)?;
+        Some(Estimate { mean: values.iter().sum::<f64>() / values.len() as f64, low, high, n: values.len() })
+    }
+
+    /// Whether it is to be marked. A cell that did not run has no flag, for it has no point.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        let ran = self.summaries().next().is_some();
+        Flags {
+            invalid: ran && self.summaries().all(|s| s.validity.verdict == Verdict::Invalid),
+            overloaded: self
+                .usable()
+                .iter()
+                .any(|s| s.validity.reasons.iter().any(|r| r.signal == OVERLOADED)),
+        }
+    }
+
+    /// Why it is marked: the first reason of each marked repeat, without doubles.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        let worst =
+            |s: &&CellSummary| s.validity.reasons.iter().max_by_key(|r| r.verdict).map(|r| r.text.clone());
+        let marked = self.summaries().filter(|s| s.validity.verdict == Verdict::Invalid);
+        marked.filter_map(|s| worst(&s)).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Its varying factors in words: `16 users, prompt tokens 512`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let cell = self.cell();
+        let words: Vec<String> =
+            cell.varying.iter().map(|p| factor_text(p, &value(cell, p))).filter(|t| !t.is_empty()).collect();
+        if words.is_empty() { load_text(&cell.settings.load) } else { words.join(", ") }
+    }
+}
+
+/// How load is put on: the two kinds don't share an axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loop {
+    Closed,
+    Open,
+}
+
+impl Loop {
+    /// Of a cell.
+    #[must_use]
+    pub const fn of(load: &Load) -> Self {
+        match load {
+            Load::Closed { .. } => Self::Closed,
+            Load::Open { .. } => Self::Open,
+        }
+    }
+
+    /// As a sentence has it.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Closed => "closed loop",
+            Self::Open => "open loop",
+        }
+    }
+}
+
+/// What a family's x axis is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct X {
+    /// Dotted path of the factor.
+    pub path: String,
+    pub label: String,
+    pub unit: String,
+}
+
+impl X {
+    fn of(path: &str) -> Self {
+        let (label, unit) = match path {
+            "load.users" => ("concurrent users", ""),
+            "load.qps" => ("offered load", "req/s"),
+            "workload.prompt_tokens" => ("prompt length", "tokens"),
+            "workload.max_tokens" => ("output length asked for", "tokens"),
+            _ => (short_name(path), ""),
+        };
+        Self { path: path.into(), label: label.into(), unit: unit.into() }
+    }
+
+    /// Whether it is a level of load, for which saturation has a meaning.
+    #[must_use]
+    pub fn is_load(&self) -> bool {
+        self.path == "load.users" || self.path == "load.qps"
+    }
+
+    /// One level in words: `16 users`.
+    #[must_use]
+    pub fn level(&self, x: f64) -> String {
+        let v = text::tick(x);
+        match self.path.as_str() {
+            "load.users" if x == 1.0 => "1 user".to_owned(),
+            "load.users" => format!("{v} users"),
+            "load.qps" => format!("{v} req/s"),
+            _ => format!("{} {v}", short_name(&self.path)),
+        }
+    }
+
+    /// The axis through all levels of a family.
+    #[must_use]
+    pub fn axis(&self, family: &Family<'_>) -> Axis {
+        let levels: Vec<f64> = family.groups.iter().flat_map(|g| g.levels.iter().map(|l| l.x)).collect();
+        Axis::levels(&self.label, &self.unit, &levels)
+    }
+}
+
+/// Cells that share everything but the x axis.
+#[derive(Clone)]
+pub struct Group<'a> {
+    /// Empty where the family has only one.
+    pub label: String,
+    /// The factors that make the group, in words, in the order of the family's `rest`.
+    pub words: Vec<String>,
+    /// By rising x.
+    pub levels: Vec<Level<'a>>,
+}
+
+/// One place on the x axis.
+#[derive(Clone)]
+pub struct Level<'a> {
+    pub x: f64,
+    pub repeats: Repeats<'a>,
+}
+
+/// The cells of one kind of loop over one numeric axis.
+pub struct Family<'a> {
+    pub kind: Loop,
+    pub x: X,
+    /// Varying factors that are not x.
+    pub rest: Vec<String>,
+    pub groups: Vec<Group<'a>>,
+    /// Appended to the ids of charts where a run has both kinds: `-open`.
+    pub suffix: &'static str,
+}
+
+impl Family<'_> {
+    /// The greatest number of repeats that any level has.
+    #[must_use]
+    pub fn repeats(&self) -> usize {
+        let levels = self.groups.iter().flat_map(|g| &g.levels);
+        levels.map(|l| l.repeats.summaries().count()).max().unwrap_or(0)
+    }
+}
+
+/// The run's cells, split by kind of loop, over the load where it varies, else over the
+/// first numeric axis that varies. Nothing where no numeric axis varies.
+#[must_use]
+pub fn families(run: &RunData) -> Vec<Family<'_>> {
+    let all = Repeats::all(run);
+    let both = [Loop::Closed, Loop::Open].map(|k| all.iter().any(|r| Loop::of(&r.cell().settings.load) == k));
+    [Loop::Closed, Loop::Open]
+        .into_iter()
+        .filter_map(|kind| {
+            let mine: Vec<_> =
+                all.iter().filter(|r| Loop::of(&r.cell().settings.load) == kind).cloned().collect();
+            let suffix = match kind {
+                Loop::Open if both == [true, true] => "-open",
+                _ => "",
+            };
+            family(kind, suffix, mine)
+        })
+        .collect()
+}
+
+fn family<'a>(kind: Loop, suffix: &'static str, mine: Vec<Repeats<'a>>) -> Option<Family<'a>> {
+    let varying = varying(&mine);
+    let load = if kind == Loop::Closed { "load.users" } else { "load.qps" };
+    let numeric = |p: &&String| mine.iter().all(|r| number(r.cell(), p).is_some());
+    let path = match varying.iter().find(|p| *p == load) {
+        Some(path) => path,
+        None => varying.iter().find(numeric)?,
+    };
+    let rest: Vec<String> = varying.iter().filter(|p| *p != path).cloned().collect();
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for repeats in mine {
+        let Some(x) = number(repeats.cell(), path) else { continue };
+        let words: Vec<String> = rest.iter().map(|p| factor_text(p, &value(repeats.cell(), p))).collect();
+        let level = Level { x, repeats };
+        match groups.iter_mut().find(|g| g.words == words) {
+            Some(group) => group.levels.push(level),
+            None => groups.push(Group { label: words.join(", "), words, levels: vec![level] }),
+        }
+    }
+    for group in &mut groups {
+        group.levels.sort_by(|a, b| a.x.total_cmp(&b.x));
+    }
+    Some(Family { kind, x: X::of(path), rest, groups, suffix })
+}
+
+/// Paths with more than one value among `cells`, in the order written.
+pub(super) fn varying(cells: &[Repeats<'_>]) -> Vec<String> {
+    let mut paths: Vec<String> = Vec::new();
+    for path in cells.iter().flat_map(|r| &r.cell().varying) {
+        let first = cells.first().map(|r| value(r.cell(), path));
+        let differs = cells.iter().any(|r| Some(value(r.cell(), path)) != first);
+        if differs && !paths.contains(path) {
+            paths.push(path.clone());
+        }
+    }
+    paths
+}
+
+/// A factor's value; null where the cell has none.
+pub(super) fn value(cell: &Cell, path: &str) -> Value {
+    cell.factors.get(path).cloned().unwrap_or(Value::Null)
+}
+
+fn number(cell: &Cell, path: &str) -> Option<f64> {
+    cell.factors.get(path).and_then(Value::as_f64)
+}
+
+/// An axis as people name it: the last part of its path, in words.
+#[must_use]
+pub fn short_name(path: &str) -> &str {
+    match path {
+        "workload.prompt_tokens" => "prompt tokens",
+        "workload.max_tokens" => "max tokens",
+        _ => path.rsplit('.').next().unwrap_or(path),
+    }
+}
+
+/// A factor's value as people read it; empty for null.
+#[must_use]
+pub fn value_text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(s) => s.clone(),
+        Value::Number(n) => n.as_f64().map_or_else(|| n.to_string(), text::tick),
+        other => other.to_string(),
+    }
+}
+
+pub(super) fn factor_text(path: &str, value: &Value) -> String {
+    match (path, value.as_f64()) {
+        (_, None) if value.is_null() => String::new(),
+        ("load.users" | "load.qps", Some(x)) => X::of(path).level(x),
+        _ => format!("{} {}", short_name(path), value_text(value)),
+    }
+}
+
+fn load_text(load: &Load) -> String {
+    match load {
+        Load::Closed { users } => X::of("load.users").level(f64::from(*users)),
+        Load::Open { qps, .. } => X::of("load.qps").level(*qps),
+    }
+}

@@ -1,0 +1,173 @@
+//! One cell over time: requests in flight, TTFT by send time, rates and lag.
+
+use super::axis::Axis;
+use super::grid::{Flags, Repeats};
+use super::{Body, Chart, Dash, Draw, Look, Marker, Point, Series, Span, Strip, StripPanel, text};
+use crate::analysis::{CellData, RequestPoint, RunData};
+use crate::measure::{TICK_US, Tick};
+
+/// Most bins of a line: about one for three pixels.
+const MAX_BINS: usize = 300;
+
+/// Dots over all strips of a run, so that a page with many cells still opens fast.
+const DOTS_BUDGET: usize = 60_000;
+
+/// One for each cell and repeat that has a time line.
+pub(super) fn build(run: &RunData) -> Vec<Chart> {
+    let dots = (DOTS_BUDGET / run.cells.len().max(1)).clamp(150, 2000);
+    run.cells.iter().filter_map(|data| of_cell(data, dots)).collect()
+}
+
+fn of_cell(data: &CellData, dots: usize) -> Option<Chart> {
+    let last = data.timeline.last()?;
+    let end_s = (last.t_us + TICK_US) as f64 / 1e6;
+    let window = data
+        .summary
+        .as_ref()
+        .map_or((0.0, end_s), |s| (s.window.start_us as f64 / 1e6, s.window.end_us as f64 / 1e6));
+    let ramp = data.cell.settings.cell.ramp.as_secs_f64().min(window.0);
+    let spans = [(0.0, ramp, "ramp"), (ramp, window.0, "warm-up"), (window.1, end_s, "drain")]
+        .into_iter()
+        .filter(|(from, to, _)| to > from)
+        .map(|(from, to, name)| Span { from, to, name: name.into() })
+        .collect();
+    let label = Repeats { cells: vec![data] }.label();
+    let repeat = if data.cell.repeat > 1 { format!(", repeat {}", data.cell.repeat) } else { String::new() };
+    Some(Chart {
+        id: format!("strip-{:03}", data.cell.index),
+        title: format!("Cell {} over time: {label}{repeat}", data.cell.index),
+        subtitle: "In-flight requests, TTFT by send time, rates and send lag; only what lies in the white window is measured."
+            .into(),
+        caption: caption(data),
+        body: Body::Strip(Strip {
+            index: data.cell.index,
+            x: Axis::time(end_s),
+            window,
+            spans,
+            panels: panels(data, dots),
+        }),
+    })
+}
+
+fn panels(data: &CellData, dots: usize) -> Vec<StripPanel> {
+    let ticks = data.timeline.len();
+    let fine = bins(&data.timeline, ticks.div_ceil(MAX_BINS));
+    // Rates need wider bins, up to a second: few requests end in a tenth of one.
+    let wide = bins(&data.timeline, ticks.div_ceil(MAX_BINS).max((ticks / 40).clamp(1, 10)));
+    let rate = |name: &str, i: usize, read: fn(&Bin) -> u32| {
+        line(name, i, wide.iter().map(|b| (b.mid_s, f64::from(read(b)) / b.length_s)))
+    };
+    let mut out = vec![panel(
+        "in flight",
+        "",
+        vec![line("in flight", 0, fine.iter().map(|b| (b.mid_s, f64::from(b.in_flight))))],
+    )];
+    let ttft = ttft(&data.points, dots);
+    if !ttft.is_empty() {
+        let values: Vec<f64> = ttft.iter().flat_map(|s| s.points.iter().map(|p| p.y)).collect();
+        out.push(StripPanel { y: Axis::latency("TTFT", "ms", &values), series: ttft });
+    }
+    let mut ends = vec![rate("completed", 2, |b| b.completed)];
+    if fine.iter().any(|b| b.failed > 0) {
+        ends.push(rate("failed", 1, |b| b.failed));
+    }
+    out.push(panel("ended", "req/s", ends));
+    out.push(panel("content chunks", "per s", vec![rate("chunks", 0, |b| b.chunks)]));
+    out.push(panel(
+        "largest send lag",
+        "ms",
+        vec![line("lag", 5, fine.iter().map(|b| (b.mid_s, b.max_lag_us as f64 / 1e3)))],
+    ));
+    out
+}
+
+fn panel(label: &str, unit: &str, series: Vec<Series>) -> StripPanel {
+    let values: Vec<f64> = series.iter().flat_map(|s| s.points.iter().map(|p| p.y)).collect();
+    StripPanel { y: Axis::from_zero(label, unit, &values), series }
+}
+
+fn line(name: &str, colour: usize, values: impl Iterator<Item = (f64, f64)>) -> Series {
+    let look =
+        Look { colour, dash: if colour == 1 { Dash::Dashed } else { Dash::Solid }, marker: Marker::Circle };
+    Series { name: name.into(), look, draw: Draw::Line, points: values.map(bare).collect() }
+}
+
+fn bare((x, y): (f64, f64)) -> Point {
+    Point { x, y, low: None, high: None, note: String::new(), tag: String::new(), flags: Flags::default() }
+}
+
+/// Dots of good requests, and crosses of those that failed after their first token.
+fn ttft(points: &[RequestPoint], most: usize) -> Vec<Series> {
+    let every = points.len().div_ceil(most).max(1);
+    let kept: Vec<&RequestPoint> = points.iter().step_by(every).collect();
+    let of = |ok: bool| -> Vec<Point> {
+        kept.iter().filter(|p| p.ok == ok).filter_map(|p| p.ttft_ms.map(|y| bare((p.sent_s, y)))).collect()
+    };
+    let dots = |name: &str, colour, marker, points| Series {
+        name: name.into(),
+        look: Look { colour, dash: Dash::Solid, marker },
+        draw: Draw::Dots,
+        points,
+    };
+    let all =
+        [dots("TTFT", 0, Marker::Circle, of(true)), dots("TTFT, then failed", 1, Marker::Cross, of(false))];
+    all.into_iter().filter(|s| !s.points.is_empty()).collect()
+}
+
+/// Several ticks as one.
+struct Bin {
+    mid_s: f64,
+    length_s: f64,
+    /// The greatest.
+    in_flight: u32,
+    completed: u32,
+    failed: u32,
+    chunks: u32,
+    max_lag_us: u64,
+}
+
+fn bins(ticks: &[Tick], per: usize) -> Vec<Bin> {
+    let per = per.max(1);
+    let chunks: Vec<&[Tick]> = ticks.chunks(per).collect();
+    // A last bin of fewer ticks would show a rate from too little.
+    let whole = chunks.iter().filter(|c| c.len() == per);
+    whole
+        .map(|c| {
+            let length_s = (c.len() as u64 * TICK_US) as f64 / 1e6;
+            Bin {
+                mid_s: c[0].t_us as f64 / 1e6 + length_s / 2.0,
+                length_s,
+                in_flight: c.iter().map(|t| t.in_flight).max().unwrap_or(0),
+                completed: c.iter().map(|t| t.completed).sum(),
+                failed: c.iter().map(|t| t.failed).sum(),
+                chunks: c.iter().map(|t| t.chunks).sum(),
+                max_lag_us: c.iter().map(|t| t.max_lag_us).max().unwrap_or(0),
+            }
+        })
+        .collect()
+}
+
+fn caption(data: &CellData) -> String {
+    let Some(summary) = &data.summary else {
+        return "The cell has no summary: it was cut off before its end.".into();
+    };
+    let mut out = match (summary.value("ttft", "p50"), summary.value("ttft", "p95")) {
+        (Some(p50), Some(p95)) => format!(
+            "Over a window of {} TTFT is {} ms at p50 and {} ms at p95.",
+            text::seconds(summary.window.seconds()),
+            text::figure(p50),
+            text::figure(p95)
+        ),
+        _ => format!(
+            "In a window of {} no request had a first token.",
+            text::seconds(summary.window.seconds())
+        ),
+    };
+    if let Some(in_flight) = summary.value("in_flight_mean", "") {
+        out.push_str(&format!(" On average {} requests are in flight.", text::figure(in_flight)));
+    }
+    for reason in &summary.validity.reasons {
+        out.push_str(&format!(" {}.", super::lines::upper_first(reason.text.trim_end_matches('.'))));
+    }
+    out
+}

@@ -1,0 +1,209 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const setTheme = (name) => { root.dataset.theme = name; };
+
+  const colours = () => {
+    const style = getComputedStyle(root);
+    return Object.fromEntries(["ground", "panel", "ink", "muted", "line", "grid", "shade"].map((n) => [n, style.getPropertyValue("--" + n).trim()]));
+  };
+  const themed = (value, palette) => {
+    if (typeof value === "string") return value[0] === "@" ? palette[value.slice(1)] || value : value;
+    if (Array.isArray(value)) return value.map((v) => (typeof v === "number" ? v : themed(v, palette)));
+    if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, themed(v, palette)]));
+    return value;
+  };
+
+  const key = (letter, i) => letter + "axis" + (i ? i + 1 : "");
+  const panelTitle = (text, x, y, palette, size) => ({
+    text: "<b>" + text + "</b>", xref: "paper", yref: "paper", x, y, xanchor: "left", yanchor: "bottom",
+    showarrow: false, font: { size, color: palette.ink },
+  });
+
+  // Places the small multiples: as many in a row as the window is wide for.
+  const placeGrid = (figure, layout, width, palette) => {
+    const n = figure.panels.length;
+    const narrow = width < 640;
+    const columns = narrow ? 1 : n === 1 ? 1 : n === 2 || n === 4 ? 2 : 3;
+    const rows = Math.ceil(n / columns);
+    const titled = figure.panels.some((t) => t);
+    const plotHeight = rows === 1 ? 340 : rows * (narrow ? 250 : 270);
+    const gapX = 0.03;
+    const gapY = rows > 1 ? (titled ? 58 : 40) / plotHeight : 0;
+    const w = (1 - gapX * (columns - 1)) / columns;
+    const h = (1 - gapY * (rows - 1)) / rows;
+    for (let i = 0; i < n; i++) {
+      const column = i % columns;
+      const row = Math.floor(i / columns);
+      const [x, y] = [layout[key("x", i)], layout[key("y", i)]];
+      const x0 = column * (w + gapX);
+      const top = 1 - row * (h + gapY);
+      x.domain = [x0, x0 + w];
+      y.domain = [Math.max(0, top - h), top];
+      const [left, below] = [column === 0, i + columns >= n];
+      y.showticklabels = left;
+      x.showticklabels = below || (narrow && n > 1);
+      if (!left || (rows > 1 && row !== Math.floor((rows - 1) / 2))) delete y.title;
+      if (!below) delete x.title;
+      if (titled) layout.annotations.push(panelTitle(figure.panels[i], x0, top + 4 / plotHeight, palette, 13));
+    }
+    layout.margin = { l: narrow ? 56 : 72, r: figure.kind === "heat" ? 20 : 16, t: (titled ? 26 : 12), b: 56 };
+    layout.height = plotHeight + layout.margin.t + layout.margin.b + (figure.legend ? 34 : 0);
+    layout.legend = {
+      orientation: "h", x: 0, xanchor: "left", y: 1 + (titled ? 30 : 8) / plotHeight, yanchor: "bottom",
+      font: { size: 13 },
+    };
+    if (narrow && layout.coloraxis) {
+      Object.assign(layout.coloraxis.colorbar, { orientation: "h", y: -62 / plotHeight, yanchor: "top", x: 0.5, xanchor: "center", len: 1 });
+      layout.coloraxis.colorbar.title.side = "top";
+      layout.margin.b += 90;
+      layout.height += 90;
+    }
+  };
+
+  const placeStrip = (figure, layout, width, palette) => {
+    const n = figure.panels.length;
+    const plotHeight = n * 120;
+    const gap = 30 / plotHeight;
+    const h = (1 - gap * (n - 1)) / n;
+    for (let i = 0; i < n; i++) {
+      const top = 1 - i * (h + gap);
+      const y = layout[key("y", i)];
+      y.domain = [Math.max(0, top - h), top];
+      y.nticks = 4;
+      y.anchor = "x";
+      layout.annotations.push(panelTitle(figure.panels[i], 0, top + 2 / plotHeight, palette, 12));
+    }
+    const range = layout.xaxis.range;
+    for (const span of figure.spans) {
+      const text = span.strong ? "<b>" + span.text + "</b>" : span.text;
+      if ((span.to - span.from) / (range[1] - range[0]) * (width - 80) < span.text.length * 7) continue;
+      layout.annotations.push({
+        text, xref: "x", yref: "paper", x: (span.from + span.to) / 2, y: 1 + 20 / plotHeight, yanchor: "bottom",
+        showarrow: false, font: { size: 12, color: span.strong ? palette.ink : palette.muted },
+      });
+    }
+    // The labels stand below the mode bar.
+    layout.margin = { l: 64, r: 16, t: 76, b: 50 };
+    layout.height = plotHeight + 126;
+  };
+
+  const prepare = (plot) => {
+    const palette = colours();
+    const figure = themed(JSON.parse(document.getElementById("data-" + plot.dataset.chart).textContent), palette);
+    const layout = figure.layout;
+    const width = plot.clientWidth || 800;
+    layout.annotations = layout.annotations || [];
+    (figure.kind === "strip" ? placeStrip : placeGrid)(figure, layout, width, palette);
+    for (const [name, axis] of Object.entries(layout)) {
+      if (!/^[xy]axis/.test(name)) continue;
+      Object.assign(axis, { gridcolor: palette.grid, linecolor: palette.muted, tickcolor: palette.muted, zeroline: false, automargin: true });
+      if (name[0] === "x") Object.assign(axis, { showline: true });
+      if (axis.title) axis.title.font = { size: 13, color: palette.ink };
+      axis.tickfont = { size: 12, color: palette.muted };
+    }
+    Object.assign(layout, {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, hovermode: "closest",
+      font: { family: getComputedStyle(document.body).fontFamily, color: palette.ink, size: 13 },
+      hoverlabel: { bgcolor: palette.panel, bordercolor: palette.line, font: { color: palette.ink, size: 13 }, align: "left" },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: palette.muted, activecolor: palette.ink },
+    });
+    return figure;
+  };
+
+  // Our ticks are made for the whole range: a zoomed axis needs plotly's own.
+  const followZoom = (plot) => {
+    plot.on("plotly_relayout", (change) => {
+      const update = {};
+      for (const name of Object.keys(change)) {
+        const zoomed = /^([xy]axis\d*)\.range/.exec(name);
+        const reset = /^([xy]axis\d*)\.autorange$/.exec(name);
+        const axis = (zoomed || reset || [])[1];
+        if (!axis || !plot.layout[axis] || !plot.layout[axis].tickvals) continue;
+        const home = plot.home && plot.home[axis];
+        const now = plot.layout[axis].range;
+        const whole = home && now && Math.abs(home[0] - now[0]) < 1e-9 && Math.abs(home[1] - now[1]) < 1e-9;
+        const mode = whole ? "array" : "auto";
+        if ((plot.layout[axis].tickmode || "array") !== mode) update[axis + ".tickmode"] = mode;
+      }
+      if (Object.keys(update).length) window.Plotly.relayout(plot, update);
+    });
+  };
+
+  const draw = (plot) => {
+    const figure = prepare(plot);
+    const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], toImageButtonOptions: { filename: plot.dataset.chart, scale: 2 } };
+    const first = !plot.dataset.drawn;
+    plot.dataset.drawn = colours().ground + (plot.clientWidth < 640);
+    plot.home = Object.fromEntries(Object.entries(figure.layout).filter(([n]) => /^[xy]axis/.test(n)).map(([n, a]) => [n, [...a.range]]));
+    window.Plotly.react(plot, figure.data, figure.layout, config);
+    if (first) followZoom(plot);
+  };
+  const redraw = () => {
+    for (const plot of document.querySelectorAll(".plot[data-drawn]")) draw(plot);
+  };
+
+  const waiting = [...document.querySelectorAll("figure .plot")];
+  const drawNext = () => {
+    const plot = waiting.shift();
+    if (!plot) return;
+    draw(plot);
+    setTimeout(drawNext, 0);
+  };
+  drawNext();
+  for (const strip of document.querySelectorAll("details.strip")) {
+    strip.addEventListener("toggle", () => {
+      const plot = strip.querySelector(".plot");
+      if (strip.open && !plot.dataset.drawn) draw(plot);
+    });
+  }
+
+  document.getElementById("theme").addEventListener("click", () => {
+    const next = root.dataset.theme === "dark" ? "light" : "dark";
+    setTheme(next);
+    try { localStorage.setItem("plimsoll-theme", next); } catch { /* not remembered, then */ }
+    redraw();
+  });
+  dark.addEventListener("change", () => {
+    setTheme(dark.matches ? "dark" : "light");
+    redraw();
+  });
+  let narrow = window.innerWidth < 640;
+  window.addEventListener("resize", () => {
+    const now = window.innerWidth < 640;
+    if (now !== narrow) { narrow = now; redraw(); }
+  });
+  // Paper is white.
+  let before = null;
+  window.addEventListener("beforeprint", () => {
+    before = root.dataset.theme;
+    if (before !== "light") { setTheme("light"); redraw(); }
+  });
+  window.addEventListener("afterprint", () => {
+    if (before && before !== "light") { setTheme(before); redraw(); }
+  });
+
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const heads = [...table.querySelectorAll("thead th")];
+    heads.forEach((head, i) => head.querySelector("button").addEventListener("click", () => {
+      const down = head.getAttribute("aria-sort") === "ascending";
+      for (const other of heads) other.setAttribute("aria-sort", "none");
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const body = table.tBodies[0];
+      const value = (row) => {
+        const field = row.cells[i];
+        return field.dataset.sort === undefined ? field.textContent : Number(field.dataset.sort);
+      };
+      const missing = (row) => head.classList.contains("n") && row.cells[i].dataset.sort === undefined && ["", "–"].includes(row.cells[i].textContent);
+      const rows = [...body.rows].sort((a, b) => {
+        // What has no figure goes last, in both directions.
+        if (missing(a) !== missing(b)) return missing(a) ? 1 : -1;
+        const [x, y] = [value(a), value(b)];
+        const order = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y));
+        return down ? -order : order;
+      });
+      body.append(...rows);
+    }));
+  }
+})();

@@ -1,0 +1,159 @@
+//! The summary that a sweep leaves on the terminal.
+
+use std::path::Path;
+
+use super::columns::COLUMNS;
+use super::findings;
+use crate::analysis::RunData;
+use crate::chart::{Repeats, count, figure, list};
+use crate::measure::Verdict;
+
+/// A table of the run's cells, the SLO's verdicts, what was invalid, and where the report
+/// lies. Plain text; every line ends in a newline.
+#[must_use]
+pub fn summary(run: &RunData, report: Option<&Path>) -> String {
+    let found = findings::find(run);
+    let mut out = format!("=== {} · {} ===\n", run.name, run.id);
+    for sentence in &found.ran {
+        out.push_str(&format!("{sentence}\n"));
+    }
+    out.push('\n');
+    out.push_str(&table(run));
+    out.push('\n');
+    for sentence in &found.figures {
+        out.push_str(&format!("{sentence}\n"));
+    }
+    slo(run, &found, &mut out);
+    invalid(run, &mut out);
+    if let Some(path) = report {
+        out.push_str(&format!("\nReport: {}\n", path.display()));
+    }
+    out
+}
+
+/// A row per cell; figures are means over its usable repeats.
+fn table(run: &RunData) -> String {
+    let shown: Vec<_> = COLUMNS.iter().filter(|c| c.terminal).collect();
+    let cells = Repeats::all(run);
+    let repeated = cells.iter().any(|r| r.cells.len() > 1);
+    let mut head = vec!["cell".to_owned()];
+    if repeated {
+        head.push("repeats".to_owned());
+    }
+    head.extend(["ok", "failed"].map(String::from));
+    head.extend(shown.iter().map(|c| c.short.to_owned()));
+    head.extend(["valid", "SLO"].map(String::from));
+    let mut rows = vec![head];
+    for repeats in &cells {
+        let mut row = vec![repeats.label()];
+        if repeated {
+            row.push(format!("{}/{}", repeats.summaries().count(), repeats.cells.len()));
+        }
+        let ran = repeats.summaries().next().is_some();
+        let sum = |read: &dyn Fn(&crate::measure::CellSummary) -> u64| {
+            if ran { count(repeats.summaries().map(read).sum()) } else { "–".to_owned() }
+        };
+        row.extend([sum(&|s| s.counts.ok), sum(&|s| s.counts.failed)]);
+        row.extend(shown.iter().map(|c| {
+            repeats.estimate(c.metric, c.stat).map_or_else(|| "–".to_owned(), |e| figure(e.mean * c.times))
+        }));
+        row.extend([validity(repeats).to_owned(), verdict(repeats).to_owned()]);
+        rows.push(row);
+    }
+    align(&rows)
+}
+
+/// The worst word that fits all repeats.
+pub(super) fn validity(repeats: &Repeats<'_>) -> &'static str {
+    let flags = repeats.flags();
+    match repeats.summaries().map(|s| s.validity.verdict).max() {
+        None => "not run",
+        Some(_) if flags.invalid => "INVALID",
+        Some(_) if flags.overloaded => "overloaded",
+        Some(Verdict::Invalid) => "in part",
+        Some(Verdict::Warn) => "warn",
+        Some(Verdict::Valid) => "yes",
+    }
+}
+
+/// `PASS` when every rule holds in every usable repeat.
+pub(super) fn verdict(repeats: &Repeats<'_>) -> &'static str {
+    let usable = repeats.usable();
+    let mut rules = usable.iter().flat_map(|s| &s.slo).peekable();
+    if rules.peek().is_none() || repeats.flags().invalid {
+        "–"
+    } else if rules.all(|v| v.pass) {
+        "PASS"
+    } else {
+        "FAIL"
+    }
+}
+
+/// Left-aligned first column, the rest right-aligned.
+fn align(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |i: usize| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for (n, row) in rows.iter().enumerate() {
+        let cells = row.iter().zip(&widths).enumerate();
+        let line: Vec<String> =
+            cells.map(|(i, (c, w))| if i == 0 { format!("{c:<w$}") } else { format!("{c:>w$}") }).collect();
+        out.push_str(line.join("  ").trim_end());
+        out.push('\n');
+        if n == 0 {
+            out.push_str(&"─".repeat(widths.iter().sum::<usize>() + 2 * (columns.saturating_sub(1))));
+            out.push('\n');
+        }
+    }
+    out.push_str("Latencies in ms.\n");
+    out
+}
+
+fn slo(run: &RunData, found: &findings::Findings, out: &mut String) {
+    if found.rules.is_empty() && found.limits.is_empty() {
+        return;
+    }
+    out.push_str("\nSLO\n");
+    for line in &found.rules {
+        let word = if line.passed == line.of { "PASS" } else { "FAIL" };
+        out.push_str(&format!(
+            "  {word}  {}  in {} of {} valid cells and repeats; worst {}\n",
+            line.rule, line.passed, line.of, line.worst
+        ));
+    }
+    let invalid = run.cells.iter().filter_map(|c| c.summary.as_ref());
+    if invalid.clone().all(|s| s.validity.verdict == Verdict::Invalid) && invalid.count() > 0 {
+        out.push_str("  Not judged: no cell is valid.\n");
+    }
+    for sentence in &found.limits {
+        out.push_str(&format!("  {sentence}\n"));
+    }
+}
+
+/// Up to ten lines of what was invalid and why.
+fn invalid(run: &RunData, out: &mut String) {
+    const MOST: usize = 10;
+    let repeated = run.cells.iter().any(|c| c.cell.repeat > 1);
+    let lines: Vec<String> = run
+        .cells
+        .iter()
+        .filter_map(|c| Some((c, c.summary.as_ref()?)))
+        .filter(|(_, s)| s.validity.verdict != Verdict::Valid)
+        .map(|(c, s)| {
+            let word = if s.validity.verdict == Verdict::Invalid { "INVALID" } else { "warn   " };
+            let reasons: Vec<String> = s.validity.reasons.iter().map(|r| r.text.clone()).collect();
+            let label = Repeats { cells: vec![c] }.label();
+            let repeat = if repeated { format!(", repeat {}", c.cell.repeat) } else { String::new() };
+            format!("  {word}  {label}{repeat}: {}\n", list(&reasons, 3))
+        })
+        .collect();
+    if lines.is_empty() {
+        return;
+    }
+    out.push_str("\nNot to be taken at face value\n");
+    out.extend(lines.iter().take(MOST).map(String::as_str));
+    if lines.len() > MOST {
+        out.push_str(&format!("  and {} more; the report has them all\n", lines.len() - MOST));
+    }
+}

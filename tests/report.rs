@@ -1,0 +1,260 @@
+//! Figures, page and terminal text of synthetic runs.
+
+mod browser;
+mod synthetic;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use plimsoll::analysis::RunData;
+use plimsoll::chart::{self, Body, Chart};
+use plimsoll::report::{self, html, png, terminal};
+
+/// Where the pictures go that people look at.
+fn gallery_dir() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("gallery")
+}
+
+/// The synthetic run `name`.
+fn of(name: &str) -> RunData {
+    synthetic::gallery().into_iter().find(|r| r.name == name).unwrap()
+}
+
+fn page(run: &RunData) -> String {
+    html::page(run, &chart::all(run)).unwrap()
+}
+
+/// A chart in a few lines: what a reader would be told of it.
+fn outline(chart: &Chart) -> String {
+    let mut out = format!("{} | {}\n  {}\n  {}\n", chart.id, chart.title, chart.subtitle, chart.caption);
+    match &chart.body {
+        Body::Lines(lines) => {
+            writeln!(
+                out,
+                "  x {} | y {} | {} references",
+                lines.x.title(),
+                lines.y.title(),
+                lines.references.len()
+            )
+            .unwrap();
+            for panel in &lines.panels {
+                for series in &panel.series {
+                    let points = series.points.iter().map(|p| {
+                        let marks = match (p.flags.invalid, p.flags.overloaded) {
+                            (true, _) => "!",
+                            (_, true) => "^",
+                            _ => "",
+                        };
+                        let range = p.low.map_or_else(String::new, |l| {
+                            format!(
+                                " [{}..{}]",
+                                chart::figure(l),
+                                p.high.map_or_else(String::new, chart::figure)
+                            )
+                        });
+                        format!("{}:{}{range}{marks}", chart::figure(p.x), chart::figure(p.y))
+                    });
+                    let points = points.collect::<Vec<_>>().join("  ");
+                    writeln!(out, "    [{}] {}: {points}", panel.title, series.name).unwrap();
+                }
+            }
+        }
+        Body::HeatMap(map) => {
+            writeln!(out, "  {:?} x {:?} | {}", map.xs, map.ys, map.value_label).unwrap();
+            for panel in &map.panels {
+                for row in &panel.values {
+                    let row = row.iter().map(|v| v.map_or_else(|| "-".into(), chart::figure));
+                    writeln!(out, "    [{}] {}", panel.title, row.collect::<Vec<_>>().join("  ")).unwrap();
+                }
+            }
+        }
+        Body::Strip(strip) => {
+            let spans = strip.spans.iter().map(|s| format!("{} {}..{}", s.name, s.from, s.to));
+            writeln!(out, "  window {:?}, {}", strip.window, spans.collect::<Vec<_>>().join(", ")).unwrap();
+            for panel in &strip.panels {
+                let series = panel.series.iter().map(|s| format!("{} × {}", s.name, s.points.len()));
+                writeln!(out, "    {}: {}", panel.y.title(), series.collect::<Vec<_>>().join(", ")).unwrap();
+            }
+        }
+    }
+    out
+}
+
+/// All charts but the strips, of which the first stands for the rest.
+fn outlines(name: &str) -> String {
+    let charts = chart::all(&of(name));
+    let first = charts.iter().position(|c| matches!(c.body, Body::Strip(_)));
+    let shown =
+        charts.iter().enumerate().filter(|(i, c)| !matches!(c.body, Body::Strip(_)) || Some(*i) == first);
+    shown.map(|(_, c)| outline(c)).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn charts_of_a_closed_loop_with_repeats() {
+    insta::assert_snapshot!(outlines("knee"));
+}
+
+#[test]
+fn charts_of_an_open_loop() {
+    insta::assert_snapshot!(outlines("open"));
+}
+
+#[test]
+fn charts_of_two_token_axes() {
+    insta::assert_snapshot!(outlines("tokens"));
+}
+
+#[test]
+fn charts_of_the_small_and_the_failed() {
+    let all = ["one", "partial", "failed"].map(|n| format!("## {n}\n{}", outlines(n)));
+    insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn terminal_summaries() {
+    for name in ["knee", "open", "failed", "partial", "one"] {
+        let text = terminal::summary(&of(name), Some(Path::new("reports/a/index.html")));
+        insta::assert_snapshot!(format!("terminal_{name}"), text);
+    }
+}
+
+#[test]
+fn no_chart_is_empty_and_every_point_lies_on_its_axes() {
+    for run in synthetic::gallery() {
+        let charts = chart::all(&run);
+        let mut ids: Vec<&str> = charts.iter().map(|c| c.id.as_str()).collect();
+        ids.sort_unstable();
+        let count = ids.len();
+        ids.dedup();
+        assert_eq!(ids.len(), count, "ids of {} are unique", run.name);
+        for chart in &charts {
+            assert!(!chart.caption.is_empty() && !chart.subtitle.is_empty(), "{}", chart.id);
+            let Body::Lines(lines) = &chart.body else { continue };
+            assert!(lines.panels.len() <= chart::MAX_PANELS);
+            for series in lines.panels.iter().flat_map(|p| &p.series) {
+                assert!(!series.points.is_empty(), "{}: {}", chart.id, series.name);
+                for p in &series.points {
+                    let places = [lines.x.share(p.x), lines.y.share(p.y)];
+                    assert!(places.iter().all(|s| (0.0..=1.0).contains(s)), "{} {p:?}", chart.id);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_sweep_has_strips_but_no_figure_of_nothing() {
+    let charts = chart::all(&of("failed"));
+    assert_eq!(charts.len(), 7);
+    assert!(charts.iter().all(|c| matches!(c.body, Body::Strip(_))));
+}
+
+#[test]
+fn pictures_have_their_size_and_are_not_blank() {
+    let run = of("tokens");
+    let charts = chart::all(&run);
+    for id in ["latency-ttft-1", "heatmap-ttft", "strip-000"] {
+        let chart = charts.iter().find(|c| c.id == id).unwrap();
+        let bytes = png::render(chart).unwrap();
+        assert_eq!(bytes[..8], *b"\x89PNG\r\n\x1a\n");
+        let size = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+        assert_eq!((size(16), size(20)), (1600, 1000), "{id}");
+        // A white picture of this size takes about 7 kB.
+        assert!(bytes.len() > 20_000, "{id}: {} bytes", bytes.len());
+        let svg = png::svg(chart).unwrap();
+        assert!(svg.contains(&chart.title) || chart.title.len() > 60, "{id}");
+    }
+}
+
+#[test]
+fn a_report_is_one_page_and_its_figures() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("reports/one");
+    let written = report::write(&of("one"), &out).unwrap();
+    assert_eq!(written.page, out.join("index.html"));
+    assert_eq!(written.strips_left_out, 0);
+    let mut names: Vec<String> =
+        std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["index.html", "profile.png", "strip-000.png"]);
+    assert!(written.figures.iter().all(|f| f.is_file()));
+}
+
+#[test]
+fn an_unwritable_place_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("taken");
+    std::fs::write(&file, "a file, not a directory").unwrap();
+    let error = report::write(&of("one"), &file).unwrap_err();
+    assert!(error.to_string().contains("taken"), "{error}");
+}
+
+/// The page without plotly's own script, which holds addresses that it never loads here.
+fn own_part(page: &str) -> String {
+    let start = page.find("</footer>").unwrap();
+    let end = start + page[start..].find("</script>").unwrap();
+    format!("{}{}", &page[..start], &page[end..])
+}
+
+#[test]
+fn the_page_loads_nothing_and_forbids_it() {
+    for run in synthetic::gallery() {
+        let page = page(&run);
+        let own = own_part(&page);
+        for sign in ["http://", "https://", " src=", "<link", "@import", "url(", "fetch(", "XMLHttp"] {
+            assert!(!own.contains(sign), "{}: {sign}", run.name);
+        }
+        assert!(own.contains("Content-Security-Policy") && own.contains("default-src 'none'"));
+        assert!(page.len() < 12_000_000);
+    }
+}
+
+#[test]
+fn the_page_has_every_cell_and_its_json_is_whole() {
+    for run in synthetic::gallery() {
+        let page = page(&run);
+        for cell in &run.cells {
+            assert!(page.contains(&format!("data-cell=\"{}\"", cell.cell.index)), "{}", run.name);
+        }
+        let mut blobs = 0;
+        for part in page.split("<script type=\"application/json\"").skip(1) {
+            let json = &part[part.find('>').unwrap() + 1..part.find("</script>").unwrap()];
+            let value: serde_json::Value = serde_json::from_str(json).unwrap();
+            assert!(value["data"].as_array().is_some_and(|d| !d.is_empty()));
+            blobs += 1;
+        }
+        assert_eq!(blobs, chart::all(&run).len(), "{}", run.name);
+    }
+}
+
+#[test]
+fn texts_of_a_run_cannot_become_markup() {
+    let mut run = of("one");
+    run.name = "<img src=x onerror=alert(1)>".into();
+    let page = page(&run);
+    assert!(!page.contains("<img"));
+    assert!(
+        page.contains("&lt;&#x2f;script&gt; &amp; &lt;b&gt; must survive")
+            || page.contains("&lt;/script&gt; &amp; &lt;b&gt; must survive")
+    );
+}
+
+/// `PLIMSOLL_GALLERY=all cargo test gallery -- --ignored`; without it the pages alone.
+#[test]
+#[ignore = "writes pages and pictures to look at"]
+fn gallery() {
+    let all = std::env::var("PLIMSOLL_GALLERY").is_ok_and(|v| v == "all");
+    for run in synthetic::gallery() {
+        let dir = gallery_dir().join(&run.name);
+        std::fs::create_dir_all(&dir).unwrap();
+        let charts = chart::all(&run);
+        std::fs::write(dir.join("index.html"), page(&run)).unwrap();
+        let text = terminal::summary(&run, Some(Path::new("reports/x/index.html")));
+        assert!(text.contains(&run.id));
+        std::fs::write(dir.join("summary.txt"), text).unwrap();
+        let strip = |c: &&Chart| !c.id.starts_with("strip-") || c.id == "strip-001";
+        for chart in charts.iter().filter(strip).filter(|_| all) {
+            std::fs::write(dir.join(format!("{}.png", chart.id)), png::render(chart).unwrap()).unwrap();
+        }
+    }
+}
