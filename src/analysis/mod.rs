@@ -1,9 +1,39 @@
 //! Reads runs back: what report, comparison and capacity work on.
+//!
+//! Nothing here writes. Polars reads the Parquet files and stays behind plain vectors, so
+//! that a chart never sees its types.
+
+mod axes;
+mod groups;
+mod records;
+mod run;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
+pub use axes::{Axis, axes, label, load_axis, number, short_name};
+pub use groups::{Estimate, Group, Series, groups, series};
+pub use records::{Records, read_requests, read_timeline};
+pub use run::{RunInfo, list_runs};
+
 use crate::measure::{CellSummary, Tick};
 use crate::plan::Cell;
+use crate::store::StoreError;
+
+/// A run could not be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum AnalysisError {
+    /// The run's files are not as they have to be.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A Parquet file can't be read.
+    #[error("cannot read {}: {what} (restore the file; the figures in summary.json don't need it)", path.display())]
+    Parquet { path: PathBuf, what: String },
+    /// A Parquet file has no such column, or one of another type.
+    #[error("{}: column {column}: {what}", path.display())]
+    Column { path: PathBuf, column: String, what: String },
+}
 
 /// One run, read from its directory.
 pub struct RunData {

@@ -3,237 +3,319 @@
 //! [`Experiment`] is the file; [`Settings`] is what one cell runs with. An axis of a grid is
 //! a dotted path into the same document (`users` is short for `load.users`), so a cell's
 //! settings are the document with that cell's values put in, read by the same reader.
+//! Reading goes on after a mistake: all are told at once, each with its line.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
+mod canon;
+mod grid;
+mod mistake;
+mod range;
+mod read;
+mod reader;
+mod repair;
+mod secret;
+mod settings;
+mod template;
+#[cfg(test)]
+mod tests;
+mod tree;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
 
-/// Everything one cell needs to know. Serialised into the run's `plan.json`; secrets are
-/// named (`api_key_env`), never held.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
-    pub target: Target,
-    pub workload: Workload,
-    pub load: Load,
-    pub cell: CellSettings,
-    pub slo: Slo,
-    pub client: ClientSettings,
-    /// Knobs of the embedded simulator (`[sim]`), by name; used when the target is `sim:`.
-    pub sim: BTreeMap<String, Value>,
+use serde::Serialize;
+
+pub use canon::canonical_json;
+pub use grid::{Axis, Grid, Order};
+pub(crate) use grid::{Override, Point};
+pub use mistake::{Mistake, MistakeKind, Mistakes};
+pub(crate) use reader::Reader;
+pub use settings::{
+    Arrivals, CellSettings, ClientSettings, Cooldown, ForceLength, LengthShape, Lengths, Load, RequestLimit,
+    Settings, Slo, SloRule, Target, Tls, TokenizerChoice, Workload,
+};
+pub use template::template;
+pub(crate) use tree::{Node, Origin, Table};
+
+use reader::{Field, Section};
+use tree::Sources;
+
+/// One experiment file, with its overrides.
+#[derive(Debug, Clone)]
+pub struct Experiment {
+    /// Name of its runs; the file's own name where it gives none.
+    pub name: String,
+    pub description: Option<String>,
+    /// Decides lengths, arrivals and everything random. 0 where the file gives none.
+    pub seed: u64,
+    /// Makes prompt texts differ between runs. `None`: new for each run.
+    pub salt: Option<String>,
+    pub report: ReportSettings,
+    /// In the order written; empty for a file without a grid.
+    pub grids: Vec<Grid>,
+    /// The file's path, as it was given.
+    pub path: PathBuf,
+    /// The file's text, byte for byte.
+    pub text: String,
+    /// The `--set` overrides, as they were given.
+    pub sets: Vec<String>,
+    /// The document with the overrides, before any axis.
+    base: Table,
+    sources: Sources,
 }
 
-/// Where load goes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Target {
-    /// Base URL as written, such as `http://127.0.0.1:8000`, or `sim:` for the embedded
-    /// simulator.
-    pub url: String,
-    /// Name of a provider.
-    pub api: String,
-    /// Model name, or `auto`: the first that the server lists.
-    pub model: String,
-    /// Name of the environment variable that holds the API key.
-    pub api_key_env: Option<String>,
-    /// Further headers. A value `env:NAME` is read from the environment when it is sent and
-    /// never stored.
-    pub headers: BTreeMap<String, String>,
-    /// Keys that override the request's body.
-    pub extra_body: Map<String, Value>,
-    /// Limit of a whole request.
-    pub timeout: Duration,
-    pub connect_timeout: Duration,
-    /// Limit until the first content; `None`: `timeout` alone.
-    pub first_token_timeout: Option<Duration>,
-    /// Limit between two reads of a stream; `None`: `timeout` alone.
-    pub stall_timeout: Option<Duration>,
-    pub tls: Tls,
+/// `[report]`: what is made of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ReportSettings {
+    /// Title of the page; the experiment's name where there is none.
+    pub title: Option<String>,
+    pub figures: Figures,
+    /// Directory for the report; `reports/<run>` where there is none.
+    pub out: Option<PathBuf>,
 }
 
-impl Target {
-    /// Whether the embedded simulator is meant.
-    #[must_use]
-    pub fn is_sim(&self) -> bool {
-        self.url == "sim:"
+/// Which figures a report has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Figures {
+    /// All that the grid's axes call for.
+    #[default]
+    All,
+    /// Those named.
+    Only(Vec<String>),
+}
+
+/// Why an experiment could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ExperimentError {
+    #[error("cannot read the experiment file {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Mistakes(#[from] Mistakes),
+}
+
+impl Experiment {
+    /// Reads and checks the file at `path`, with `--set` overrides.
+    ///
+    /// # Errors
+    /// When the file cannot be read as UTF-8 text, or holds mistakes.
+    pub fn load(path: &Path, sets: &[String]) -> Result<Self, ExperimentError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ExperimentError::Unreadable { path: path.to_owned(), source })?;
+        Ok(Self::parse(path, &text, sets)?)
+    }
+
+    /// Checks `text`, the content of `path`. Each of `sets` is `key=value`: a dotted path or
+    /// a short name, and a TOML value or plain text. `path` names the file in mistakes, and
+    /// its directory is where relative paths start.
+    ///
+    /// # Errors
+    /// Every mistake, in the order of the file.
+    pub fn parse(path: &Path, text: &str, sets: &[String]) -> Result<Self, Mistakes> {
+        let mut sources = Sources::new(path.display().to_string(), text.to_owned());
+        let (mut base, syntax) = tree::parse(&sources);
+        let mut set_mistakes = Vec::new();
+        let mut set_paths = Vec::new();
+        for set in sets {
+            match apply_set(&mut base, &mut sources, set) {
+                Ok(done) => set_paths.push(done),
+                Err(mistake) => set_mistakes.push(*mistake),
+            }
+        }
+        let reader = Reader::new(&sources, directory(path));
+        reader.extend(set_mistakes);
+        let head = head(&reader, &base, path);
+        refuse_idle_sets(&reader, &head.grids, &set_paths);
+        refuse_idle_arrivals(&reader, &head.grids, &base);
+        probe(&reader, &base, &head.grids);
+        let mut mistakes = reader.take();
+        // Where the text is not TOML, what else seems wrong on the line, or missing, may not be.
+        if !syntax.is_empty() {
+            mistakes.retain(|m| {
+                m.kind != MistakeKind::Missing
+                    && !syntax.iter().any(|s| (&s.file, s.line) == (&m.file, m.line))
+            });
+            mistakes.extend(syntax);
+        }
+        if !mistakes.is_empty() {
+            return Err(Mistakes::collect(mistakes));
+        }
+        let Head { name, description, seed, salt, report, grids } = head;
+        let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
+        Ok(Self { name, description, seed, salt, report, grids, path, text, sets, base, sources })
+    }
+
+    /// A reader for this experiment's cells.
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        Reader::new(&self.sources, directory(&self.path))
+    }
+
+    /// Settings of the cell with these values, and the document that they were read from.
+    pub(crate) fn settings(&self, reader: &Reader<'_>, values: &[&Override]) -> (Settings, Table) {
+        let tree = with_values(reader, &self.base, values);
+        (read::settings(reader, &tree), tree)
+    }
+
+    /// Where the load of a file without a grid is written, else its beginning.
+    pub(crate) fn origin(&self) -> Origin {
+        self.base.entry("load").map_or(Origin { source: 0, start: 0, end: 0 }, |e| e.key_origin)
     }
 }
 
-/// TLS settings of a target.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Tls {
-    /// PEM file with further certificate authorities.
-    pub ca_file: Option<PathBuf>,
-    /// Accept any certificate. For tests of one's own server.
-    pub insecure: bool,
+fn directory(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
 }
 
-/// What is asked of the server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Workload {
-    pub prompt_tokens: Lengths,
-    pub max_tokens: Lengths,
-    /// A fixed prompt (text, or the content of `@file`) instead of generated ones.
-    pub prompt: Option<String>,
-    /// Text put before each generated prompt.
-    pub prefix: Option<String>,
-    pub tokenizer: TokenizerChoice,
-    /// Every prompt differs from every other (the default). `false`: the same prompts in
-    /// each repeat and run, for the study of prefix caching.
-    pub unique_prompts: bool,
-    pub stream: bool,
-    /// Ask the server for exactly `max_tokens` (`ignore_eos`, `min_tokens`).
-    pub force_length: ForceLength,
-    /// Sampling settings by their wire names.
-    pub sampling: Map<String, Value>,
-}
-
-/// Whether to send `ignore_eos` and `min_tokens`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ForceLength {
-    /// Ask once before the run; send them if the server takes them.
-    Auto,
-    Always,
-    Never,
-}
-
-/// A distribution of lengths in tokens. The lower bound is always 1.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Lengths {
-    pub mean: u32,
-    pub shape: LengthShape,
-    /// Width relative to the mean: half-width of `uniform`, standard deviation of `normal`.
-    pub range: f64,
-    /// Upper bound.
-    pub cap: Option<u32>,
-}
-
-impl Lengths {
-    /// Always `tokens`.
-    #[must_use]
-    pub const fn constant(tokens: u32) -> Self {
-        Self { mean: tokens, shape: LengthShape::Constant, range: 0.0, cap: None }
+/// The document with a cell's values in it.
+fn with_values(reader: &Reader<'_>, base: &Table, values: &[&Override]) -> Table {
+    let mut tree = base.clone();
+    for value in values {
+        if let Err(blocked) = tree.set(&value.parts, value.node.clone(), value.key_origin) {
+            let problem = format!("{} is {}, not a table", blocked.at, blocked.found);
+            let key = value.node.alias.as_deref().unwrap_or(&value.path);
+            reader.add(value.key_origin, key, Mistake::new(MistakeKind::Conflict, problem));
+        }
     }
+    tree
 }
 
-/// Shape of a [`Lengths`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LengthShape {
-    Constant,
-    Uniform,
-    Normal,
-    Exponential,
+/// Puts one `--set` into the document; gives its path and place.
+fn apply_set(base: &mut Table, sources: &mut Sources, set: &str) -> Result<(String, Origin), Box<Mistake>> {
+    let source = sources.add_set(set);
+    let refuse = |mistake: Mistake, end: usize, key: &str| {
+        Err(Box::new(mistake.placed(sources, Origin { source, start: 0, end }, key)))
+    };
+    let Some((key, _)) = set.split_once('=') else {
+        let mistake = Mistake::new(MistakeKind::Syntax, "wants key=value").found(format!("{set:?}"));
+        return refuse(mistake.allowed("such as cell.duration=10s or users=4"), set.len(), "");
+    };
+    let short = grid::SHORT.iter().find(|(short, _)| *short == key.trim()).map(|(_, full)| *full);
+    let Some(parts) = tree::split_path(short.unwrap_or(key)) else {
+        let mistake = Mistake::new(MistakeKind::Syntax, "not a dotted path").found(format!("{key:?}"));
+        return refuse(mistake.allowed("such as cell.duration or target.model"), key.len(), "");
+    };
+    let path = tree::join_path(&parts);
+    let node = tree::parse_set_value(sources, source, key.len() + 1)?;
+    let key_origin = Origin { source, start: 0, end: key.len() };
+    if let Err(blocked) = base.set(&parts, node, key_origin) {
+        let problem = format!("{} is {}, not a table", blocked.at, blocked.found);
+        return refuse(Mistake::new(MistakeKind::Conflict, problem), key.len(), &path);
+    }
+    Ok((path, key_origin))
 }
 
-/// Which tokenizer makes prompts of the asked length.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenizerChoice {
-    /// The server's `/tokenize` if it has one, else the bundled one.
-    Auto,
-    /// A Hugging Face `tokenizer.json`.
-    File(PathBuf),
-    /// The server's `/tokenize`; an error if it has none.
-    Server,
-    Bundled,
+/// What stands outside the sections of a cell.
+struct Head {
+    name: String,
+    description: Option<String>,
+    seed: u64,
+    salt: Option<String>,
+    report: ReportSettings,
+    grids: Vec<Grid>,
 }
 
-/// How load is put on the server.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "loop")]
-pub enum Load {
-    /// Each user sends, waits for the answer, and sends again.
-    Closed { users: u32 },
-    /// Requests are due at their times, whatever the server does.
-    Open {
-        qps: f64,
-        arrivals: Arrivals,
-        /// Cap on requests in flight (`users` beside `qps`). What it holds back is counted.
-        max_in_flight: Option<u32>,
-    },
+fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
+    let root = reader.root(base);
+    let name = root.get("name").and_then(|f| run_name(&f)).unwrap_or_else(|| name_of(path));
+    let description = root.get("description").and_then(|f| f.text());
+    let seed = root.get("seed").and_then(|f| f.int(0, i64::MAX)).map_or(0, |n| n as u64);
+    let salt = root.get("salt").and_then(|f| f.text());
+    for section in read::SECTIONS {
+        let _ = root.get(section);
+    }
+    let grids = root.get("grid").map(|f| grid::read(&f)).unwrap_or_default();
+    let report = report(root.sub("report"));
+    root.done();
+    Head { name, description, seed, salt, report, grids }
 }
 
-/// How open-loop arrivals are spaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Arrivals {
-    Constant,
-    Poisson,
+/// A name that can be part of a directory's.
+fn run_name(field: &Field<'_>) -> Option<String> {
+    let name = field.text()?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.len() > 64 || !name.chars().all(fits) || name.starts_with(['.', '-']) {
+        let mistake = Mistake::new(MistakeKind::BadValue, "names the run's directory")
+            .found(field.node.describe())
+            .allowed(
+                "up to 64 letters, digits, hyphens, points and underscores; the title goes to report.title",
+            );
+        field.mistake(mistake);
+        return None;
+    }
+    Some(name)
 }
 
-impl Arrivals {
-    /// The word for it in files and reports.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Constant => "constant",
-            Self::Poisson => "poisson",
+fn name_of(path: &Path) -> String {
+    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let plain: String =
+        stem.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    let plain = plain.trim_start_matches(['.', '-']);
+    if plain.is_empty() { "experiment".to_owned() } else { plain.chars().take(64).collect() }
+}
+
+fn report(section: Section<'_>) -> ReportSettings {
+    let settings = ReportSettings {
+        title: section.get("title").and_then(|f| f.text()),
+        figures: section.get("figures").and_then(|f| figures(&f)).unwrap_or_default(),
+        out: section.get("out").and_then(|f| f.text()).map(PathBuf::from),
+    };
+    section.done();
+    settings
+}
+
+fn figures(field: &Field<'_>) -> Option<Figures> {
+    if let tree::Value::Array(items) = &field.node.value {
+        let named =
+            |(i, node)| field.item(node, format!("{}[{}]", field.key(), i + 1)).str().map(str::to_owned);
+        return items.iter().enumerate().map(named).collect::<Option<_>>().map(Figures::Only);
+    }
+    field.word(&[("all", ())]).map(|()| Figures::All)
+}
+
+/// A `--set` on an axis would do nothing: the axis has the last word.
+fn refuse_idle_sets(reader: &Reader<'_>, grids: &[Grid], sets: &[(String, Origin)]) {
+    for (path, origin) in sets {
+        let hidden = |grid: &Grid| grid.axes.iter().any(|axis| axis.path == *path);
+        if !grids.is_empty() && grids.iter().all(hidden) {
+            let short = grid::SHORT.iter().find(|(_, full)| full == path);
+            let name = short.map_or_else(|| format!("{path:?}"), |(short, _)| (*short).to_owned());
+            let problem = "has no effect: it is an axis of the grid";
+            let mistake = Mistake::new(MistakeKind::Conflict, problem);
+            reader.add(*origin, path.clone(), mistake.allowed(format!("--set 'grid.{name}=[…]'")));
         }
     }
 }
 
-/// How long a cell lasts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CellSettings {
-    /// Length of the measured window. At least one of `duration` and `requests` is set.
-    pub duration: Option<Duration>,
-    /// Requests due in the window, at most.
-    pub requests: Option<u64>,
-    /// At least this much load before the window.
-    pub warmup: Duration,
-    /// Time over which users start, or the rate rises, before the warm-up.
-    pub ramp: Duration,
-    /// How long requests in flight at the window's end are awaited before they are censored.
-    pub drain: Duration,
-    pub cooldown: Cooldown,
+/// Arrivals are an open loop's.
+fn refuse_idle_arrivals(reader: &Reader<'_>, grids: &[Grid], base: &Table) {
+    let lookup = |key: &str| base.lookup(&["load".to_owned(), key.to_owned()]);
+    let open = |point: &Point| point.values.iter().any(|v| v.path == "load.qps");
+    let axis = |grid: &Grid| grid.axes.iter().any(|a| a.path == "load.qps") || grid.include.iter().any(open);
+    if let (Some(arrivals), None) = (lookup("arrivals"), lookup("qps"))
+        && !grids.iter().any(axis)
+    {
+        let mistake =
+            Mistake::new(MistakeKind::Conflict, "has no effect without qps: a closed loop has no arrivals");
+        reader.add(arrivals.origin, "load.arrivals", mistake);
+    }
 }
 
-/// The pause between two cells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cooldown {
-    pub min: Duration,
-    /// After `min`, wait until the server is idle, but at most until `max`.
-    pub max: Duration,
-}
-
-/// Service-level objectives.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Slo {
-    /// Limits on a cell's figures, such as `ttft_p95 = "1s"`.
-    pub rules: Vec<SloRule>,
-    /// Limits that each request has to meet to count as good: those of `[slo.request]`, else
-    /// the limits of `rules` on per-request latencies.
-    pub request: Vec<RequestLimit>,
-}
-
-/// One limit on a figure of a cell.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SloRule {
-    /// Name in `metrics::METRICS`.
-    pub metric: String,
-    /// Name in `metrics::STATS`; empty for a scalar.
-    pub stat: String,
-    /// In the metric's unit.
-    pub limit: f64,
-}
-
-/// One limit on each request.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RequestLimit {
-    /// `ttft`, `ttfv`, `tpot` or `e2e`.
-    pub metric: String,
-    /// Milliseconds.
-    pub limit_ms: f64,
-}
-
-/// Settings of this client.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClientSettings {
-    /// Load cores; `None`: as many as the machine has, and no more than needed.
-    pub threads: Option<u32>,
-    /// Cells in a row in which nothing was answered, after which the sweep stops.
-    pub dead_after: u32,
+/// Reads so many cells that every value of every axis is read at least once.
+fn probe(reader: &Reader<'_>, base: &Table, grids: &[Grid]) {
+    if grids.is_empty() {
+        read::settings(reader, base);
+    }
+    for grid in grids {
+        let rounds = grid.axes.iter().map(|a| a.values.len()).max().unwrap_or(1);
+        for round in 0..rounds {
+            let values: Vec<&Override> =
+                grid.axes.iter().filter_map(|a| a.values.get(round).or(a.values.last())).collect();
+            // What is excluded need not make sense as a cell.
+            reader.set_whole(!grid.exclude.iter().any(|point| point.matches(&values)));
+            read::settings(reader, &with_values(reader, base, &values));
+        }
+        reader.set_whole(true);
+        for point in &grid.include {
+            let values: Vec<&Override> = point.values.iter().collect();
+            read::settings(reader, &with_values(reader, base, &values));
+        }
+    }
 }

@@ -62,7 +62,7 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
     let target = &job.cell.settings.target;
     let (pooled, fresh) = {
         let _inside = runtime.enter();
-        (client::build(target, true)?, client::build(target, false)?)
+        (client::build(job, true)?, client::build(job, false)?)
     };
     runtime.block_on(feed.fill());
     let _ = ready.send(());

@@ -1,11 +1,21 @@
 //! The plan: an experiment's grids expanded to cells, in order, each with its seed.
 
+mod build;
+mod estimate;
+mod expand;
+mod factors;
+mod table;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::experiment::Settings;
+
+pub use build::{MAX_CELLS, build};
+pub use estimate::{Amount, CellEstimate, Estimate, Span, estimate};
+pub use table::render_table;
 
 /// What a cell *is*: a hash of its canonical factors, without repeat and index. Comparison
 /// joins on it. 16 hexadecimal digits.

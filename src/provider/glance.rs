@@ -4,6 +4,7 @@
 //! else of interest. Reading them in full would keep the next frame waiting for its
 //! stamp, so only the text's presence is looked for; any frame that could hold more than
 //! that (a finish reason, usage, an error, several choices) is read in full by the caller.
+//! The price: JSON that is broken outside its text, yet whole at both ends, goes unnoticed.
 
 use std::sync::LazyLock;
 

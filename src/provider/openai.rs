@@ -287,3 +287,94 @@ struct Usage {
 struct PromptDetails {
     cached_tokens: Option<u32>,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    /// A reader in mid-stream; with `keep_text` it reads every frame in full.
+    fn in_mid_stream(api: Api, keep_text: bool) -> Reader {
+        Reader { begun: true, ..Reader::new(api, true, keep_text) }
+    }
+
+    /// `"key":value` for each value given, joined.
+    fn members(pairs: &[(&str, &str)]) -> String {
+        let given = pairs.iter().filter(|(_, value)| !value.is_empty());
+        given.map(|(key, value)| format!("\"{key}\":{value}")).collect::<Vec<_>>().join(",")
+    }
+
+    fn text() -> impl Strategy<Value = &'static str> {
+        select(vec!["", "null", r#""""#, r#""a""#, r#""\"usage\":{}\\""#, r#""é{""#, r#"[{"text":"b"}]"#])
+    }
+
+    fn chunk() -> impl Strategy<Value = String> {
+        let finish = select(vec!["", "null", r#""""#, r#""stop""#]);
+        let usage = select(vec!["", "null", "{}", r#"{"completion_tokens":3}"#]);
+        let error = select(vec!["", "", "", "null", r#"{"message":"no"}"#]);
+        let calls = select(vec!["", "", "null", "[]", r#"[{"function":{"name":"f"}}]"#]);
+        (text(), text(), text(), calls, finish, usage, error, 0..3usize, any::<bool>()).prop_map(
+            |(content, reasoning, plain, calls, finish, usage, error, choices, finish_first)| {
+                let delta = members(&[
+                    ("role", r#""assistant""#),
+                    ("reasoning", reasoning),
+                    ("content", content),
+                    ("tool_calls", calls),
+                ]);
+                let (before, after) = if finish_first { (finish, "") } else { ("", finish) };
+                let choice = members(&[
+                    ("finish_reason", before),
+                    ("delta", &format!("{{{delta}}}")),
+                    ("text", plain),
+                    ("finish_reason", after),
+                ]);
+                let choices = vec![format!("{{{choice}}}"); choices].join(",");
+                format!(
+                    "{{{}}}",
+                    members(&[("error", error), ("choices", &format!("[{choices}]")), ("usage", usage)])
+                )
+            },
+        )
+    }
+
+    proptest! {
+        /// A glance and a full reading come to the same.
+        #[test]
+        fn a_glance_tells_what_a_reading_tells(chunk in chunk()) {
+            let mut glancing = in_mid_stream(Api::Chat, false);
+            let mut reading = in_mid_stream(Api::Chat, true);
+            // In a chat, `text` beside a delta is no part of the API: leave it out.
+            prop_assume!(!chunk.contains("\"text\":\"") && !chunk.contains("\"text\":["));
+            prop_assert_eq!(glancing.frame(chunk.as_bytes()), reading.frame(chunk.as_bytes()), "{}", chunk);
+            let read = Closing { text: None, ..reading.close() };
+            prop_assert_eq!(glancing.close(), read, "{}", chunk);
+        }
+
+        /// The same for text completions.
+        #[test]
+        fn so_it_does_for_plain_text(plain in text(), finish in select(vec!["", "null", r#""stop""#])) {
+            let choice = members(&[("index", "0"), ("text", plain), ("finish_reason", finish)]);
+            let chunk = format!("{{\"choices\":[{{{choice}}}]}}");
+            let mut glancing = in_mid_stream(Api::Completions, false);
+            let mut reading = in_mid_stream(Api::Completions, true);
+            prop_assert_eq!(glancing.frame(chunk.as_bytes()), reading.frame(chunk.as_bytes()), "{}", chunk);
+            prop_assert_eq!(glancing.close().finish_reason, reading.close().finish_reason);
+        }
+
+        /// No bytes bring a reader down.
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            bytes in prop::collection::vec(select(b"{}[]\":,\\ delta content text null ax\xff".to_vec()), 0..80),
+            prefix in select(vec!["", r#"{"choices":[{"delta":{"content":"#, r#"{"delta":"#, r#"{"text":"#]),
+        ) {
+            let bytes = [prefix.as_bytes(), &bytes].concat();
+            for api in [Api::Chat, Api::Completions] {
+                let glanced = in_mid_stream(api, false).frame(&bytes).is_ok_and(|d| d.content);
+                // What a reading refuses a glance may pass, but only when there is text in it.
+                prop_assert!(!glanced || bytes.windows(6).any(|w| w == b"delta\"" || w == b"\"text\""));
+            }
+        }
+    }
+}

@@ -1,5 +1,34 @@
 //! The server under test, seen from outside before and between cells: which model it
 //! serves, what it is, whether it can count tokens, whether it is idle.
+//!
+//! Everything here blocks, on a small runtime of its own, and must not be called from
+//! inside another. Each question has its own connection: nothing depends on how a server
+//! treats kept-alive ones.
+
+mod ask;
+mod client;
+mod gauges;
+mod identity;
+mod idle;
+mod probe;
+mod tokenize;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use url::Url;
+
+use crate::experiment::{Settings, TokenizerChoice};
+use crate::provider::{self, join};
+use crate::workload::{BundledTokenizer, FileTokenizer, Tokenizer, TokenizerError, WorkloadError};
+
+pub use client::{ClientError, client_builder, is_loopback};
+pub use identity::{Engine, Identity, ModelInfo};
+pub use idle::{Idle, wait_idle};
+pub use tokenize::ServerTokenizer;
+
+use ask::{Answer, AskError, Asker};
+use idle::IdleSign;
 
 /// A server, found and ready to be loaded.
 #[derive(Clone)]
@@ -13,3 +42,192 @@ pub struct Endpoint {
     /// Whether the server takes `ignore_eos`/`min_tokens` and they are wanted.
     pub force_length: bool,
 }
+
+/// What [`discover`] found out.
+pub struct Found {
+    pub endpoint: Endpoint,
+    /// For the run's record of its environment. Holds no secret.
+    pub identity: Identity,
+    /// Makes and counts this server's prompts.
+    pub tokenizer: Arc<dyn Tokenizer>,
+    /// What a person should know, a sentence each.
+    pub notes: Vec<String>,
+    /// Whether the server tells how many requests it has in hand.
+    pub gauges: bool,
+    asker: Arc<Asker>,
+    idle: IdleSign,
+}
+
+/// A server that can't be loaded, in a person's words.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoverError {
+    /// No answer at all.
+    #[error("cannot reach {url}: {reason}. {advice}")]
+    Unreachable { url: String, reason: String, advice: String },
+    /// 401 or 403.
+    #[error("{url} refuses access (HTTP {status}): {words}. Check target.api_key_env and target.headers")]
+    Refused { url: String, status: u16, words: String },
+    /// `model = "auto"`, and the server names none.
+    #[error("target.model is \"auto\", but {url} names no model ({words}). Name one in target.model")]
+    NoModel { url: String, words: String },
+    /// A variable that the file names is not set.
+    #[error("the environment variable {name}, named by {key}, is not set. Set it, or take {key} out")]
+    NoVariable { name: String, key: String },
+    /// A header that can't be sent. Its value is not shown: it may be a secret.
+    #[error("{key}: {reason}")]
+    Header { key: String, reason: String },
+    /// `target.api` names no provider.
+    #[error("target.api = \"{0}\" is not known")]
+    Api(String),
+    /// `workload.tokenizer = "server"`, and the server has no usable one.
+    #[error("workload.tokenizer is \"server\", but {url} doesn't tokenize: {reason}. Use \"auto\" or a file")]
+    NoTokenizer { url: String, reason: String },
+    #[error("workload.tokenizer: {0}")]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl DiscoverError {
+    fn unreachable(url: &Url, error: &AskError) -> Self {
+        let (reason, advice) = error.words(url);
+        Self::Unreachable { url: shown(url), reason, advice }
+    }
+}
+
+/// Find out all that a run has to know of the server at `base`: the target's URL, or where
+/// the embedded simulator listens.
+///
+/// Sends a few small requests (at most six completions of at most 8 tokens).
+///
+/// # Errors
+/// When the server can't be reached, refuses access, or lacks what the settings ask for.
+/// A server that merely fails some requests is noted, not refused: its cells will tell.
+pub fn discover(settings: &Settings, base: Url) -> Result<Found, DiscoverError> {
+    let target = &settings.target;
+    let mut notes = Vec::new();
+    let entry = provider::find(&target.api).ok_or_else(|| DiscoverError::Api(target.api.clone()))?;
+    let lenient = target.is_sim() || is_loopback(&base);
+    let headers = client::headers(target, lenient, |name| std::env::var(name).ok(), &mut notes)?;
+    let asker = Arc::new(Asker::new(target, &base, headers.clone())?);
+
+    let listed = models(&asker, &base)?;
+    let mut identity = Identity::of_models(&listed);
+    let model = choose_model(&target.model, &identity, &listed, &base, &mut notes)?;
+    let root = client::root(&base);
+    let metrics = asker.get(&join(&root, "/metrics")).ok().filter(Answer::is_ok);
+    let metrics = metrics.map(|a| String::from_utf8_lossy(&a.body).into_owned());
+    if let Ok(version) = asker.get(&join(&root, "/version")) {
+        identity.take_version(&version);
+    }
+    identity.guess_engine(metrics.as_deref());
+    identity.note_limits(&model, settings, &mut notes);
+    let gauges = metrics.as_deref().and_then(gauges::in_hand).is_some();
+
+    let tokenizer = tokenizer(settings, &asker, &root, &model, &identity, &mut notes)?;
+    let probe =
+        probe::Probe { asker: &asker, settings, provider: (entry.build)(), base: &base, model: &model };
+    let learnt = probe.learn(&tokenizer, &mut notes)?;
+    let tokenizer: Arc<dyn Tokenizer> = match learnt.overhead {
+        Some(tokens) if tokens > 0 => Arc::new(probe::Templated::new(tokenizer, tokens)),
+        _ => tokenizer,
+    };
+    let idle = match (gauges, learnt.answered) {
+        (true, _) => IdleSign::Gauges(join(&root, "/metrics")),
+        (false, true) => probe.idle_sign(),
+        (false, false) => IdleSign::None,
+    };
+    let endpoint = Endpoint { base, model, headers, force_length: learnt.force_length };
+    Ok(Found { endpoint, identity, tokenizer, notes, gauges, asker, idle })
+}
+
+/// The server's answer to the question for its models, whatever it says.
+fn models(asker: &Asker, base: &Url) -> Result<Answer, DiscoverError> {
+    let url = join(base, "/v1/models");
+    let answer = asker.get(&url).map_err(|e| DiscoverError::unreachable(&url, &e))?;
+    if matches!(answer.status, 401 | 403) {
+        let (_, words) = provider::http_error(answer.status, &answer.body);
+        return Err(DiscoverError::Refused { url: shown(&url), status: answer.status, words });
+    }
+    Ok(answer)
+}
+
+/// The model to ask for: the one named, or the first that the server lists.
+fn choose_model(
+    wanted: &str,
+    identity: &Identity,
+    listed: &Answer,
+    base: &Url,
+    notes: &mut Vec<String>,
+) -> Result<String, DiscoverError> {
+    let names: Vec<&str> = identity.models.iter().map(|m| m.id.as_str()).collect();
+    if wanted != "auto" {
+        if !names.is_empty() && !names.contains(&wanted) {
+            notes.push(format!(
+                "the server does not list the model \"{wanted}\" (it lists {}); asking for it all the same",
+                names.join(", ")
+            ));
+        }
+        return Ok(wanted.to_owned());
+    }
+    if let Some(first) = names.first() {
+        return Ok((*first).to_owned());
+    }
+    let words = if listed.is_ok() {
+        "its list is empty".to_owned()
+    } else {
+        format!("HTTP {}: {}", listed.status, provider::http_error(listed.status, &listed.body).1)
+    };
+    Err(DiscoverError::NoModel { url: shown(&join(base, "/v1/models")), words })
+}
+
+/// The tokenizer that the settings choose.
+fn tokenizer(
+    settings: &Settings,
+    asker: &Arc<Asker>,
+    root: &Url,
+    model: &str,
+    identity: &Identity,
+    notes: &mut Vec<String>,
+) -> Result<Arc<dyn Tokenizer>, DiscoverError> {
+    let ask = || ServerTokenizer::find(asker, &join(root, "/tokenize"), model, identity.engine);
+    Ok(match &settings.workload.tokenizer {
+        TokenizerChoice::File(path) => Arc::new(FileTokenizer::read(path)?),
+        TokenizerChoice::Bundled => Arc::new(BundledTokenizer),
+        TokenizerChoice::Server => {
+            Arc::new(ask().map_err(|reason| DiscoverError::NoTokenizer {
+                url: shown(&join(root, "/tokenize")),
+                reason,
+            })?)
+        }
+        TokenizerChoice::Auto => match ask() {
+            Ok(found) => Arc::new(found),
+            Err(reason) => {
+                notes.push(format!(
+                    "no exact prompt lengths from the server's /tokenize ({reason}); prompts are made of \
+                     common words that are one token each in most vocabularies"
+                ));
+                Arc::new(BundledTokenizer)
+            }
+        },
+    })
+}
+
+/// An address as people may see it: without the password or key that it may hold.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    // Only an address that can't have a password refuses to lose it.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    url.to_string()
+}
+
+/// The string at `key` of an object.
+fn text_at(value: &Value, key: &str) -> Option<String> {
+    value.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,2 +1,39 @@
 //! An OpenAI-compatible server that isn't there: continuous batching over a shared step
 //! budget on a real socket, with a log of the truth per request.
+//!
+//! ```text
+//! socket ─ conn ─ routes ─ request ──Command──▶ driver ─ engine ─ kv     one thread each for
+//!    ▲      │       │                             │                      the connections and
+//!    └── body ─ wire ◀── one Vec<Notice> a step ──┘                      for the engine
+//!           └─▶ truth                             └─▶ metrics
+//! ```
+//!
+//! It shares no code with the client side, so that a mistake in one can't be hidden by the
+//! same mistake in the other. `docs/simulator.md` describes its model and its knobs.
+
+mod body;
+mod clock;
+mod config;
+mod conn;
+mod driver;
+mod engine;
+mod faults;
+mod flight;
+mod knob;
+mod kv;
+mod metrics;
+mod presets;
+mod request;
+mod routes;
+mod server;
+mod tokens;
+mod truth;
+mod wire;
+
+pub use clock::now_ns;
+pub use config::{Config, FinishStyle, FirstChunk, KNOBS, LineEnd, UsageStyle};
+pub use faults::Fault;
+pub use knob::{Knob, KnobError, Rate};
+pub use presets::{PRESETS, Preset};
+pub use server::{Server, SimError, serve_blocking, serve_until};
+pub use truth::{TruthOutcome, TruthRecord};

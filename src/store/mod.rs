@@ -1,1 +1,41 @@
-//! store
+//! The disk boundary: everything that a run leaves behind is written here.
+//!
+//! ```text
+//! runs/summary.csv                    one line per finished cell and repeat of every run
+//! runs/<utc>-<name>/
+//!    run.json  experiment.toml  plan.json  environment.json  summary.csv
+//!    cells/0003-<cell id>-r1/
+//!       records.jsonl                 only until the cell is finished
+//!       records.parquet  timeline.parquet  chunk_gaps.hlog
+//!       summary.json                  written last: the cell is finished once it is there
+//! ```
+//!
+//! One rule makes every crash harmless: whatever is not `summary.json` is made first and
+//! synced, and `summary.json` comes into being by a rename. Both CSV files are derived from
+//! the `summary.json` files and can be made again from them at any time.
+
+mod atomic;
+mod cell_log;
+mod columns;
+mod environment;
+mod error;
+mod hlog;
+mod index;
+mod manifest;
+mod parquet;
+mod run_dir;
+mod stored;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use cell_log::{CellLog, Records, SealedLog};
+pub use columns::{columns, row, without_credentials};
+pub use environment::environment;
+pub use error::StoreError;
+pub use index::{Rebuilt, rebuild_summary};
+pub use manifest::{Manifest, NewRun, SCHEMA, Status};
+pub use run_dir::{
+    CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, MANIFEST, PLAN, RECORDS, RunDir, SUMMARY_CSV, SUMMARY_JSON,
+    TIMELINE, cell_dir,
+};
+pub use stored::{StoredCell, read_json};

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use crate::experiment::Workload;
 
 pub use bundled::BundledTokenizer;
+pub(crate) use bundled::estimate;
 pub use file::{FileTokenizer, TokenizerError};
 pub use words::{Words, one_token_words};
 

@@ -9,7 +9,7 @@ use super::random;
 
 /// Fewest words that prompts are made from: 16 of them, the usual block of a prefix cache,
 /// still make 10²⁴ different blocks.
-pub const FEWEST: usize = 32;
+const FEWEST: usize = 32;
 
 /// Words of which each is one token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ static COMMON: LazyLock<Words> = LazyLock::new(|| {
 });
 
 impl Words {
-    /// `None` when there are too few: no opener, or fewer than [`FEWEST`] others.
+    /// `None` when there are too few: no opener, or fewer than 32 others.
     #[must_use]
     pub fn new(openers: Vec<Box<str>>, rest: Vec<Box<str>>) -> Option<Self> {
         (!openers.is_empty() && rest.len() >= FEWEST).then_some(Self { openers, rest })

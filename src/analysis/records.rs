@@ -1,0 +1,275 @@
+//! Parquet files back to plain vectors. Only the wanted columns are read.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use polars::prelude::*;
+use polars_io::SerReader;
+use polars_io::prelude::ParquetReader;
+
+use super::AnalysisError;
+use crate::measure::Tick;
+use crate::record::{Outcome, Phase, RequestRecord, TokenSource};
+use crate::store::StoreError;
+
+/// Columns of a file, a value per row. Names are those of [`RequestRecord`]'s fields.
+pub struct Records {
+    path: PathBuf,
+    frame: DataFrame,
+}
+
+impl Records {
+    /// Read `columns` of the Parquet file at `path`.
+    ///
+    /// # Errors
+    /// When the file can't be read or lacks a column.
+    pub fn read(path: &Path, columns: &[&str]) -> Result<Self, AnalysisError> {
+        Self::load(path, Some(columns.iter().map(|c| (*c).to_owned()).collect()))
+    }
+
+    fn load(path: &Path, columns: Option<Vec<String>>) -> Result<Self, AnalysisError> {
+        let file = File::open(path).map_err(StoreError::io("open", path))?;
+        let frame = ParquetReader::new(file)
+            .with_columns(columns)
+            .finish()
+            .map_err(|e| AnalysisError::Parquet { path: path.to_owned(), what: e.to_string() })?;
+        Ok(Self { path: path.to_owned(), frame })
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.frame.height()
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A column of numbers, for drawing.
+    ///
+    /// # Errors
+    /// When it wasn't read, or holds no numbers.
+    pub fn numbers(&self, column: &str) -> Result<Vec<Option<f64>>, AnalysisError> {
+        let cast = self.cast(column, &DataType::Float64)?;
+        Ok(cast.f64().map_err(|e| self.wrong(column, &e))?.iter().collect())
+    }
+
+    /// A column of whole numbers, exactly.
+    ///
+    /// # Errors
+    /// When it wasn't read, or holds no whole numbers.
+    pub fn counts(&self, column: &str) -> Result<Vec<Option<u64>>, AnalysisError> {
+        let cast = self.cast(column, &DataType::UInt64)?;
+        Ok(cast.u64().map_err(|e| self.wrong(column, &e))?.iter().collect())
+    }
+
+    /// A column of words, such as `outcome` and `phase`.
+    ///
+    /// # Errors
+    /// When it wasn't read, or holds no text.
+    pub fn words(&self, column: &str) -> Result<Vec<Option<String>>, AnalysisError> {
+        let found = self.column(column)?;
+        let words = found.str().map_err(|e| self.wrong(column, &e))?;
+        Ok(words.iter().map(|word| word.map(str::to_owned)).collect())
+    }
+
+    /// A column of yes and no, such as `cap_blocked`.
+    ///
+    /// # Errors
+    /// When it wasn't read, or holds something else.
+    pub fn flags(&self, column: &str) -> Result<Vec<Option<bool>>, AnalysisError> {
+        let found = self.column(column)?;
+        Ok(found.bool().map_err(|e| self.wrong(column, &e))?.iter().collect())
+    }
+
+    /// Milliseconds from column `from` to column `to`, both `_us`; `None` where either is.
+    ///
+    /// # Errors
+    /// As [`Records::counts`].
+    pub fn elapsed_ms(&self, from: &str, to: &str) -> Result<Vec<Option<f64>>, AnalysisError> {
+        let (from, to) = (self.counts(from)?, self.counts(to)?);
+        Ok(from.into_iter().zip(to).map(|(a, b)| Some((b? as f64 - a? as f64) / 1e3)).collect())
+    }
+
+    fn column(&self, name: &str) -> Result<&Column, AnalysisError> {
+        self.frame.column(name).map_err(|e| self.wrong(name, &e))
+    }
+
+    /// Numbers only: polars would make text to numbers, and failures to nulls.
+    fn cast(&self, name: &str, to: &DataType) -> Result<Column, AnalysisError> {
+        let column = self.column(name)?;
+        if !column.dtype().is_primitive_numeric() {
+            let what = format!("it holds {}, not numbers", column.dtype());
+            return Err(AnalysisError::Column { path: self.path.clone(), column: name.to_owned(), what });
+        }
+        column.strict_cast(to).map_err(|e| self.wrong(name, &e))
+    }
+
+    fn wrong(&self, column: &str, error: &PolarsError) -> AnalysisError {
+        AnalysisError::Column { path: self.path.clone(), column: column.to_owned(), what: error.to_string() }
+    }
+
+    fn invalid(&self, column: &str, what: &str) -> AnalysisError {
+        AnalysisError::Column { path: self.path.clone(), column: column.to_owned(), what: what.to_owned() }
+    }
+
+    // Columns in which every row has a value.
+
+    fn all<T>(&self, column: &str, values: Vec<Option<T>>) -> Result<Vec<T>, AnalysisError> {
+        values.into_iter().map(|v| v.ok_or_else(|| self.invalid(column, "a value is missing"))).collect()
+    }
+
+    fn all_counts(&self, column: &str) -> Result<Vec<u64>, AnalysisError> {
+        self.all(column, self.counts(column)?)
+    }
+
+    fn small(&self, column: &str) -> Result<Vec<Option<u32>>, AnalysisError> {
+        let narrow = |n: u64| u32::try_from(n).map_err(|_| self.invalid(column, "a number is too large"));
+        self.counts(column)?.into_iter().map(|n| n.map(narrow).transpose()).collect()
+    }
+
+    fn all_small(&self, column: &str) -> Result<Vec<u32>, AnalysisError> {
+        self.all(column, self.small(column)?)
+    }
+
+    fn parsed<T>(
+        &self,
+        column: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<Option<T>>, AnalysisError> {
+        let parse = |word: String| {
+            parse(&word).ok_or_else(|| self.invalid(column, &format!("unknown word {word:?}")))
+        };
+        self.words(column)?.into_iter().map(|word| word.map(parse).transpose()).collect()
+    }
+}
+
+/// All records of a `records.parquet`, as they were measured. Takes memory for every
+/// request: [`Records::read`] is the way to a few columns.
+///
+/// # Errors
+/// When the file can't be read or isn't one of records.
+pub fn read_requests(path: &Path) -> Result<Vec<RequestRecord>, AnalysisError> {
+    let r = Records::load(path, None)?;
+    let mut requests = required_fields(&r)?;
+    fill(&mut requests, r.small("user")?, |q, v| q.user = v);
+    fill(&mut requests, r.counts("sent_us")?, |q, v| q.sent_us = v);
+    fill(&mut requests, r.counts("headers_us")?, |q, v| q.headers_us = v);
+    fill(&mut requests, r.counts("first_token_us")?, |q, v| q.first_token_us = v);
+    fill(&mut requests, r.counts("first_visible_us")?, |q, v| q.first_visible_us = v);
+    fill(&mut requests, r.counts("second_chunk_us")?, |q, v| q.second_chunk_us = v);
+    fill(&mut requests, r.counts("last_token_us")?, |q, v| q.last_token_us = v);
+    fill(&mut requests, r.counts("end_us")?, |q, v| q.end_us = v);
+    fill(&mut requests, r.small("prompt_tokens_counted")?, |q, v| q.prompt_tokens_counted = v);
+    fill(&mut requests, r.small("prompt_tokens")?, |q, v| q.prompt_tokens = v);
+    fill(&mut requests, r.small("output_tokens")?, |q, v| q.output_tokens = v);
+    fill(&mut requests, r.small("cached_tokens")?, |q, v| q.cached_tokens = v);
+    fill(&mut requests, r.parsed("token_source", token_source)?, |q, v| q.token_source = v);
+    fill(&mut requests, r.counts("max_gap_us")?, |q, v| q.max_gap_us = v);
+    let status = r.small("status")?.into_iter().map(|s| s.and_then(|s| u16::try_from(s).ok()));
+    fill(&mut requests, status, |q, v| q.status = v);
+    fill(&mut requests, r.words("finish_reason")?, |q, v| q.finish_reason = v);
+    fill(&mut requests, r.words("error_class")?, |q, v| q.error_class = v);
+    fill(&mut requests, r.words("detail")?, |q, v| q.detail = v);
+    Ok(requests)
+}
+
+fn fill<T>(
+    requests: &mut [RequestRecord],
+    values: impl IntoIterator<Item = T>,
+    set: impl Fn(&mut RequestRecord, T),
+) {
+    for (request, value) in requests.iter_mut().zip(values) {
+        set(request, value);
+    }
+}
+
+/// The fields that every record has; all others are `None` yet.
+fn required_fields(r: &Records) -> Result<Vec<RequestRecord>, AnalysisError> {
+    let (seq, shard, phases) = (r.all_counts("seq")?, r.all_small("shard")?, r.parsed("phase", phase)?);
+    let phases = r.all("phase", phases)?;
+    let intended = r.all_counts("intended_us")?;
+    let (asked, max_tokens) = (r.all_small("prompt_tokens_asked")?, r.all_small("max_tokens")?);
+    let (chunks, in_window) = (r.all_small("chunks")?, r.all_small("chunks_in_window")?);
+    let (bytes, retries) = (r.all_counts("bytes")?, r.all_small("retries")?);
+    let blocked = r.all("cap_blocked", r.flags("cap_blocked")?)?;
+    let outcomes = r.all("outcome", r.parsed("outcome", outcome)?)?;
+    Ok((0..r.len())
+        .map(|i| RequestRecord {
+            seq: seq[i],
+            user: None,
+            shard: shard[i],
+            phase: phases[i],
+            intended_us: intended[i],
+            sent_us: None,
+            headers_us: None,
+            first_token_us: None,
+            first_visible_us: None,
+            second_chunk_us: None,
+            last_token_us: None,
+            end_us: None,
+            prompt_tokens_asked: asked[i],
+            prompt_tokens_counted: None,
+            prompt_tokens: None,
+            max_tokens: max_tokens[i],
+            output_tokens: None,
+            cached_tokens: None,
+            token_source: None,
+            chunks: chunks[i],
+            chunks_in_window: in_window[i],
+            max_gap_us: None,
+            bytes: bytes[i],
+            status: None,
+            finish_reason: None,
+            retries: retries[i],
+            cap_blocked: blocked[i],
+            outcome: outcomes[i],
+            error_class: None,
+            detail: None,
+        })
+        .collect())
+}
+
+/// A cell's `timeline.parquet`.
+///
+/// # Errors
+/// When the file can't be read or isn't a time line.
+pub fn read_timeline(path: &Path) -> Result<Vec<Tick>, AnalysisError> {
+    let r = Records::load(path, None)?;
+    let (t_us, max_lag_us) = (r.all_counts("t_us")?, r.all_counts("max_lag_us")?);
+    let (in_flight, due, sent) = (r.all_small("in_flight")?, r.all_small("due")?, r.all_small("sent")?);
+    let (completed, failed, chunks) =
+        (r.all_small("completed")?, r.all_small("failed")?, r.all_small("chunks")?);
+    Ok((0..r.len())
+        .map(|i| Tick {
+            t_us: t_us[i],
+            in_flight: in_flight[i],
+            due: due[i],
+            sent: sent[i],
+            completed: completed[i],
+            failed: failed[i],
+            chunks: chunks[i],
+            max_lag_us: max_lag_us[i],
+        })
+        .collect())
+}
+
+fn phase(word: &str) -> Option<Phase> {
+    match word {
+        "ramp" => Some(Phase::Ramp),
+        "warmup" => Some(Phase::Warmup),
+        "measure" => Some(Phase::Measure),
+        _ => None,
+    }
+}
+
+fn outcome(word: &str) -> Option<Outcome> {
+    Outcome::ALL.into_iter().find(|o| o.name() == word)
+}
+
+fn token_source(word: &str) -> Option<TokenSource> {
+    [TokenSource::Usage, TokenSource::Tokenizer, TokenSource::Chunks].into_iter().find(|s| s.name() == word)
+}

@@ -1,0 +1,188 @@
+//! What is wrong with an experiment file: each mistake with its place, what was found, what
+//! is allowed, and the nearest right name.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::tree::{Origin, Sources};
+
+/// What sort of mistake it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MistakeKind {
+    /// Not TOML.
+    Syntax,
+    UnknownKey,
+    WrongType,
+    OutOfRange,
+    /// A text that does not mean what the key wants, such as a bad duration.
+    BadValue,
+    /// A word that is not one of the key's words.
+    UnknownWord,
+    /// Two keys that exclude each other.
+    Conflict,
+    Missing,
+    Duplicate,
+    /// A secret written out; it belongs into the environment.
+    Secret,
+    /// More cells than a plan may have.
+    TooMany,
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mistake {
+    pub kind: MistakeKind,
+    /// The file, or `--set` for an override from the command line.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// Dotted path of the key, such as `grid.user`; empty where none is meant.
+    pub key: String,
+    /// What is wrong, in words.
+    pub problem: String,
+    /// What was found there. `None` for secrets and where `problem` says it.
+    pub found: Option<String>,
+    /// What is allowed there.
+    pub allowed: Option<String>,
+    /// The nearest right name.
+    pub nearest: Option<String>,
+    /// The line in question; `None` where it may hold a secret.
+    pub excerpt: Option<String>,
+    /// Characters to underline, at least 1.
+    pub width: usize,
+    /// Byte offset and number of the source, for the order of mistakes.
+    #[serde(skip)]
+    at: (usize, usize),
+    #[serde(skip)]
+    hidden: bool,
+}
+
+impl Mistake {
+    /// A mistake that has no place yet.
+    pub(crate) fn new(kind: MistakeKind, problem: impl Into<String>) -> Self {
+        Self {
+            kind,
+            file: String::new(),
+            line: 0,
+            column: 0,
+            key: String::new(),
+            problem: problem.into(),
+            found: None,
+            allowed: None,
+            nearest: None,
+            excerpt: None,
+            width: 1,
+            at: (0, 0),
+            hidden: false,
+        }
+    }
+
+    pub(crate) fn found(mut self, found: impl Into<String>) -> Self {
+        self.found = Some(found.into());
+        self
+    }
+
+    pub(crate) fn allowed(mut self, allowed: impl Into<String>) -> Self {
+        self.allowed = Some(allowed.into());
+        self
+    }
+
+    pub(crate) fn nearest(mut self, nearest: Option<impl Into<String>>) -> Self {
+        self.nearest = nearest.map(Into::into);
+        self
+    }
+
+    /// Never shows the line, which may hold a secret.
+    pub(crate) fn hidden(mut self) -> Self {
+        self.hidden = true;
+        self
+    }
+
+    pub(crate) fn placed(mut self, sources: &Sources, origin: Origin, key: impl Into<String>) -> Self {
+        let place = sources.place(origin);
+        self.file = place.file;
+        self.line = place.line;
+        self.column = place.column;
+        self.width = place.width;
+        self.key = key.into();
+        self.excerpt = (!self.hidden).then_some(place.text);
+        self.at = (origin.source, origin.start);
+        self
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if self.file != SET {
+            write!(f, ":{}", self.line)?;
+        }
+        f.write_str(": ")?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.problem)?;
+        if let Some(found) = &self.found {
+            write!(f, "; found {found}")?;
+        }
+        if let Some(nearest) = &self.nearest {
+            write!(f, "; did you mean {nearest:?}?")?;
+        }
+        if let Some(allowed) = &self.allowed {
+            let stop = if self.nearest.is_some() { "" } else { "." };
+            write!(f, "{stop} Allowed: {allowed}")?;
+        }
+        if let Some(excerpt) = &self.excerpt {
+            let number = if self.file == SET { String::new() } else { self.line.to_string() };
+            write!(f, "\n{number:>5} | {excerpt}")?;
+            write!(f, "\n      | {:pad$}{}", "", "^".repeat(self.width), pad = self.column - 1)?;
+        }
+        Ok(())
+    }
+}
+
+/// Name of the source of a `--set` override.
+pub(crate) const SET: &str = "--set";
+
+/// Every mistake of an experiment, in the order of the file. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl Mistakes {
+    /// Sorts by place and drops what was found twice, as the cells of a grid share values.
+    pub(crate) fn collect(mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.sort_by(|a, b| (a.at, &a.key, &a.problem).cmp(&(b.at, &b.key, &b.problem)));
+        mistakes.dedup_by(|a, b| a.at == b.at && a.key == b.key && a.problem == b.problem);
+        Self(mistakes)
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for mistake in &self.0 {
+            writeln!(f, "{mistake}")?;
+        }
+        match self.0.len() {
+            1 => write!(f, "1 mistake"),
+            n => write!(f, "{n} mistakes"),
+        }
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// The candidate that is most like `word`, if one is like enough.
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + word.len().min(candidate.len()) / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}

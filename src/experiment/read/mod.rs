@@ -1,0 +1,89 @@
+//! From the tree to [`Settings`]: one file per section, with its defaults and its limits.
+
+mod cell;
+mod slo;
+mod target;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::mistake::{Mistake, MistakeKind, nearest};
+use super::reader::{Reader, Section};
+use super::settings::{ClientSettings, Settings};
+use super::tree::{Table, Value as Written};
+use crate::sim::{Config, KNOBS};
+
+/// The sections that make up a cell's settings: the roots of an axis's dotted path.
+pub(crate) const SECTIONS: [&str; 7] = ["target", "workload", "load", "cell", "slo", "client", "sim"];
+
+/// No duration of a cell may be longer.
+const LONGEST: Duration = Duration::from_secs(7 * 86_400);
+
+/// Reads everything that one cell runs with. Mistakes go to `reader`; the settings are only
+/// good if there were none.
+pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
+    let root = reader.root(tree);
+    Settings {
+        target: target::read(root.sub("target")),
+        workload: workload::read(root.sub("workload")),
+        load: cell::load(&root),
+        cell: cell::read(root.sub("cell")),
+        slo: slo::read(root.sub("slo")),
+        client: client(root.sub("client")),
+        sim: sim(&root.sub("sim")),
+    }
+}
+
+fn client(section: Section<'_>) -> ClientSettings {
+    let settings = ClientSettings {
+        threads: section.get("threads").and_then(|f| f.u32(1, 1024)),
+        dead_after: section.get("dead_after").and_then(|f| f.u32(1, 1_000_000)).unwrap_or(3),
+    };
+    section.done();
+    settings
+}
+
+/// The simulator's knobs, by name.
+fn sim(section: &Section<'_>) -> BTreeMap<String, Value> {
+    let mut knobs = BTreeMap::new();
+    for field in section.entries() {
+        match &field.node.value {
+            Written::Float(x) if !x.is_finite() => field.wrong_type("a finite number"),
+            Written::Date(_) => field.wrong_type("a number, a text, true or false"),
+            _ => {
+                knobs.insert(field.name().to_owned(), field.node.json());
+            }
+        }
+    }
+    check_sim_knobs(section, &knobs);
+    knobs
+}
+
+/// Holds the knobs to what the simulator knows.
+fn check_sim_knobs(section: &Section<'_>, knobs: &BTreeMap<String, Value>) {
+    for error in Config::from_knobs(knobs).err().unwrap_or_default() {
+        let field = section.entries().find(|f| f.name() == error.key);
+        let known = KNOBS.iter().any(|knob| knob.name == error.key);
+        match field {
+            Some(field) if !known => {
+                let near = nearest(field.name(), KNOBS.iter().map(|knob| knob.name));
+                let names: Vec<&str> = KNOBS.iter().map(|knob| knob.name).collect();
+                let mistake = Mistake::new(MistakeKind::UnknownKey, "unknown knob");
+                field.key_mistake(mistake.nearest(near).allowed(names.join(", ")));
+            }
+            Some(field) => {
+                let mistake = Mistake::new(MistakeKind::BadValue, "the simulator cannot take this");
+                field.mistake(mistake.found(error.found).allowed(error.allowed));
+            }
+            // Of several knobs together, such as rates that add up to more than 1.
+            None => {
+                let mistake = Mistake::new(MistakeKind::Conflict, "the simulator cannot take this");
+                let mistake = mistake.found(error.found).allowed(error.allowed);
+                section.reader.add(section.origin, section.key(&error.key), mistake);
+            }
+        }
+    }
+}

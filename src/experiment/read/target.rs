@@ -1,0 +1,157 @@
+//! `[target]`: where load goes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Map;
+
+use super::LONGEST;
+use crate::experiment::mistake::{Mistake, MistakeKind};
+use crate::experiment::reader::{Field, Section};
+use crate::experiment::secret::{is_env_name, looks_secret};
+use crate::experiment::settings::{Target, Tls};
+use crate::provider;
+
+const SHORTEST: Duration = Duration::from_millis(1);
+
+pub(super) fn read(section: Section<'_>) -> Target {
+    let limit = |key| section.get(key).and_then(|f: Field<'_>| f.duration(SHORTEST, LONGEST));
+    let limit_or_none =
+        |key| section.get(key).and_then(|f: Field<'_>| f.duration_or_none(SHORTEST, LONGEST)).flatten();
+    let target = Target {
+        url: url(&section),
+        api: section.get("api").and_then(|f| api(&f)).unwrap_or_else(|| "openai-chat".to_owned()),
+        model: section.get("model").and_then(|f| f.text()).unwrap_or_else(|| "auto".to_owned()),
+        api_key_env: section.get("api_key_env").and_then(|f| env_name(&f)),
+        headers: headers(&section.sub("headers")),
+        extra_body: extra_body(&section),
+        timeout: limit("timeout").unwrap_or(Duration::from_secs(120)),
+        connect_timeout: limit("connect_timeout").unwrap_or(Duration::from_secs(5)),
+        first_token_timeout: limit_or_none("first_token_timeout"),
+        stall_timeout: limit_or_none("stall_timeout"),
+        tls: tls(section.sub("tls")),
+    };
+    known_wrong_keys(&section);
+    section.done();
+    target
+}
+
+/// Tells of a key written out before it is called merely unknown.
+fn known_wrong_keys(section: &Section<'_>) {
+    for field in section.entries().filter(|f| ["api_key", "key", "token"].contains(&f.name())) {
+        let problem = "a key is never written here, as the file is copied into every run";
+        let mistake = Mistake::new(MistakeKind::Secret, problem).nearest(Some("api_key_env"));
+        field.key_mistake(mistake.allowed("api_key_env = \"NAME\" of an environment variable").hidden());
+        section.skip(field.name());
+    }
+}
+
+fn url(section: &Section<'_>) -> String {
+    let Some(field) = section.get("url") else {
+        let mistake = Mistake::new(MistakeKind::Missing, "missing")
+            .allowed("a URL such as \"http://127.0.0.1:8000\", or \"sim:\" for the embedded simulator");
+        section.reader.add(section.origin, section.key("url"), mistake);
+        return String::new();
+    };
+    let Some(text) = field.text() else { return String::new() };
+    if text != "sim:" {
+        check_url(&field, &text);
+    }
+    text
+}
+
+fn check_url(field: &Field<'_>, text: &str) {
+    let url = match url::Url::parse(text) {
+        Ok(url) => url,
+        Err(error) => return field.bad(format!("not a URL: {error}")),
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        let problem = "a URL must not hold a name or password";
+        let mistake =
+            Mistake::new(MistakeKind::Secret, problem).allowed("api_key_env, or headers with env:NAME");
+        return field.mistake(mistake.hidden());
+    }
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        let near = if url.scheme() == "sim" { Some("sim:".to_owned()) } else { None };
+        let near =
+            near.or_else(|| text.contains(':').then(|| format!("http://{text}")).filter(|t| is_http(t)));
+        let mistake = Mistake::new(MistakeKind::BadValue, "not a URL to ask").found(format!("{text:?}"));
+        return field.mistake(mistake.nearest(near).allowed("http://…, https://… or \"sim:\""));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return field.bad("a base URL has no ? and no #");
+    }
+    for tail in ["/v1/chat/completions", "/v1/completions", "/v1"] {
+        if let Some(base) = text.trim_end_matches('/').strip_suffix(tail) {
+            let mistake = Mistake::new(MistakeKind::BadValue, "leave out the API's path: it is added");
+            return field.mistake(mistake.found(format!("{text:?}")).nearest(Some(base)));
+        }
+    }
+}
+
+fn is_http(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| url.host_str().is_some())
+}
+
+fn api(field: &Field<'_>) -> Option<String> {
+    let words: Vec<(&str, &str)> = provider::ALL.iter().map(|entry| (entry.name, entry.name)).collect();
+    field.word(&words).map(str::to_owned)
+}
+
+fn env_name(field: &Field<'_>) -> Option<String> {
+    let text = field.str()?;
+    if is_env_name(text) {
+        return Some(text.to_owned());
+    }
+    let problem = "not the name of an environment variable; the key itself is never written here";
+    field.mistake(
+        Mistake::new(MistakeKind::Secret, problem).allowed("a name such as \"OPENAI_API_KEY\"").hidden(),
+    );
+    None
+}
+
+fn headers(section: &Section<'_>) -> BTreeMap<String, String> {
+    let mut headers = BTreeMap::new();
+    for field in section.entries() {
+        let Some(value) = field.str() else { continue };
+        let name = field.name();
+        if name.is_empty()
+            || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+        {
+            let mistake = Mistake::new(MistakeKind::BadValue, "not a header's name");
+            field.key_mistake(mistake.allowed("letters, digits and hyphens"));
+            continue;
+        }
+        if let Some(variable) = value.strip_prefix("env:") {
+            if !is_env_name(variable) {
+                field.bad("env: wants the name of an environment variable");
+                continue;
+            }
+        } else if looks_secret(name) {
+            let problem = "a secret must not be written here, as the file is copied into every run";
+            let mistake = Mistake::new(MistakeKind::Secret, problem);
+            field.mistake(
+                mistake.allowed("\"env:NAME\", the whole value in an environment variable").hidden(),
+            );
+            continue;
+        } else if value.chars().any(char::is_control) {
+            field.bad("a header's value has no control characters");
+            continue;
+        }
+        headers.insert(name.to_owned(), value.to_owned());
+    }
+    headers
+}
+
+fn extra_body(section: &Section<'_>) -> Map<String, serde_json::Value> {
+    section.get("extra_body").and_then(|f| f.table().map(|t| t.json())).unwrap_or_default()
+}
+
+fn tls(section: Section<'_>) -> Tls {
+    let tls = Tls {
+        ca_file: section.get("ca_file").and_then(|f| f.file()),
+        insecure: section.get("insecure").and_then(|f| f.bool()).unwrap_or(false),
+    };
+    section.done();
+    tls
+}

@@ -1,0 +1,446 @@
+//! Reads the tree key by key and goes on after a mistake, so that one try shows them all.
+//!
+//! A [`Section`] remembers which keys it was asked for: what is then left over is unknown,
+//! and what was asked for is what is allowed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::mistake::{Mistake, MistakeKind, nearest};
+use super::tree::{Node, Origin, Sources, Table, Value};
+use crate::units::{self, UnitError, format_duration};
+
+/// Collects mistakes while sections are read.
+pub(crate) struct Reader<'s> {
+    pub sources: &'s Sources,
+    /// Directory of the experiment file: relative paths start there.
+    dir: PathBuf,
+    mistakes: RefCell<Vec<Mistake>>,
+    texts: RefCell<HashMap<PathBuf, Result<String, String>>>,
+    /// Whether keys that only a whole cell must have are asked for.
+    whole: Cell<bool>,
+}
+
+impl<'s> Reader<'s> {
+    pub(crate) fn new(sources: &'s Sources, dir: &Path) -> Self {
+        Self {
+            sources,
+            dir: dir.to_owned(),
+            mistakes: RefCell::default(),
+            texts: RefCell::default(),
+            whole: Cell::new(true),
+        }
+    }
+
+    pub(crate) fn set_whole(&self, whole: bool) {
+        self.whole.set(whole);
+    }
+
+    pub(crate) fn whole(&self) -> bool {
+        self.whole.get()
+    }
+
+    pub(crate) fn add(&self, origin: Origin, key: impl Into<String>, mistake: Mistake) {
+        self.push(mistake.placed(self.sources, origin, key));
+    }
+
+    pub(crate) fn push(&self, mistake: Mistake) {
+        self.mistakes.borrow_mut().push(mistake);
+    }
+
+    pub(crate) fn extend(&self, mistakes: Vec<Mistake>) {
+        self.mistakes.borrow_mut().extend(mistakes);
+    }
+
+    pub(crate) fn mistakes(&self) -> usize {
+        self.mistakes.borrow().len()
+    }
+
+    pub(crate) fn take(self) -> Vec<Mistake> {
+        self.mistakes.into_inner()
+    }
+
+    /// The document itself.
+    pub(crate) fn root<'r>(&'r self, table: &'r Table) -> Section<'r> {
+        let origin = Origin { source: 0, start: 0, end: 0 };
+        Section {
+            reader: self,
+            path: String::new(),
+            table: Some(table),
+            origin,
+            asked: RefCell::default(),
+            skipped: RefCell::default(),
+        }
+    }
+
+    fn text_file(&self, path: &Path) -> Result<String, String> {
+        let mut texts = self.texts.borrow_mut();
+        texts
+            .entry(path.to_owned())
+            .or_insert_with(|| std::fs::read_to_string(path).map_err(|e| e.to_string()))
+            .clone()
+    }
+}
+
+/// One table of the document, present or not.
+pub(crate) struct Section<'r> {
+    pub reader: &'r Reader<'r>,
+    path: String,
+    table: Option<&'r Table>,
+    /// Where the section was written, for what is missing in it.
+    pub origin: Origin,
+    asked: RefCell<Vec<&'static str>>,
+    /// Keys about which all is said already.
+    skipped: RefCell<Vec<String>>,
+}
+
+impl<'r> Section<'r> {
+    pub(crate) fn key(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// The value of `key`, if it is there.
+    pub(crate) fn get(&self, key: &'static str) -> Option<Field<'r>> {
+        self.asked.borrow_mut().push(key);
+        let entry = self.table?.entry(key)?;
+        Some(Field {
+            reader: self.reader,
+            node: &entry.node,
+            leaf: &entry.key,
+            key: self.key(key),
+            key_origin: entry.key_origin,
+        })
+    }
+
+    /// A table in this one; empty when absent or not a table, which is a mistake.
+    pub(crate) fn sub(&self, key: &'static str) -> Section<'r> {
+        let field = self.get(key);
+        let table = field.as_ref().and_then(Field::table);
+        let origin = field.map_or(self.origin, |f| f.key_origin);
+        Section {
+            reader: self.reader,
+            path: self.key(key),
+            table,
+            origin,
+            asked: RefCell::default(),
+            skipped: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Field<'r>> + use<'r> {
+        let (reader, path) = (self.reader, self.path.clone());
+        self.table.into_iter().flat_map(|t| &t.0).map(move |entry| Field {
+            reader,
+            node: &entry.node,
+            leaf: &entry.key,
+            key: if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) },
+            key_origin: entry.key_origin,
+        })
+    }
+
+    /// Leaves a key out of what is unknown.
+    pub(crate) fn skip(&self, key: &str) {
+        self.skipped.borrow_mut().push(key.to_owned());
+    }
+
+    /// A mistake for each key that nobody asked for.
+    pub(crate) fn done(self) {
+        let asked = self.asked.borrow();
+        for entry in self.table.into_iter().flat_map(|t| &t.0) {
+            if asked.contains(&entry.key.as_str()) || self.skipped.borrow().contains(&entry.key) {
+                continue;
+            }
+            let near = nearest(&entry.key, asked.iter().copied());
+            // Through an axis the whole path was written, not this table's key.
+            let near = match &entry.node.alias {
+                Some(_) => near.map(|key| self.key(key)),
+                None => near.map(str::to_owned),
+            };
+            let mut mistake =
+                Mistake::new(MistakeKind::UnknownKey, "unknown key").allowed(asked.join(", ")).nearest(near);
+            if super::secret::looks_secret(&entry.key) {
+                mistake = mistake.hidden();
+            }
+            let key = entry.node.alias.as_deref().map_or_else(|| self.key(&entry.key), str::to_owned);
+            self.reader.add(entry.key_origin, key, mistake);
+        }
+    }
+}
+
+/// A value, with its place.
+#[derive(Clone)]
+pub(crate) struct Field<'r> {
+    pub reader: &'r Reader<'r>,
+    pub node: &'r Node,
+    leaf: &'r str,
+    key: String,
+    pub key_origin: Origin,
+}
+
+impl<'r> Field<'r> {
+    /// The key as a mistake names it.
+    pub(crate) fn key(&self) -> &str {
+        self.node.alias.as_deref().unwrap_or(&self.key)
+    }
+
+    /// The key itself, without its path.
+    pub(crate) fn name(&self) -> &'r str {
+        self.leaf
+    }
+
+    pub(crate) fn mistake(&self, mistake: Mistake) {
+        self.reader.add(self.node.origin, self.key(), mistake);
+    }
+
+    /// A mistake about the key itself.
+    pub(crate) fn key_mistake(&self, mistake: Mistake) {
+        self.reader.add(self.key_origin, self.key(), mistake);
+    }
+
+    pub(crate) fn wrong_type(&self, wanted: &str) {
+        let mistake = Mistake::new(MistakeKind::WrongType, format!("wants {wanted}"));
+        self.mistake(mistake.found(self.node.describe()));
+    }
+
+    fn out_of_range(&self, allowed: String) {
+        let mistake = Mistake::new(MistakeKind::OutOfRange, "out of range");
+        self.mistake(mistake.found(self.node.describe()).allowed(allowed));
+    }
+
+    pub(crate) fn bad(&self, problem: impl Into<String>) {
+        self.mistake(Mistake::new(MistakeKind::BadValue, problem).found(self.node.describe()));
+    }
+
+    pub(crate) fn table(&self) -> Option<&'r Table> {
+        match &self.node.value {
+            Value::Table(table) => Some(table),
+            _ => {
+                self.wrong_type("a table");
+                None
+            }
+        }
+    }
+
+    /// This value, a table, as a section.
+    pub(crate) fn section(&self) -> Section<'r> {
+        Section {
+            reader: self.reader,
+            path: self.key().to_owned(),
+            table: self.table(),
+            origin: self.node.origin,
+            asked: RefCell::default(),
+            skipped: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn items(&self) -> Option<&'r [Node]> {
+        match &self.node.value {
+            Value::Array(items) => Some(items),
+            _ => {
+                self.wrong_type("a list");
+                None
+            }
+        }
+    }
+
+    /// Another value with this one's place, such as an item of this list.
+    pub(crate) fn item(&self, node: &'r Node, key: String) -> Self {
+        Self { reader: self.reader, node, leaf: self.leaf, key, key_origin: node.origin }
+    }
+
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.node.value, Value::Table(_))
+    }
+
+    pub(crate) fn str(&self) -> Option<&'r str> {
+        match &self.node.value {
+            Value::Str(s) => Some(s),
+            _ => {
+                self.wrong_type("a text in quotes");
+                None
+            }
+        }
+    }
+
+    /// A text that is not empty.
+    pub(crate) fn text(&self) -> Option<String> {
+        let text = self.str()?;
+        if text.trim().is_empty() {
+            self.bad("empty");
+            return None;
+        }
+        Some(text.to_owned())
+    }
+
+    /// A text, or, written `@file`, the content of that file.
+    pub(crate) fn text_or_file(&self) -> Option<String> {
+        let text = self.text()?;
+        let Some(name) = text.strip_prefix('@') else { return Some(text) };
+        match self.reader.text_file(&self.reader.dir.join(name)) {
+            Ok(content) if !content.trim().is_empty() => Some(content),
+            Ok(_) => {
+                self.bad("the file is empty");
+                None
+            }
+            Err(reason) => {
+                self.bad(format!("cannot read the file: {reason}"));
+                None
+            }
+        }
+    }
+
+    /// A file that is there; relative to the experiment file.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        let path = self.reader.dir.join(self.text()?);
+        if !path.is_file() {
+            self.bad("no such file (a relative path starts at the experiment file)");
+            return None;
+        }
+        Some(path)
+    }
+
+    pub(crate) fn bool(&self) -> Option<bool> {
+        match &self.node.value {
+            Value::Bool(b) => Some(*b),
+            _ => {
+                self.wrong_type("true or false");
+                None
+            }
+        }
+    }
+
+    /// A whole number within bounds; counts such as `"10k"` are read too.
+    pub(crate) fn int(&self, min: i64, max: i64) -> Option<i64> {
+        let value = match &self.node.value {
+            Value::Int(i) => *i,
+            // From a range, or `--set`: 4.0 is 4.
+            Value::Float(x) if x.fract() == 0.0 && x.abs() < 9e15 => *x as i64,
+            Value::Float(x) if x.abs() >= 9e15 => {
+                self.out_of_range(format!("{min} to {max}"));
+                return None;
+            }
+            Value::Str(s) => match units::parse_count(s).ok().and_then(|n| i64::try_from(n).ok()) {
+                Some(n) => n,
+                None => {
+                    self.wrong_type("a whole number");
+                    return None;
+                }
+            },
+            _ => {
+                self.wrong_type("a whole number");
+                return None;
+            }
+        };
+        if !(min..=max).contains(&value) {
+            self.out_of_range(format!("{min} to {max}"));
+            return None;
+        }
+        Some(value)
+    }
+
+    /// A whole number as `u32`; `min` and `max` as for [`Field::int`].
+    pub(crate) fn u32(&self, min: u32, max: u32) -> Option<u32> {
+        self.int(min.into(), max.into()).and_then(|n| u32::try_from(n).ok())
+    }
+
+    /// A finite number.
+    pub(crate) fn number(&self) -> Option<f64> {
+        match &self.node.value {
+            Value::Int(i) => Some(*i as f64),
+            Value::Float(x) if x.is_finite() => Some(*x),
+            _ => {
+                self.wrong_type("a number");
+                None
+            }
+        }
+    }
+
+    /// A number for which `fits` holds; `allowed` says so in words.
+    pub(crate) fn number_in(&self, allowed: &str, fits: impl Fn(f64) -> bool) -> Option<f64> {
+        let value = self.number()?;
+        if !fits(value) {
+            self.out_of_range(allowed.to_owned());
+            return None;
+        }
+        Some(value)
+    }
+
+    /// A share of 1, also written as `"1%"`.
+    pub(crate) fn share(&self) -> Option<f64> {
+        if let Value::Str(s) = &self.node.value {
+            return match units::parse_share(s) {
+                Ok(share) => Some(share),
+                Err(_) => {
+                    self.bad("not a share; write 0.01 or \"1%\"");
+                    None
+                }
+            };
+        }
+        self.number_in("0 to 1, or \"0%\" to \"100%\"", |x| (0.0..=1.0).contains(&x))
+    }
+
+    /// A duration within bounds.
+    pub(crate) fn duration(&self, min: Duration, max: Duration) -> Option<Duration> {
+        let Value::Str(text) = &self.node.value else {
+            let problem = match &self.node.value {
+                Value::Int(_) | Value::Float(_) => {
+                    let number = self.node.describe();
+                    format!("a duration needs a unit and quotes: \"{number}s\" or \"{number}ms\"")
+                }
+                _ => "wants a duration such as \"30s\"".to_owned(),
+            };
+            self.mistake(Mistake::new(MistakeKind::WrongType, problem).found(self.node.describe()));
+            return None;
+        };
+        match units::parse_duration(text) {
+            Ok(duration) if (min..=max).contains(&duration) => Some(duration),
+            Ok(_) => {
+                let bounds = format!("{} to {}", format_duration(min), format_duration(max));
+                self.out_of_range(bounds);
+                None
+            }
+            Err(UnitError::UnknownUnit { unit, nearest }) => {
+                let problem = format!("bad duration: no unit {unit:?}");
+                let mistake = Mistake::new(MistakeKind::BadValue, problem);
+                self.mistake(
+                    mistake.found(self.node.describe()).nearest(nearest).allowed("h, m, s, ms, us, ns"),
+                );
+                None
+            }
+            Err(error) => {
+                self.bad(format!("bad duration: {error}"));
+                None
+            }
+        }
+    }
+
+    /// A duration, or `"none"`.
+    pub(crate) fn duration_or_none(&self, min: Duration, max: Duration) -> Option<Option<Duration>> {
+        match &self.node.value {
+            Value::Str(s) if s == "none" => Some(None),
+            _ => self.duration(min, max).map(Some),
+        }
+    }
+
+    /// One of a few words.
+    pub(crate) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+        let text = self.str()?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(*value);
+        }
+        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        self.unknown_word(text, &names);
+        None
+    }
+
+    pub(crate) fn unknown_word(&self, text: &str, words: &[&str]) {
+        let quoted: Vec<String> = words.iter().map(|w| format!("{w:?}")).collect();
+        let mistake = Mistake::new(MistakeKind::UnknownWord, "unknown word")
+            .found(self.node.describe())
+            .nearest(nearest(text, words.iter().copied()))
+            .allowed(quoted.join(", "));
+        self.mistake(mistake);
+    }
+}

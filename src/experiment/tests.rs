@@ -1,0 +1,212 @@
+//! Defaults and limits of each section.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::*;
+
+/// Settings of a file that is one cell.
+fn settings(text: &str) -> Settings {
+    let experiment = Experiment::parse(Path::new("a/file.toml"), text, &[]).unwrap_or_else(|m| panic!("{m}"));
+    let reader = experiment.reader();
+    let (settings, _) = experiment.settings(&reader, &[]);
+    assert_eq!(reader.mistakes(), 0);
+    settings
+}
+
+fn mistakes(text: &str) -> Vec<Mistake> {
+    Experiment::parse(Path::new("a/file.toml"), text, &[]).expect_err("mistakes").0
+}
+
+fn with(section: &str) -> String {
+    format!("target.url = \"sim:\"\nload.users = 1\n{section}")
+}
+
+#[test]
+fn defaults() {
+    let settings = settings(&with(""));
+    let target = &settings.target;
+    assert_eq!((target.api.as_str(), target.model.as_str()), ("openai-chat", "auto"));
+    assert_eq!(target.timeout, Duration::from_secs(120));
+    assert_eq!(target.connect_timeout, Duration::from_secs(5));
+    assert_eq!((target.first_token_timeout, target.stall_timeout), (None, None));
+    assert_eq!(target.api_key_env, None);
+    let workload = &settings.workload;
+    assert_eq!(workload.prompt_tokens, Lengths::constant(512));
+    assert_eq!(workload.max_tokens, Lengths::constant(128));
+    assert!(workload.stream && workload.unique_prompts && workload.sampling.is_empty());
+    assert_eq!(workload.force_length, ForceLength::Auto);
+    assert_eq!(workload.tokenizer, TokenizerChoice::Auto);
+    assert_eq!(settings.load, Load::Closed { users: 1 });
+    let cell = &settings.cell;
+    assert_eq!((cell.duration, cell.requests), (Some(Duration::from_secs(60)), None));
+    assert_eq!((cell.warmup, cell.ramp), (Duration::from_secs(5), Duration::ZERO));
+    assert_eq!(cell.drain, Duration::from_secs(30));
+    assert_eq!((cell.cooldown.min, cell.cooldown.max), (Duration::from_secs(1), Duration::from_secs(60)));
+    assert_eq!((settings.client.threads, settings.client.dead_after), (None, 3));
+    assert_eq!(settings.slo, Slo::default());
+}
+
+#[test]
+fn requests_alone_close_the_window() {
+    let cell = settings(&with("cell.requests = \"10k\"")).cell;
+    assert_eq!((cell.duration, cell.requests), (None, Some(10_000)));
+}
+
+#[test]
+fn lengths_and_sampling() {
+    let text = with(
+        "[workload]\nprompt_tokens = { mean = 100, distribution = \"uniform\", cap = 120 }\n\
+         max_tokens = { mean = 9, distribution = \"exponential\" }\nstop = [\"a\", \"b\"]\nlogprobs = 3\n\
+         temperature = 0\nseed = -1\ntop_k = -1",
+    );
+    let workload = settings(&text).workload;
+    let prompt = Lengths { mean: 100, shape: LengthShape::Uniform, range: 0.3, cap: Some(120) };
+    assert_eq!(workload.prompt_tokens, prompt);
+    let output = Lengths { mean: 9, shape: LengthShape::Exponential, range: 0.0, cap: None };
+    assert_eq!(workload.max_tokens, output);
+    let sent = json!({"temperature": 0, "top_k": -1, "seed": -1, "stop": ["a", "b"], "logprobs": 3});
+    assert_eq!(json!(workload.sampling), sent);
+}
+
+#[test]
+fn a_fixed_prompt_is_text_or_a_file() {
+    assert_eq!(settings(&with("workload.prompt = \"Say hello.\"")).workload.prompt.unwrap(), "Say hello.");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("p.txt"), "From a file.").unwrap();
+    let path = folder.path().join("file.toml");
+    let text = with("workload.prompt = \"@p.txt\"");
+    let experiment = Experiment::parse(&path, &text, &[]).unwrap();
+    let (settings, _) = experiment.settings(&experiment.reader(), &[]);
+    assert_eq!(settings.workload.prompt.unwrap(), "From a file.");
+    assert!(!settings.workload.unique_prompts, "one prompt cannot differ from itself");
+    let found = mistakes(&with("workload.prompt = \"@nowhere.txt\""));
+    assert!(found[0].problem.starts_with("cannot read the file"), "{}", found[0]);
+}
+
+#[test]
+fn secrets_are_named_not_written() {
+    for section in [
+        "target.headers.Authorization = \"Bearer hush\"",
+        "target.headers.X-Api-Key = \"hush\"",
+        "target.api_key = \"hush\"",
+        "target.api_key_env = \"sk-hush\"",
+        "workload.api_key = \"hush\"",
+    ] {
+        let found = mistakes(&with(section));
+        let text = found.iter().map(ToString::to_string).collect::<String>();
+        assert_eq!(found.len(), 1, "{section}\n{text}");
+        assert!(!text.contains("hush"), "{section}\n{text}");
+    }
+    let found = mistakes("target.url = \"http://user:hush@host\"\nload.users = 1");
+    assert!(found[0].kind == MistakeKind::Secret && !found[0].to_string().contains("hush"));
+    let headers =
+        settings(&with("target.headers = { Authorization = \"env:KEY\", X-A = \"b\" }")).target.headers;
+    assert_eq!(json!(headers), json!({"Authorization": "env:KEY", "X-A": "b"}));
+}
+
+#[test]
+fn urls() {
+    for (url, part) in [
+        ("http://host:8000/v1", "did you mean \"http://host:8000\"?"),
+        ("http://host/v1/chat/completions/", "did you mean \"http://host\"?"),
+        ("localhost:8000", "did you mean \"http://localhost:8000\"?"),
+        ("host", "not a URL"),
+        ("sim", "not a URL"),
+        ("sim:8b", "did you mean \"sim:\"?"),
+        ("http://host?a=b", "no ? and no #"),
+        ("ftp://host", "http://…"),
+    ] {
+        let found = mistakes(&format!("target.url = \"{url}\"\nload.users = 1"));
+        assert!(found[0].to_string().contains(part), "{}", found[0]);
+    }
+    assert_eq!(settings("target.url = \"https://host/api\"\nload.users = 1").target.url, "https://host/api");
+    let missing = mistakes("load.users = 1");
+    assert_eq!((missing[0].key.as_str(), missing[0].kind), ("target.url", MistakeKind::Missing));
+}
+
+#[test]
+fn objectives() {
+    let text = with(
+        "[slo]\nttft_p50 = \"500ms\"\nttft_p99 = \"2s\"\ntpot_mean = \"50ms\"\noutput_tps = 100\n\
+         error_rate = \"0.1%\"\nuser_tps_p50 = 10",
+    );
+    let slo = settings(&text).slo;
+    let rules: Vec<_> = slo.rules.iter().map(|r| (r.metric.as_str(), r.stat.as_str(), r.limit)).collect();
+    assert_eq!(
+        rules,
+        [
+            ("ttft", "p50", 500.0),
+            ("ttft", "p99", 2000.0),
+            ("tpot", "mean", 50.0),
+            ("output_tps", "", 100.0),
+            ("error_rate", "", 0.001),
+            ("user_tps", "p50", 10.0),
+        ]
+    );
+    let request: Vec<_> = slo.request.iter().map(|r| (r.metric.as_str(), r.limit_ms)).collect();
+    assert_eq!(request, [("ttft", 2000.0), ("tpot", 50.0)], "the widest of each");
+    let own = settings(&with("[slo]\nttft_p50 = \"500ms\"\n[slo.request]\ne2e = \"9s\"")).slo;
+    assert_eq!(own.request, [RequestLimit { metric: "e2e".to_owned(), limit_ms: 9000.0 }]);
+    for (key, part) in [
+        ("ttft = \"1s\"", "did you mean \"ttft_p95\"?"),
+        ("ttft_p95 = 1000", "\"1000s\" or \"1000ms\""),
+        ("offered_rps = 3", "unknown key"),
+        ("ttft_n = 3", "unknown key"),
+        ("request = { ttft_p95 = \"1s\" }", "unknown key"),
+    ] {
+        let found = mistakes(&with(&format!("[slo]\n{key}")));
+        assert!(found[0].to_string().contains(part), "{}", found[0]);
+    }
+}
+
+#[test]
+fn limits() {
+    for (text, key, kind) in [
+        ("workload.max_tokens = 0", "workload.max_tokens", MistakeKind::OutOfRange),
+        ("workload.max_tokens = 1.5", "workload.max_tokens", MistakeKind::WrongType),
+        (
+            "workload.max_tokens = { distribution = \"normal\" }",
+            "workload.max_tokens.mean",
+            MistakeKind::Missing,
+        ),
+        ("workload.max_tokens = { mean = 9, range = 1 }", "workload.max_tokens.range", MistakeKind::Conflict),
+        ("workload.max_tokens = { mean = 9, cap = 8 }", "workload.max_tokens.cap", MistakeKind::Conflict),
+        ("workload.temperature = 3", "workload.temperature", MistakeKind::OutOfRange),
+        ("workload.temperature = nan", "workload.temperature", MistakeKind::WrongType),
+        ("workload.stop = 3", "workload.stop", MistakeKind::WrongType),
+        ("workload.tokenizer = \"bundeld\"", "workload.tokenizer", MistakeKind::UnknownWord),
+        ("workload.tokenizer = \"no/such.json\"", "workload.tokenizer", MistakeKind::BadValue),
+        ("workload.force_length = true", "workload.force_length", MistakeKind::WrongType),
+        (
+            "workload.prompt = \"a\"\nworkload.unique_prompts = true",
+            "workload.unique_prompts",
+            MistakeKind::Conflict,
+        ),
+        ("workload.prompt = \"a\"\nworkload.prefix = \"b\"", "workload.prefix", MistakeKind::Conflict),
+        ("cell.duration = \"0s\"", "cell.duration", MistakeKind::OutOfRange),
+        ("cell.duration = \"8000h\"", "cell.duration", MistakeKind::OutOfRange),
+        ("cell.cooldown = 3", "cell.cooldown", MistakeKind::WrongType),
+        ("load.qps = 0", "load.qps", MistakeKind::OutOfRange),
+        ("load.arrivals = \"constant\"", "load.arrivals", MistakeKind::Conflict),
+        ("client.threads = 0", "client.threads", MistakeKind::OutOfRange),
+        ("seed = -1", "seed", MistakeKind::OutOfRange),
+        ("seed = 99999999999999999999", "seed", MistakeKind::OutOfRange),
+        ("name = \"a b\"", "name", MistakeKind::BadValue),
+        ("report.figures = \"al\"", "report.figures", MistakeKind::UnknownWord),
+        ("grid = 3", "grid", MistakeKind::WrongType),
+        ("sim.rate = inf", "sim.rate", MistakeKind::WrongType),
+        ("cell = 3", "cell", MistakeKind::WrongType),
+    ] {
+        let found = mistakes(&with(text));
+        let told: Vec<_> = found.iter().map(|m| (m.key.as_str(), m.kind)).collect();
+        assert_eq!(told, [(key, kind)], "{text}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    let error = Experiment::load(Path::new("no/such.toml"), &[]).unwrap_err();
+    assert!(error.to_string().starts_with("cannot read the experiment file no/such.toml: "), "{error}");
+}

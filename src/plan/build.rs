@@ -1,0 +1,173 @@
+//! Builds the plan of an experiment.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::expand::{Spot, order, points, product_size};
+use super::factors::{MAIN, cell_id, cell_seed, factors, hex, in_words};
+use super::{Cell, CellId, Plan};
+use crate::experiment::{
+    Experiment, Grid, Mistake, MistakeKind, Mistakes, Order, Origin, Reader, Settings, canonical_json,
+};
+
+/// Most cells, repeats counted, that a plan may have.
+pub const MAX_CELLS: usize = 10_000;
+
+/// Most pairs of equal cells that are named one by one.
+const MAX_DUPLICATES: usize = 20;
+
+/// One point with all that its repeats share.
+struct Shared {
+    id: CellId,
+    factors: BTreeMap<String, Value>,
+    settings: Settings,
+    /// SHA-256 of the settings.
+    hash: String,
+    grid: Option<usize>,
+}
+
+/// Expands the grids to cells in running order.
+///
+/// # Errors
+/// Mistakes that only the whole grid shows: equal cells, too many cells, exclusions that
+/// exclude nothing, combinations that make no sense.
+pub fn build(experiment: &Experiment) -> Result<Plan, Mistakes> {
+    let reader = experiment.reader();
+    refuse_too_many(&reader, &experiment.grids);
+    if reader.mistakes() > 0 {
+        return Err(Mistakes::collect(reader.take()));
+    }
+    let shared = all_points(experiment, &reader);
+    if reader.mistakes() > 0 {
+        return Err(Mistakes::collect(reader.take()));
+    }
+    let varying = varying(experiment, &shared);
+    let mut cells = Vec::new();
+    let mut digest = Sha256::new();
+    digest.update(head(experiment));
+    for (index, (at, repeat)) in sequence(experiment, &shared).into_iter().enumerate() {
+        let point = &shared[at];
+        digest.update(format!("{} {repeat} {}\n", point.id, point.hash));
+        cells.push(Cell {
+            index: index as u32,
+            id: point.id.clone(),
+            grid: point.grid.and_then(|g| experiment.grids[g].name.clone()),
+            factors: point.factors.clone(),
+            varying: varying.iter().filter(|path| point.factors.contains_key(*path)).cloned().collect(),
+            repeat,
+            seed: cell_seed(experiment.seed, &point.id, repeat),
+            settings: point.settings.clone(),
+        });
+    }
+    let experiment_hash = hex(&digest.finalize());
+    Ok(Plan { name: experiment.name.clone(), seed: experiment.seed, experiment_hash, cells })
+}
+
+/// What the experiment's hash covers beside its cells. Comments, the description and the
+/// report may change between a run and its resumption; nothing that is run may.
+fn head(experiment: &Experiment) -> String {
+    let Experiment { name, seed, salt, .. } = experiment;
+    format!("plimsoll experiment 1\n{name}\n{seed}\n{}\n", Value::from(salt.clone()))
+}
+
+fn refuse_too_many(reader: &Reader<'_>, grids: &[Grid]) {
+    let mut total = 0_usize;
+    for grid in grids {
+        let cells = product_size(grid)
+            .and_then(|n| n.checked_add(grid.include.len()))
+            .and_then(|n| n.checked_mul(grid.repeats as usize));
+        total = cells.map_or(usize::MAX, |n| total.saturating_add(n));
+        if total > MAX_CELLS {
+            let problem = match total {
+                usize::MAX => "more cells than can be counted".to_owned(),
+                n => format!("{n} cells and more"),
+            };
+            let mistake = Mistake::new(MistakeKind::TooMany, problem);
+            return reader.add(grid.origin, "grid", mistake.allowed(format!("{MAX_CELLS}, repeats counted")));
+        }
+    }
+}
+
+fn all_points(experiment: &Experiment, reader: &Reader<'_>) -> Vec<Shared> {
+    let mut shared = Vec::new();
+    // By settings and by id: neither may come twice.
+    let mut seen: HashMap<String, Origin> = HashMap::new();
+    let mut duplicates = 0;
+    let mut add = |spot: &Spot<'_>, grid: Option<usize>| {
+        let (settings, tree) = experiment.settings(reader, &spot.values);
+        let factors = factors(&settings, &tree, grid.map(|g| &experiment.grids[g]), &spot.values);
+        let hash = settings_hash(&settings);
+        let id = cell_id(&factors);
+        if let Some(first) = seen.get(&hash).or_else(|| seen.get(&id.0)) {
+            duplicates += 1;
+            if duplicates <= MAX_DUPLICATES {
+                duplicate(reader, spot.origin, *first, &factors);
+            }
+        } else {
+            seen.insert(hash.clone(), spot.origin);
+            seen.insert(id.0.clone(), spot.origin);
+        }
+        shared.push(Shared { id, factors, settings, hash, grid });
+    };
+    if experiment.grids.is_empty() {
+        add(&Spot { values: Vec::new(), origin: experiment.origin() }, None);
+    }
+    for (number, grid) in experiment.grids.iter().enumerate() {
+        let spots = points(reader, grid);
+        if spots.is_empty() {
+            let mistake = Mistake::new(MistakeKind::Missing, "every cell of this grid is excluded");
+            reader.add(grid.origin, "grid", mistake);
+        }
+        for spot in spots {
+            add(&spot, Some(number));
+        }
+    }
+    shared
+}
+
+fn duplicate(reader: &Reader<'_>, origin: Origin, first: Origin, factors: &BTreeMap<String, Value>) {
+    let problem = format!(
+        "the same cell as on {}: {}; for several runs of a cell use repeats",
+        reader.sources.name_place(first),
+        in_words(factors)
+    );
+    reader.add(origin, "grid", Mistake::new(MistakeKind::Duplicate, problem));
+}
+
+fn settings_hash(settings: &Settings) -> String {
+    let json = serde_json::to_value(settings).expect("settings are plain data with text keys");
+    hex(&Sha256::digest(canonical_json(&json)))
+}
+
+/// Running order over all grids: grid by grid as written, each in its own order.
+fn sequence(experiment: &Experiment, shared: &[Shared]) -> Vec<(usize, u32)> {
+    if experiment.grids.is_empty() {
+        return order(Order::AsWritten, &[shared[0].id.clone()], 1, 0, 0);
+    }
+    let mut sequence = Vec::new();
+    for (number, grid) in experiment.grids.iter().enumerate() {
+        let own: Vec<usize> = (0..shared.len()).filter(|i| shared[*i].grid == Some(number)).collect();
+        let ids: Vec<CellId> = own.iter().map(|i| shared[*i].id.clone()).collect();
+        let ordered = order(grid.order, &ids, grid.repeats, experiment.seed, number);
+        sequence.extend(ordered.into_iter().map(|(i, repeat)| (own[i], repeat)));
+    }
+    sequence
+}
+
+/// Factors with more than one value: axes in the order written, then the others.
+fn varying(experiment: &Experiment, shared: &[Shared]) -> Vec<String> {
+    let axes = experiment.grids.iter().flat_map(|g| g.axes.iter().map(|a| a.path.clone()));
+    let included = experiment.grids.iter().flat_map(|g| &g.include).flat_map(|p| &p.values);
+    let mut paths: Vec<String> = Vec::new();
+    for path in axes.chain(included.map(|v| v.path.clone())).chain(MAIN.map(str::to_owned)) {
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    let value =
+        |point: &Shared, path: &String| canonical_json(point.factors.get(path).unwrap_or(&Value::Null));
+    paths.retain(|path| shared.iter().any(|point| value(point, path) != value(&shared[0], path)));
+    paths
+}

@@ -1,0 +1,137 @@
+//! How long a plan takes and what it asks of the server, as far as that is known before.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Cell, Plan};
+use crate::experiment::{Load, Settings};
+
+/// What a plan comes to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Estimate {
+    /// One per cell and repeat, in running order.
+    pub cells: Vec<CellEstimate>,
+    /// Sum over the cells, without the cooldown after the last.
+    pub seconds: Span,
+    /// What [`CellEstimate::expected_s`] adds up to.
+    pub expected_s: f64,
+    /// Sums; `None` where one cell's is not known.
+    pub requests: Option<Amount>,
+    pub prompt_tokens: Option<Amount>,
+    pub output_tokens: Option<Amount>,
+}
+
+/// What one cell comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CellEstimate {
+    pub index: u32,
+    /// From its start to the start of the next, cooldown included.
+    pub seconds: Span,
+    /// Ramp, warm-up, window at its longest known, and the shortest cooldown: a guess for
+    /// progress bars. Where only a request count closes a closed loop's window, without it.
+    pub expected_s: f64,
+    /// Requests from first to last, warm-up included. `None` where the server's speed alone
+    /// decides: a closed loop that lasts a time.
+    pub requests: Option<Amount>,
+    /// Tokens of those requests; `None` where not known, as with a fixed prompt.
+    pub prompt_tokens: Option<Amount>,
+    pub output_tokens: Option<Amount>,
+}
+
+/// Between what and what, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Span {
+    pub min: f64,
+    /// `None`: the server's speed decides. A warm-up may be prolonged on a slow server
+    /// beyond any figure here.
+    pub max: Option<f64>,
+}
+
+/// How many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Amount {
+    pub count: u64,
+    /// A limit on the window that time may cut short, rather than what is expected.
+    pub at_most: bool,
+}
+
+/// Estimates every cell and the whole.
+#[must_use]
+pub fn estimate(plan: &Plan) -> Estimate {
+    let cells: Vec<CellEstimate> = plan.cells.iter().map(cell).collect();
+    let last = plan.cells.last().map(|c| &c.settings.cell.cooldown);
+    let (last_min, last_max) = last.map_or((0.0, 0.0), |c| (c.min.as_secs_f64(), c.max.as_secs_f64()));
+    let max = cells.iter().map(|c| c.seconds.max).sum::<Option<f64>>();
+    Estimate {
+        seconds: Span {
+            min: (cells.iter().map(|c| c.seconds.min).sum::<f64>() - last_min).max(0.0),
+            max: max.map(|max| (max - last_max).max(0.0)),
+        },
+        expected_s: (cells.iter().map(|c| c.expected_s).sum::<f64>() - last_min).max(0.0),
+        requests: total(cells.iter().map(|c| c.requests)),
+        prompt_tokens: total(cells.iter().map(|c| c.prompt_tokens)),
+        output_tokens: total(cells.iter().map(|c| c.output_tokens)),
+        cells,
+    }
+}
+
+fn total(amounts: impl Iterator<Item = Option<Amount>>) -> Option<Amount> {
+    amounts.into_iter().try_fold(Amount { count: 0, at_most: false }, |sum, amount| {
+        let amount = amount?;
+        let count = sum.count.saturating_add(amount.count);
+        Some(Amount { count, at_most: sum.at_most || amount.at_most })
+    })
+}
+
+fn cell(cell: &Cell) -> CellEstimate {
+    let settings = &cell.settings;
+    let seconds = |d: Duration| d.as_secs_f64();
+    let lead = seconds(settings.cell.ramp) + seconds(settings.cell.warmup);
+    let window = window(settings);
+    let cooldown = settings.cell.cooldown;
+    let tail = seconds(settings.cell.drain) + seconds(cooldown.max);
+    let requests = requests(settings, &window);
+    let tokens = |mean: Option<u32>| {
+        let (mean, requests) = (mean?, requests?);
+        Some(Amount { count: requests.count.saturating_mul(mean.into()), ..requests })
+    };
+    let workload = &settings.workload;
+    CellEstimate {
+        index: cell.index,
+        seconds: Span {
+            min: lead + window.min + seconds(cooldown.min),
+            max: window.max.map(|window| lead + window + tail),
+        },
+        expected_s: lead + window.max.unwrap_or(window.min) + seconds(cooldown.min),
+        requests,
+        prompt_tokens: tokens(workload.prompt.is_none().then_some(workload.prompt_tokens.mean)),
+        output_tokens: tokens(Some(workload.max_tokens.mean)),
+    }
+}
+
+/// Length of the measured window.
+fn window(settings: &Settings) -> Span {
+    let duration = settings.cell.duration.map(|d| d.as_secs_f64());
+    match (settings.load, settings.cell.requests) {
+        (Load::Open { qps, .. }, Some(requests)) => {
+            let needed = requests as f64 / qps;
+            let window = duration.map_or(needed, |d| d.min(needed));
+            Span { min: window, max: Some(window) }
+        }
+        (Load::Closed { .. }, Some(_)) => Span { min: 0.0, max: duration },
+        (_, None) => Span { min: duration.unwrap_or(0.0), max: duration },
+    }
+}
+
+fn requests(settings: &Settings, window: &Span) -> Option<Amount> {
+    let cell = &settings.cell;
+    match settings.load {
+        Load::Open { qps, .. } => {
+            // The rate rises evenly over the ramp: half of it on average.
+            let lead = cell.ramp.as_secs_f64() / 2.0 + cell.warmup.as_secs_f64();
+            Some(Amount { count: (qps * (lead + window.min)).round() as u64, at_most: false })
+        }
+        Load::Closed { .. } => cell.requests.map(|count| Amount { count, at_most: true }),
+    }
+}

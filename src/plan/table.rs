@@ -1,0 +1,129 @@
+//! The plan as people read it in a terminal.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::factors::MAIN;
+use super::{Amount, Cell, Plan, Span, estimate};
+use crate::experiment::{Load, canonical_json};
+use crate::units::format_duration;
+
+/// One line per cell (repeats counted, in the order in which cells first run), and the sums.
+/// Ends with a line break.
+#[must_use]
+pub fn render_table(plan: &Plan) -> String {
+    let estimate = estimate(plan);
+    let mut repeats: HashMap<&str, u32> = HashMap::new();
+    for cell in &plan.cells {
+        *repeats.entry(&cell.id.0).or_default() += 1;
+    }
+    let others = other_paths(plan);
+    let named = plan.cells.iter().any(|c| c.grid.is_some());
+    let mut head = vec!["#", "cell"];
+    head.extend(named.then_some("grid"));
+    head.extend(["load", "prompt", "output"]);
+    head.extend(others.iter().map(String::as_str));
+    head.extend(["repeats", "each", "requests"]);
+    let mut rows: Vec<Vec<String>> = vec![head.into_iter().map(str::to_owned).collect()];
+    for (cell, guess) in plan.cells.iter().zip(&estimate.cells).filter(|(cell, _)| cell.repeat == 1) {
+        let mut row = vec![(cell.index + 1).to_string(), cell.id.to_string()];
+        row.extend(named.then(|| cell.grid.clone().unwrap_or_default()));
+        row.push(load(cell));
+        row.push(factor(cell, "workload.prompt_tokens"));
+        row.push(factor(cell, "workload.max_tokens"));
+        row.extend(others.iter().map(|path| factor(cell, path)));
+        row.push(repeats[cell.id.0.as_str()].to_string());
+        row.push(span(guess.seconds));
+        row.push(amount(guess.requests));
+        rows.push(row);
+    }
+    let mut out = format!("{}: seed {}\n\n", plan.name, plan.seed);
+    out.push_str(&aligned(&rows));
+    let cells = plan.cells.len();
+    let _ = writeln!(out, "\n{cells} {}", if cells == 1 { "cell" } else { "cells, repeats counted" });
+    let _ = writeln!(out, "time           {} (about {})", span(estimate.seconds), time(estimate.expected_s));
+    let _ = writeln!(out, "requests       {}", amount(estimate.requests));
+    let _ = writeln!(out, "prompt tokens  {}", amount(estimate.prompt_tokens));
+    let _ = writeln!(out, "output tokens  {}", amount(estimate.output_tokens));
+    if estimate.requests.is_none() {
+        out.push_str(
+            "\nA closed loop sends as fast as the server answers: how much is not known before the run.\n",
+        );
+    }
+    out
+}
+
+/// Varying factors that have no column of their own.
+fn other_paths(plan: &Plan) -> Vec<String> {
+    let mut paths: Vec<String> = Vec::new();
+    for path in plan.cells.iter().flat_map(|c| &c.varying) {
+        if !MAIN.contains(&path.as_str()) && !paths.contains(path) {
+            paths.push(path.clone());
+        }
+    }
+    paths
+}
+
+fn load(cell: &Cell) -> String {
+    match cell.settings.load {
+        Load::Closed { users: 1 } => "1 user".to_owned(),
+        Load::Closed { users } => format!("{users} users"),
+        Load::Open { qps, arrivals, max_in_flight } => {
+            let cap = max_in_flight.map_or_else(String::new, |cap| format!(", at most {cap}"));
+            format!("{qps}/s {}{cap}", arrivals.name())
+        }
+    }
+}
+
+fn factor(cell: &Cell, path: &str) -> String {
+    match cell.factors.get(path) {
+        None | Some(Value::Null) => "–".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Object(table)) if table.contains_key("distribution") => {
+            let word = table["distribution"].as_str().unwrap_or_default();
+            format!("{word} {}", canonical_json(&table["mean"]))
+        }
+        Some(value) => canonical_json(value),
+    }
+}
+
+fn time(seconds: f64) -> String {
+    let grain = match seconds {
+        s if s >= 3600.0 => 60.0,
+        s if s >= 10.0 => 1.0,
+        _ => 0.1,
+    };
+    // Times 10 and back again: 0.1 has no exact double.
+    let rounded = (seconds / grain).round() * (grain * 10.0) / 10.0;
+    format_duration(Duration::from_secs_f64(rounded))
+}
+
+fn span(span: Span) -> String {
+    match span.max {
+        Some(max) => format!("{} to {}", time(span.min), time(max)),
+        None => format!("at least {}", time(span.min)),
+    }
+}
+
+fn amount(amount: Option<Amount>) -> String {
+    match amount {
+        None => "not known".to_owned(),
+        Some(Amount { count, at_most: true }) => format!("at most {count}"),
+        Some(Amount { count, at_most: false }) => format!("about {count}"),
+    }
+}
+
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows[0].len();
+    let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, w)| format!("{cell:<w$}")).collect();
+        let _ = writeln!(out, "{}", cells.join("  ").trim_end());
+    }
+    out
+}

@@ -1,0 +1,261 @@
+//! The lines of all displays: pure functions from events to text.
+
+use crate::analysis::label;
+use crate::event::{Live, Stage};
+use crate::measure::{CellSummary, Verdict};
+use crate::plan::Cell;
+
+/// What is shown where a figure isn't known yet.
+const UNKNOWN: &str = "–";
+
+/// The line of every ten seconds.
+pub(super) fn plain_line(live: &Live) -> String {
+    let ended = live.completed + live.failed;
+    format!(
+        "[Progress @ {:.0}s] Active Users: {} | Requests: {ended} | RPS: {:.1} | TPS: {:.1} tok/s | P90 Latency: {} | Errors: {} | Time Left: {}",
+        live.elapsed_s,
+        live.in_flight,
+        live.completed_rps,
+        live.output_tps,
+        live.e2e_p90_ms.map_or_else(|| UNKNOWN.to_owned(), |ms| format!("{:.2}s", ms / 1e3)),
+        share(live.failed, ended),
+        live.left_s.map_or_else(|| UNKNOWN.to_owned(), |left| format!("{left:.0}s")),
+    )
+}
+
+/// The live line under the bars, first half: what happens.
+pub(super) fn live_load(live: &Live) -> String {
+    let ended = live.completed + live.failed;
+    format!(
+        "in flight {} · {} requests · {} req/s · {} tok/s · errors {} · lag p99 {}",
+        count(f64::from(live.in_flight)),
+        count(ended as f64),
+        rate(live.completed_rps),
+        rate(live.output_tps),
+        share(live.failed, ended),
+        opt_ms(live.lag_p99_ms),
+    )
+}
+
+/// The live line under the bars, second half: how long it takes.
+pub(super) fn live_latency(live: &Live) -> String {
+    format!(
+        "TTFT p50 {} p90 {} · E2E p50 {} p90 {} p99 {}",
+        opt_ms(live.ttft_p50_ms),
+        opt_ms(live.ttft_p90_ms),
+        opt_ms(live.e2e_p50_ms),
+        opt_ms(live.e2e_p90_ms),
+        opt_ms(live.e2e_p99_ms),
+    )
+}
+
+/// `cell 3/12: users=4 prompt_tokens=128, repeat 2`.
+pub(super) fn cell_name(cell: &Cell, of: usize) -> String {
+    let label = label(cell);
+    let sep = if label.is_empty() { "" } else { ": " };
+    format!("cell {}/{of}{sep}{label}, repeat {}", cell.index + 1, cell.repeat)
+}
+
+/// The line that stays when a cell is finished.
+pub(super) fn finished(cell: &Cell, of: usize, summary: &CellSummary) -> String {
+    let value = |metric: &str, stat: &str| summary.value(metric, stat);
+    let c = &summary.counts;
+    let mut line = format!(
+        "{}: {}/{} ok · {} req/s · {} tok/s · TTFT p50 {} p95 {} · E2E p95 {}",
+        cell_name(cell, of),
+        c.ok,
+        c.attempted,
+        value("completed_rps", "").map_or_else(|| UNKNOWN.to_owned(), rate),
+        value("output_tps", "").map_or_else(|| UNKNOWN.to_owned(), rate),
+        opt_ms(value("ttft", "p50")),
+        opt_ms(value("ttft", "p95")),
+        opt_ms(value("e2e", "p95")),
+    );
+    for (what, n) in [("failed", c.failed), ("dropped", c.dropped), ("censored", c.censored)] {
+        if n > 0 {
+            line += &format!(" · {n} {what}");
+        }
+    }
+    line + " · " + &validity(summary)
+}
+
+/// `valid`, or the verdict and its first reason of that weight.
+fn validity(summary: &CellSummary) -> String {
+    let verdict = summary.validity.verdict;
+    let word = match verdict {
+        Verdict::Valid => return "valid".to_owned(),
+        Verdict::Warn => "warning",
+        Verdict::Invalid => "INVALID",
+    };
+    let reasons = &summary.validity.reasons;
+    match reasons.iter().find(|r| r.verdict == verdict) {
+        Some(reason) if reasons.len() > 1 => {
+            format!("{word}: {} (and {} more)", reason.text, reasons.len() - 1)
+        }
+        Some(reason) => format!("{word}: {}", reason.text),
+        None => word.to_owned(),
+    }
+}
+
+pub(super) const fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Ramp => "ramp",
+        Stage::Warmup => "warm-up",
+        Stage::Measure => "measure",
+        Stage::Drain => "drain",
+    }
+}
+
+/// Time left of the sweep, in seconds. `expected_s` is the plan's estimate for all cells
+/// that were left at the start; as cells finish, how long they really took outweighs it.
+pub(super) fn sweep_left(expected_s: f64, elapsed_s: f64, done: usize, todo: usize) -> Option<f64> {
+    if todo == 0 {
+        return None;
+    }
+    let per_cell = if done == 0 { expected_s / todo as f64 } else { elapsed_s / done as f64 };
+    Some((per_cell * todo as f64 - elapsed_s).max(0.0))
+}
+
+/// A duration as `45s`, `3m 05s`, `2h 03m`.
+pub(super) fn duration(seconds: f64) -> String {
+    let s = seconds.max(0.0).round() as u64;
+    match s {
+        0..60 => format!("{s}s"),
+        60..3600 => format!("{}m {:02}s", s / 60, s % 60),
+        _ => format!("{}h {:02}m", s / 3600, s % 3600 / 60),
+    }
+}
+
+fn opt_ms(ms: Option<f64>) -> String {
+    ms.map_or_else(|| UNKNOWN.to_owned(), latency)
+}
+
+/// Three digits: `0.52 ms`, `45.1 ms`, `245 ms`, `2.45 s`.
+fn latency(ms: f64) -> String {
+    match ms {
+        _ if ms < 9.995 => format!("{ms:.2} ms"),
+        _ if ms < 99.95 => format!("{ms:.1} ms"),
+        _ if ms < 999.5 => format!("{ms:.0} ms"),
+        _ if ms < 9_995.0 => format!("{:.2} s", ms / 1e3),
+        _ if ms < 99_950.0 => format!("{:.1} s", ms / 1e3),
+        _ => format!("{:.0} s", ms / 1e3),
+    }
+}
+
+/// A rate: `0.42`, `58.3`, `1.2k`.
+fn rate(value: f64) -> String {
+    match value {
+        _ if value < 9.995 => format!("{value:.2}"),
+        _ if value < 999.95 => format!("{value:.1}"),
+        _ => thousands(value),
+    }
+}
+
+/// A count: `145`, `12.3k`.
+fn count(value: f64) -> String {
+    if value < 9_999.5 { format!("{value:.0}") } else { thousands(value) }
+}
+
+fn thousands(value: f64) -> String {
+    match value {
+        _ if value < 99_950.0 => format!("{:.1}k", value / 1e3),
+        _ if value < 999_500.0 => format!("{:.0}k", value / 1e3),
+        _ => format!("{:.1}M", value / 1e6),
+    }
+}
+
+/// Failed requests of those that ended.
+fn share(part: u64, of: u64) -> String {
+    if of == 0 { "0.0%".to_owned() } else { format!("{:.1}%", part as f64 / of as f64 * 100.0) }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::store::tests::{cell, summary};
+
+    /// A look at a cell `elapsed` seconds after its start.
+    pub(crate) fn live(elapsed: f64) -> Live {
+        Live {
+            stage: Stage::Measure,
+            elapsed_s: elapsed,
+            left_s: Some(90.0),
+            in_flight: 20,
+            sent: 165,
+            completed: 145,
+            failed: 0,
+            completed_rps: 4.83,
+            output_tps: 58.34,
+            ttft_p50_ms: Some(45.06),
+            ttft_p90_ms: Some(245.2),
+            e2e_p50_ms: Some(1234.0),
+            e2e_p90_ms: Some(2450.0),
+            e2e_p99_ms: None,
+            lag_p99_ms: Some(0.52),
+        }
+    }
+
+    #[test]
+    fn the_plain_line_is_as_people_know_it() {
+        assert_eq!(
+            plain_line(&live(30.2)),
+            "[Progress @ 30s] Active Users: 20 | Requests: 145 | RPS: 4.8 | TPS: 58.3 tok/s | \
+             P90 Latency: 2.45s | Errors: 0.0% | Time Left: 90s"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_dash_and_never_nought() {
+        let unknown = Live { e2e_p90_ms: None, left_s: None, failed: 1, completed: 2, ..live(10.0) };
+        let line = plain_line(&unknown);
+        assert!(line.contains("P90 Latency: – | Errors: 33.3% | Time Left: –"), "{line}");
+        assert!(live_latency(&live(1.0)).ends_with("p99 –"));
+    }
+
+    #[test]
+    fn the_live_lines_hold_load_and_latency() {
+        assert_eq!(
+            live_load(&live(1.0)),
+            "in flight 20 · 145 requests · 4.83 req/s · 58.3 tok/s · errors 0.0% · lag p99 0.52 ms"
+        );
+        assert_eq!(live_latency(&live(1.0)), "TTFT p50 45.1 ms p90 245 ms · E2E p50 1.23 s p90 2.45 s p99 –");
+    }
+
+    #[test]
+    fn a_finished_cell_says_what_it_came_to_and_whether_to_believe_it() {
+        let mut s = summary(0);
+        assert_eq!(
+            finished(&cell(0), 12, &s),
+            "cell 1/12: qps=2.5, repeat 1: 9/10 ok · – req/s · 33.3 tok/s · TTFT p50 0.10 ms p95 0.13 ms · \
+             E2E p95 – · 1 failed · warning: lag p99 12 ms, over 10 ms"
+        );
+        s.validity.verdict = Verdict::Valid;
+        s.counts.failed = 0;
+        assert!(finished(&cell(0), 12, &s).ends_with("E2E p95 – · valid"));
+        s.validity.verdict = Verdict::Invalid;
+        s.validity.reasons[0].verdict = Verdict::Invalid;
+        s.validity.reasons.push(s.validity.reasons[0].clone());
+        assert!(finished(&cell(0), 12, &s).ends_with("INVALID: lag p99 12 ms, over 10 ms (and 1 more)"));
+    }
+
+    #[test]
+    fn figures_keep_three_digits_at_every_size() {
+        let shown = |ms| latency(ms);
+        assert_eq!(
+            [0.0, 9.996, 99.96, 999.6, 9_996.0, 120_000.0].map(shown),
+            ["0.00 ms", "10.0 ms", "100 ms", "1.00 s", "10.0 s", "120 s"]
+        );
+        assert_eq!([0.0, 58.34, 1234.0, 99_999.0, 2.5e6].map(rate), ["0.00", "58.3", "1.2k", "100k", "2.5M"]);
+        assert_eq!([0.0, 9999.0, 10_000.0].map(count), ["0", "9999", "10.0k"]);
+        assert_eq!([59.6, 185.0, 7380.0, -1.0].map(duration), ["1m 00s", "3m 05s", "2h 03m", "0s"]);
+    }
+
+    #[test]
+    fn the_time_left_follows_the_plan_and_then_what_cells_took() {
+        assert_eq!(sweep_left(100.0, 0.0, 0, 10), Some(100.0));
+        assert_eq!(sweep_left(100.0, 30.0, 0, 10), Some(70.0));
+        assert_eq!(sweep_left(100.0, 40.0, 2, 10), Some(160.0));
+        assert_eq!(sweep_left(100.0, 200.0, 10, 10), Some(0.0));
+        assert_eq!(sweep_left(0.0, 0.0, 0, 0), None);
+    }
+}

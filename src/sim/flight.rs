@@ -1,0 +1,119 @@
+//! What all connections of one server share, and one request's passage through the engine.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::config::Config;
+use super::conn::Conn;
+use super::driver::{Command, Notice};
+use super::engine::{NewRequest, RequestId};
+use super::metrics::Metrics;
+use super::truth::TruthLog;
+
+/// Where each request's notices go. A request has at most as many as tokens asked for.
+type Desks = HashMap<RequestId, UnboundedSender<Notice>>;
+
+pub(super) struct Shared {
+    pub config: Config,
+    pub commands: mpsc::Sender<Command>,
+    pub metrics: Arc<Mutex<Metrics>>,
+    pub truth: Arc<TruthLog>,
+    pub stopping: Arc<AtomicBool>,
+    /// When requests begin to be served.
+    pub ready_ns: u64,
+    pub desks: Mutex<Desks>,
+    pub arrivals: AtomicU64,
+}
+
+impl Shared {
+    fn desks(&self) -> MutexGuard<'_, Desks> {
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hand a step's notices to their requests: all on the server's own thread, so that one
+    /// wake-up from outside serves them all.
+    pub fn hand_out(&self, batch: &[Notice]) {
+        let desks = self.desks();
+        for notice in batch {
+            // A request that is gone has no desk.
+            if let Some(desk) = desks.get(&notice.id()) {
+                let _ = desk.send(*notice);
+            }
+        }
+    }
+
+    /// The number of the next request to arrive.
+    pub fn next_arrival(&self) -> u64 {
+        self.arrivals.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// One request in the engine. Dropping it before it is done aborts it.
+pub(super) struct Flight {
+    id: RequestId,
+    shared: Arc<Shared>,
+    conn: Arc<Conn>,
+    /// The engine has given its last token.
+    computed: bool,
+    done: bool,
+}
+
+impl Flight {
+    /// Send a request to the engine.
+    pub fn start(
+        shared: &Arc<Shared>,
+        conn: &Arc<Conn>,
+        request: NewRequest,
+        arrival_ns: u64,
+    ) -> (Self, UnboundedReceiver<Notice>) {
+        let (desk, notices) = unbounded_channel();
+        let id = request.id;
+        shared.desks().insert(id, desk);
+        // A stopped engine answers nothing; the request then ends with the server.
+        let _ = shared.commands.send(Command::Submit { request, arrival_ns });
+        (
+            Self { id, shared: Arc::clone(shared), conn: Arc::clone(conn), computed: false, done: false },
+            notices,
+        )
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    pub fn conn(&self) -> &Arc<Conn> {
+        &self.conn
+    }
+
+    /// The engine has given its last token.
+    pub fn computed(&mut self) {
+        self.computed = true;
+    }
+
+    /// Nothing more is wanted of the engine, and the record's end is in the socket's hands.
+    pub fn done(&mut self) {
+        self.done = true;
+        self.leave();
+    }
+
+    fn leave(&self) {
+        self.shared.desks().remove(&self.id);
+        if !self.computed {
+            let _ = self.shared.commands.send(Command::Abort(self.id));
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        self.leave();
+        self.conn.gone();
+    }
+}

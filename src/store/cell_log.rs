@@ -1,0 +1,215 @@
+//! The log of a cell that runs: one JSON line per record, appended as they come.
+//!
+//! JSON lines survive a kill at any byte: all lines but a torn last one can be read. A
+//! column file can't be read without its footer, so it is made only at the cell's end.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+use crate::record::{RecordSink, RequestRecord};
+
+/// Takes the records of one cell. Every batch is handed to the operating system before
+/// [`RecordSink::write`] returns, so a killed process loses no batch.
+#[derive(Debug)]
+pub struct CellLog {
+    path: PathBuf,
+    file: File,
+    line_buffer: Vec<u8>,
+    /// Bytes of the file that are whole lines.
+    good_len: u64,
+    records: u64,
+    /// A torn line could not be cut off: nothing may follow it.
+    broken: bool,
+}
+
+impl CellLog {
+    pub(super) fn create(path: PathBuf) -> Result<Self, StoreError> {
+        let file = OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .open(&path)
+            .map_err(StoreError::io("create", &path))?;
+        Ok(Self { path, file, line_buffer: Vec::new(), good_len: 0, records: 0, broken: false })
+    }
+
+    /// Records taken so far.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// End the log and make it last through a power cut.
+    ///
+    /// # Errors
+    /// When the disk refuses to sync it.
+    pub fn seal(self) -> Result<SealedLog, StoreError> {
+        self.file.sync_all().map_err(StoreError::io("sync", &self.path))?;
+        Ok(SealedLog { path: self.path, records: self.records })
+    }
+}
+
+impl RecordSink for CellLog {
+    fn write(&mut self, batch: &[RequestRecord]) -> io::Result<()> {
+        if self.broken {
+            return Err(io::Error::other("the log ends in a torn line after an earlier failure"));
+        }
+        self.line_buffer.clear();
+        for record in batch {
+            serde_json::to_writer(&mut self.line_buffer, record)?;
+            self.line_buffer.push(b'\n');
+        }
+        if let Err(error) = self.file.write_all(&self.line_buffer) {
+            // Part of the batch may be on disk: cut it off, so that a later batch starts
+            // on a line of its own and no record counts that the caller takes for lost.
+            self.broken = self.file.set_len(self.good_len).is_err();
+            return Err(error);
+        }
+        self.good_len += self.line_buffer.len() as u64;
+        self.records += batch.len() as u64;
+        Ok(())
+    }
+}
+
+/// The log of a cell that ended: read as often as needed, then handed to
+/// [`super::RunDir::commit_cell`].
+#[derive(Debug)]
+pub struct SealedLog {
+    path: PathBuf,
+    records: u64,
+}
+
+impl SealedLog {
+    /// A log as it lies on disk, such as an `interrupted-1.jsonl`.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut log = Self { path: path.to_owned(), records: 0 };
+        let mut count = 0;
+        for record in log.records()? {
+            record?;
+            count += 1;
+        }
+        log.records = count;
+        Ok(log)
+    }
+
+    /// Number of whole records in it.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.records
+    }
+
+    /// Whether no record came.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All records in the order written, one at a time.
+    ///
+    /// # Errors
+    /// When the file can't be opened.
+    pub fn records(&self) -> Result<Records, StoreError> {
+        let file = File::open(&self.path).map_err(StoreError::io("open", &self.path))?;
+        Ok(Records {
+            path: self.path.clone(),
+            reader: BufReader::with_capacity(1 << 16, file),
+            line: Vec::new(),
+            number: 0,
+        })
+    }
+}
+
+/// Iterator over a log. A torn last line is left out; any other line that can't be read is
+/// an error.
+#[derive(Debug)]
+pub struct Records {
+    path: PathBuf,
+    reader: BufReader<File>,
+    line: Vec<u8>,
+    number: u64,
+}
+
+impl Iterator for Records {
+    type Item = Result<RequestRecord, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.line.clear();
+        match self.reader.read_until(b'\n', &mut self.line) {
+            Err(e) => return Some(Err(StoreError::io("read", &self.path)(e))),
+            Ok(_) if self.line.last() != Some(&b'\n') => return None,
+            Ok(_) => self.number += 1,
+        }
+        Some(serde_json::from_slice(&self.line).map_err(|e| StoreError::Corrupt {
+            path: self.path.clone(),
+            line: Some(self.number),
+            what: e.to_string(),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::record;
+
+    #[test]
+    fn every_truncation_yields_the_whole_lines_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("records.jsonl");
+        let mut log = CellLog::create(path.clone()).unwrap();
+        let records: Vec<_> = (0..3).map(record).collect();
+        log.write(&records[..2]).unwrap();
+        log.write(&records[2..]).unwrap();
+        assert_eq!(log.seal().unwrap().len(), 3);
+        let bytes = std::fs::read(&path).unwrap();
+        for cut in 0..=bytes.len() {
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            let sealed = SealedLog::open(&path).unwrap();
+            let whole = bytes[..cut].iter().filter(|b| **b == b'\n').count();
+            let read: Vec<_> = sealed.records().unwrap().map(Result::unwrap).collect();
+            assert_eq!(read, records[..whole], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_record_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("records.jsonl");
+        let mut log = CellLog::create(path.clone()).unwrap();
+        log.write(&[record(0)]).unwrap();
+        drop(log);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.extend_from_slice(b"{}\n");
+        std::fs::write(&path, bytes).unwrap();
+        let error = SealedLog::open(&path).unwrap_err();
+        assert!(matches!(&error, StoreError::Corrupt { line: Some(2), .. }), "{error}");
+    }
+
+    /// `/dev/full` takes no byte, as a full disk.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_told_and_nothing_counts() {
+        let file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let mut log = CellLog {
+            path: "/dev/full".into(),
+            file,
+            line_buffer: Vec::new(),
+            good_len: 0,
+            records: 0,
+            broken: false,
+        };
+        let error = log.write(&[record(0)]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(log.records(), 0);
+    }
+}

@@ -1,0 +1,192 @@
+//! Records and time lines as Parquet.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use polars::prelude::*;
+use polars_io::parquet::write::{BatchedWriter, ParquetCompression, ParquetWriter};
+
+use super::{SealedLog, StoreError};
+use crate::measure::Tick;
+use crate::record::{Phase, RequestRecord};
+
+/// Rows of a row group: what is in memory at a time.
+const ROW_GROUP: usize = 50_000;
+
+/// Write all records of `log`.
+pub(super) fn write_records(file: &mut File, path: &Path, log: &SealedLog) -> Result<(), StoreError> {
+    let mut out = Out::new(file, path, records_frame(&[]))?;
+    let mut batch = Vec::new();
+    for record in log.records()? {
+        batch.push(record?);
+        if batch.len() == ROW_GROUP {
+            out.write(records_frame(&batch))?;
+            batch.clear();
+        }
+    }
+    out.write(records_frame(&batch))?;
+    out.finish()
+}
+
+/// Write a cell's time line.
+pub(super) fn write_timeline(file: &mut File, path: &Path, ticks: &[Tick]) -> Result<(), StoreError> {
+    let mut out = Out::new(file, path, timeline_frame(&[]))?;
+    for part in ticks.chunks(ROW_GROUP) {
+        out.write(timeline_frame(part))?;
+    }
+    out.finish()
+}
+
+/// A Parquet file that is being written.
+struct Out<'f> {
+    writer: BatchedWriter<Watched<'f>>,
+    path: &'f Path,
+    refused: Arc<OnceLock<io::Error>>,
+}
+
+impl<'f> Out<'f> {
+    fn new(file: &'f mut File, path: &'f Path, like: PolarsResult<DataFrame>) -> Result<Self, StoreError> {
+        let refused = Arc::new(OnceLock::new());
+        let watched = Watched { file, refused: Arc::clone(&refused) };
+        let writer = like.and_then(|like| {
+            ParquetWriter::new(watched)
+                .with_compression(ParquetCompression::Zstd(None))
+                .with_row_group_size(Some(ROW_GROUP))
+                .batched(like.schema())
+        });
+        match writer {
+            Ok(writer) => Ok(Self { writer, path, refused }),
+            Err(error) => Err(failure(path, &refused, &error)),
+        }
+    }
+
+    fn write(&mut self, frame: PolarsResult<DataFrame>) -> Result<(), StoreError> {
+        frame
+            .and_then(|frame| if frame.height() == 0 { Ok(()) } else { self.writer.write_batch(&frame) })
+            .map_err(|e| failure(self.path, &self.refused, &e))
+    }
+
+    fn finish(self) -> Result<(), StoreError> {
+        self.writer.finish().map(drop).map_err(|e| failure(self.path, &self.refused, &e))
+    }
+}
+
+/// Remembers what the operating system said: polars passes a full disk on as a malformed
+/// file.
+struct Watched<'f> {
+    file: &'f mut File,
+    refused: Arc<OnceLock<io::Error>>,
+}
+
+impl Watched<'_> {
+    fn keep<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|e| {
+            // Only the first refusal says why.
+            let _ = self.refused.set(io::Error::new(e.kind(), e.to_string()));
+        })
+    }
+}
+
+impl Write for Watched<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.file.write(bytes);
+        self.keep(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.file.flush();
+        self.keep(result)
+    }
+}
+
+fn failure(path: &Path, refused: &OnceLock<io::Error>, error: &PolarsError) -> StoreError {
+    match refused.get() {
+        Some(e) => StoreError::io("write", path)(io::Error::new(e.kind(), e.to_string())),
+        None => StoreError::Encode { path: path.to_owned(), what: error.to_string() },
+    }
+}
+
+/// One column, a value per item. Only types that need no further feature of polars.
+macro_rules! column {
+    ($rows:expr, $name:literal, |$row:ident| $value:expr, $type:ty) => {
+        Column::new($name.into(), $rows.iter().map(|$row| $value).collect::<Vec<$type>>())
+    };
+}
+
+fn records_frame(rows: &[RequestRecord]) -> PolarsResult<DataFrame> {
+    let columns = vec![
+        column!(rows, "seq", |r| r.seq, u64),
+        column!(rows, "user", |r| r.user, Option<u32>),
+        column!(rows, "shard", |r| r.shard, u32),
+        column!(rows, "phase", |r| phase(r.phase), &str),
+        column!(rows, "intended_us", |r| r.intended_us, u64),
+        column!(rows, "sent_us", |r| r.sent_us, Option<u64>),
+        column!(rows, "headers_us", |r| r.headers_us, Option<u64>),
+        column!(rows, "first_token_us", |r| r.first_token_us, Option<u64>),
+        column!(rows, "first_visible_us", |r| r.first_visible_us, Option<u64>),
+        column!(rows, "second_chunk_us", |r| r.second_chunk_us, Option<u64>),
+        column!(rows, "last_token_us", |r| r.last_token_us, Option<u64>),
+        column!(rows, "end_us", |r| r.end_us, Option<u64>),
+        column!(rows, "prompt_tokens_asked", |r| r.prompt_tokens_asked, u32),
+        column!(rows, "prompt_tokens_counted", |r| r.prompt_tokens_counted, Option<u32>),
+        column!(rows, "prompt_tokens", |r| r.prompt_tokens, Option<u32>),
+        column!(rows, "max_tokens", |r| r.max_tokens, u32),
+        column!(rows, "output_tokens", |r| r.output_tokens, Option<u32>),
+        column!(rows, "cached_tokens", |r| r.cached_tokens, Option<u32>),
+        column!(rows, "token_source", |r| r.token_source.map(|s| s.name()), Option<&str>),
+        column!(rows, "chunks", |r| r.chunks, u32),
+        column!(rows, "chunks_in_window", |r| r.chunks_in_window, u32),
+        column!(rows, "max_gap_us", |r| r.max_gap_us, Option<u64>),
+        column!(rows, "bytes", |r| r.bytes, u64),
+        column!(rows, "status", |r| r.status.map(u32::from), Option<u32>),
+        column!(rows, "finish_reason", |r| r.finish_reason.as_deref(), Option<&str>),
+        column!(rows, "retries", |r| r.retries, u32),
+        column!(rows, "cap_blocked", |r| r.cap_blocked, bool),
+        column!(rows, "outcome", |r| r.outcome.name(), &str),
+        column!(rows, "error_class", |r| r.error_class.as_deref(), Option<&str>),
+        column!(rows, "detail", |r| r.detail.as_deref(), Option<&str>),
+    ];
+    DataFrame::new(rows.len(), columns)
+}
+
+fn timeline_frame(ticks: &[Tick]) -> PolarsResult<DataFrame> {
+    let columns = vec![
+        column!(ticks, "t_us", |t| t.t_us, u64),
+        column!(ticks, "in_flight", |t| t.in_flight, u32),
+        column!(ticks, "due", |t| t.due, u32),
+        column!(ticks, "sent", |t| t.sent, u32),
+        column!(ticks, "completed", |t| t.completed, u32),
+        column!(ticks, "failed", |t| t.failed, u32),
+        column!(ticks, "chunks", |t| t.chunks, u32),
+        column!(ticks, "max_lag_us", |t| t.max_lag_us, u64),
+    ];
+    DataFrame::new(ticks.len(), columns)
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Ramp => "ramp",
+        Phase::Warmup => "warmup",
+        Phase::Measure => "measure",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `/dev/full` takes no byte, as a full disk.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_told_as_one() {
+        let mut file = File::options().write(true).open("/dev/full").unwrap();
+        let path = Path::new("/dev/full");
+        let error = write_timeline(&mut file, path, &[Tick::default()]).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! `summary.json` of a cell, and JSON files in general.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{SCHEMA, StoreError, atomic};
+use crate::measure::CellSummary;
+use crate::plan::Cell;
+
+/// Content of a cell's `summary.json`: whose it is, and the summary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoredCell {
+    /// See [`SCHEMA`].
+    pub schema: u32,
+    pub run: String,
+    pub cell_index: u32,
+    pub cell_id: String,
+    pub repeat: u32,
+    /// The model's name as the server knows it (never `auto`).
+    pub model: String,
+    #[serde(flatten)]
+    pub summary: CellSummary,
+}
+
+impl StoredCell {
+    /// `summary` with the identity of its cell. Figures that are not finite numbers are left
+    /// out: JSON has no word for them, and "absent" is what they mean.
+    pub(super) fn new(run: &str, cell: &Cell, model: &str, summary: &CellSummary) -> Self {
+        let mut summary = summary.clone();
+        summary.scalars.retain(|_, v| v.is_finite());
+        summary.validity.signals.retain(|_, v| v.is_finite());
+        summary
+            .distributions
+            .retain(|_, d| crate::metrics::STATS.iter().all(|stat| d.stat(stat).is_some_and(f64::is_finite)));
+        for verdict in &mut summary.slo {
+            verdict.value = verdict.value.filter(|v| v.is_finite());
+        }
+        Self {
+            schema: SCHEMA,
+            run: run.to_owned(),
+            cell_index: cell.index,
+            cell_id: cell.id.0.clone(),
+            repeat: cell.repeat,
+            model: model.to_owned(),
+            summary,
+        }
+    }
+
+    /// Whether it is `cell`'s.
+    #[must_use]
+    pub fn is_of(&self, cell: &Cell) -> bool {
+        self.cell_index == cell.index && self.cell_id == cell.id.0 && self.repeat == cell.repeat
+    }
+
+    /// Read `summary.json`; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it can't be understood, [`StoreError::NewerSchema`].
+    pub fn read(path: &Path) -> Result<Option<Self>, StoreError> {
+        let Some(bytes) = atomic::read_if_there(path)? else { return Ok(None) };
+        let stored: Self = parse(path, &bytes)?;
+        if stored.schema > SCHEMA {
+            return Err(StoreError::NewerSchema {
+                path: path.to_owned(),
+                found: stored.schema,
+                known: SCHEMA,
+            });
+        }
+        Ok(Some(stored))
+    }
+}
+
+/// Indented JSON with a newline at the end.
+pub(super) fn to_json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|e| StoreError::Encode { path: path.to_owned(), what: e.to_string() })?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Read a JSON file.
+///
+/// # Errors
+/// When it is not there or can't be understood.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
+    parse(path, &std::fs::read(path).map_err(StoreError::io("read", path))?)
+}
+
+pub(super) fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|e| StoreError::Corrupt {
+        path: path.to_owned(),
+        line: Some(e.line() as u64).filter(|l| *l > 0),
+        what: e.to_string(),
+    })
+}
