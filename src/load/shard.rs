@@ -85,7 +85,7 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
             first_token: target.first_token_timeout.map(us),
             stall: target.stall_timeout.map(us),
         },
-        idle: Cell::new(0),
+        kept_alive: Cell::new(false),
         // A count over the network would be another load on the server.
         keep_text: Cell::new(job.source.tokenizer().name() != "server"),
         open: Cell::new(0),
