@@ -868,3 +868,33 @@ fn a_full_cell_has_every_metric() {
     assert_eq!(s.tokens.prompt_mismatches, 0);
     assert_eq!(s.distributions["chunk_gap"].n, 60);
 }
+
+#[test]
+fn the_simulators_own_log_tells_the_same() {
+    let knobs = [("step_base", serde_json::json!("1ms")), ("model", serde_json::json!("m"))];
+    let knobs = knobs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+    let sim = plimsoll::sim::Server::start(
+        plimsoll::sim::Config::from_knobs(&knobs).unwrap(),
+        "127.0.0.1:0".parse().unwrap(),
+    )
+    .unwrap();
+    let mut cell = cell(Load::Open { qps: 100.0, arrivals: Arrivals::Poisson, max_in_flight: None });
+    cell.settings.cell.warmup = 200 * MS;
+    cell.settings.cell.requests = Some(60);
+    cell.settings.workload.max_tokens = Lengths::constant(12);
+    let (run, records) = run(&cell, sim.addr());
+    let truth: BTreeMap<String, _> = sim.stop().into_iter().map(|t| (t.request_id.clone(), t)).collect();
+    assert_eq!(truth.len(), records.len());
+    let us = |ns: u64| ns.saturating_sub(run.epoch_monotonic_ns) / 1000;
+    for r in &records {
+        let t = &truth[&format!("plimsoll-7-{}", r.seq)];
+        assert_eq!(r.outcome, Outcome::Ok, "{r:?}");
+        assert_eq!((r.output_tokens, r.chunks), (Some(t.output_tokens), t.chunks));
+        assert_eq!(r.prompt_tokens, t.prompt_tokens);
+        // Sent before it arrived, seen after it was written: on one clock there is no other way.
+        assert!(r.sent_us.unwrap() <= us(t.arrival_ns));
+        assert!(r.first_token_us.unwrap() >= us(t.first_token_ns.unwrap()));
+        assert!(r.last_token_us.unwrap() >= us(t.last_token_ns.unwrap()));
+    }
+    assert_eq!(summary(&cell, &run, &records).counts.ok, 60);
+}

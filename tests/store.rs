@@ -156,7 +156,8 @@ fn cell_run(ticks: u64) -> CellRun {
         started_at: "2026-11-22T05:40:00Z".parse().unwrap(),
         ended_at: "2026-11-22T05:40:31Z".parse().unwrap(),
         window: summary(1.0).window,
-        planned: 3,
+        planned: Some(3),
+        in_flight_mean: None,
         timeline: (0..ticks)
             .map(|i| Tick { t_us: i * TICK_US, in_flight: i as u32, max_lag_us: 9, ..Tick::default() })
             .collect(),

@@ -3,41 +3,20 @@
 use std::error::Error as _;
 use std::io::ErrorKind;
 
-use crate::experiment::Target;
+use super::{Job, LoadError};
 use crate::provider::{DETAIL_CHARS, clip};
 use crate::record::Outcome;
+use crate::server::client_builder;
 
-use super::LoadError;
-
-/// A client that keeps every connection alive (`keep`) or none, with nothing that would
-/// change a request behind our back: no redirects, no proxy from the environment.
-pub(super) fn build(target: &Target, keep: bool) -> Result<reqwest::Client, LoadError> {
-    builder(target)?
+/// A client that keeps every connection alive (`keep`), so that each user has its own, or
+/// none.
+pub(super) fn build(job: &Job<'_>, keep: bool) -> Result<reqwest::Client, LoadError> {
+    client_builder(&job.cell.settings.target, &job.endpoint.base)
+        .map_err(|e| LoadError::Client(e.to_string()))?
         .pool_max_idle_per_host(if keep { usize::MAX } else { 0 })
         .pool_idle_timeout(None)
         .build()
         .map_err(|e| LoadError::Client(chain(&e)))
-}
-
-fn builder(target: &Target) -> Result<reqwest::ClientBuilder, LoadError> {
-    // Fails only when some provider is installed already, which serves as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
-        .connect_timeout(target.connect_timeout)
-        .tcp_nodelay(true)
-        .http1_only()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .retry(reqwest::retry::never())
-        .tls_danger_accept_invalid_certs(target.tls.insecure);
-    if let Some(path) = &target.tls.ca_file {
-        let pem = std::fs::read(path).map_err(|e| LoadError::Client(format!("{}: {e}", path.display())))?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-            .map_err(|e| LoadError::Client(format!("{}: {}", path.display(), chain(&e))))?;
-        builder = builder.tls_certs_merge(certificates);
-    }
-    Ok(builder)
 }
 
 /// Why a request came to nothing.

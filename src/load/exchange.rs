@@ -50,14 +50,17 @@ pub(super) async fn perform(flight: &mut Flight, prepared: Prepared) {
 /// Until the headers. A kept-alive connection that the server has closed meanwhile is no
 /// fault of the server's: as long as no byte of an answer came, ask again at once, on a
 /// fresh connection, which then has no such excuse.
+///
+/// The pool doesn't say which connection a failed request went out on. Before any was kept
+/// it was surely a fresh one; afterwards a fresh one that dies unanswered is excused like a
+/// kept one, once, and counted.
 async fn respond(
     flight: &mut Flight,
     alarm: &mut Alarm,
     prepared: Prepared,
 ) -> Result<Result<reqwest::Response, Failure>, Expired> {
     let core = Rc::clone(&flight.core);
-    let kept_alive = core.idle.get() > 0;
-    core.idle.set(core.idle.get().saturating_sub(1));
+    let kept_alive = core.kept_alive.get();
     let failure = match alarm.guard(core.pooled.execute(prepared.request)).await? {
         Ok(response) => return Ok(Ok(response)),
         Err(error) => Failure::before_headers(&error),
@@ -78,7 +81,7 @@ fn expire(flight: &mut Flight, expired: Expired) {
 /// Read a 2xx answer.
 async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, response: reqwest::Response) {
     let core = Rc::clone(&flight.core);
-    let keeps = stays_open(&response) && flight.record.retries == 0;
+    let keeps = stays_open(&response);
     let mut reader = Reader {
         framer: Framer::new(core.provider.framing(core.stream)),
         decoder: core.provider.decoder(core.stream, core.keep_text.get()),
@@ -108,7 +111,7 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, response: reqwest::
                 }
             }
             Ok(None) => {
-                core.idle.set(core.idle.get() + u64::from(keeps));
+                core.kept_alive.set(core.kept_alive.get() || keeps);
                 end = core.clock.now_us();
                 break;
             }
@@ -156,7 +159,7 @@ fn judge(closing: &mut Closing, broken: Option<String>, failure: Option<Failure>
 async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, response: reqwest::Response) {
     let core = Rc::clone(&flight.core);
     let status = response.status().as_u16();
-    let keeps = stays_open(&response) && flight.record.retries == 0;
+    let keeps = stays_open(&response);
     let mut body = reqwest::Body::from(response);
     let mut text = Vec::new();
     loop {
@@ -170,7 +173,7 @@ async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, response: reqwest:
                 }
             }
             Ok(None) => {
-                core.idle.set(core.idle.get() + u64::from(keeps));
+                core.kept_alive.set(core.kept_alive.get() || keeps);
                 break;
             }
             // The status stands, whatever became of the words.

@@ -34,8 +34,8 @@ pub(super) struct Core {
     /// Opens a connection for each request: for another try after a dead one.
     pub(super) fresh: reqwest::Client,
     pub(super) limits: Limits,
-    /// Answers that left a live connection in the pool, less the requests that took one.
-    pub(super) idle: Cell<u64>,
+    /// Some answer has left its connection in the pool.
+    pub(super) kept_alive: Cell<bool>,
     /// Whether answers' texts are to be kept for counting. Ends with the first answer that
     /// brings its own `usage`.
     pub(super) keep_text: Cell<bool>,

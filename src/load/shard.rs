@@ -62,7 +62,7 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
     let target = &job.cell.settings.target;
     let (pooled, fresh) = {
         let _inside = runtime.enter();
-        (client::build(target, true)?, client::build(target, false)?)
+        (client::build(job, true)?, client::build(job, false)?)
     };
     runtime.block_on(feed.fill());
     let _ = ready.send(());
@@ -85,7 +85,7 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
             first_token: target.first_token_timeout.map(us),
             stall: target.stall_timeout.map(us),
         },
-        idle: Cell::new(0),
+        kept_alive: Cell::new(false),
         // A count over the network would be another load on the server.
         keep_text: Cell::new(job.source.tokenizer().name() != "server"),
         open: Cell::new(0),

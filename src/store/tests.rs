@@ -201,7 +201,8 @@ pub(super) fn cell_run() -> CellRun {
         started_at: "2026-11-22T05:40:00Z".parse().unwrap(),
         ended_at: "2026-11-22T05:40:31Z".parse().unwrap(),
         window: summary(0).window,
-        planned: 10,
+        planned: Some(10),
+        in_flight_mean: None,
         timeline: vec![
             Tick {
                 t_us: 0,
