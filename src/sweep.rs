@@ -1,1 +1,378 @@
-//! Walks a plan.
+//! Walks a plan: for each cell prepare → drive → summarise → store → cool down.
+//!
+//! A failing cell is a result, not an abort. The sweep ends early only when it is told to,
+//! when the server has not answered a single request for several cells in a row, or when
+//! results can no longer be written; in each case what was finished is kept and can be
+//! gone on with.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde_json::Value;
+use url::Url;
+
+use crate::event::{Event, Watcher};
+use crate::experiment::{Experiment, Lengths, Settings};
+use crate::load::{self, Control, Job, LoadError};
+use crate::measure::{self, CellSummary, Verdict};
+use crate::plan::{self, Cell, Plan};
+use crate::provider;
+use crate::record::EndedBy;
+use crate::server::{self, DiscoverError, Found, Idle};
+use crate::sim;
+use crate::store::{self, NewRun, RunDir, Status, StoreError};
+use crate::workload::{Source, WorkloadError};
+
+/// What a sweep is told beside its plan.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The directory of runs.
+    pub runs: PathBuf,
+    /// Go on with this run instead of beginning one.
+    pub resume: Option<PathBuf>,
+    /// The `--set` overrides, for the record.
+    pub sets: Vec<String>,
+}
+
+/// How a sweep ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    Finished,
+    /// Ctrl-C.
+    Interrupted,
+    /// The server stopped answering.
+    Stopped {
+        reason: String,
+    },
+}
+
+/// What a sweep left.
+#[derive(Debug)]
+pub struct Swept {
+    /// The run's directory.
+    pub run: PathBuf,
+    pub ending: Ending,
+}
+
+/// Why a sweep could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Discover(#[from] DiscoverError),
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("cannot start the simulator: {0}")]
+    Sim(#[from] sim::SimError),
+    #[error("sim.{key}: {reason}")]
+    Knob { key: String, reason: String },
+    #[error("target.api = \"{api}\" is not known")]
+    Api { api: String },
+    #[error("target.url: {url}: {source}")]
+    Url { url: String, source: url::ParseError },
+    #[error(
+        "{run} was made by another experiment (hash {theirs}, this one is {ours}): resume it with the file and \
+         the --set it was begun with, or start a new run"
+    )]
+    OtherExperiment { run: PathBuf, ours: String, theirs: String },
+}
+
+impl SweepError {
+    /// Whether the user's input is at fault.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::OtherExperiment { .. } | Self::Knob { .. } | Self::Url { .. } | Self::Workload(_)
+        )
+    }
+}
+
+/// Run every cell of `plan` that is not finished yet.
+///
+/// # Errors
+/// When nothing can be measured (the server can't be found at the start) or kept.
+pub fn run(
+    experiment: &Experiment,
+    plan: &Plan,
+    options: &Options,
+    control: &Control,
+    watcher: &mut dyn Watcher,
+) -> Result<Swept, SweepError> {
+    let expected: Vec<f64> = plan::estimate(plan).cells.iter().map(|c| c.expected_s).collect();
+    let mut bench = Bench::default();
+    let resumed = options.resume.as_deref().map(|path| reopen(path, plan, watcher)).transpose()?;
+    let done = resumed.as_ref().map(RunDir::finished).unwrap_or_default();
+    let left: Vec<&Cell> = plan.cells.iter().filter(|c| !done.contains(&c.index)).collect();
+    // Before anything is written: is there a server at all?
+    if let Some(first) = left.first() {
+        bench.ready(&first.settings, watcher)?;
+    }
+    let mut run = match resumed {
+        Some(run) => run,
+        None => begin(experiment, plan, options, &bench)?,
+    };
+    let name = run.manifest().run.clone();
+    watcher.on(&Event::SweepStarted {
+        run: &name,
+        cells: plan.cells.len(),
+        finished_before: done.len(),
+        expected_s: left.iter().map(|c| expected[c.index as usize]).sum(),
+    });
+    let mut walk = Walk {
+        run: &run,
+        expected: &expected,
+        control,
+        watcher: &mut *watcher,
+        bench,
+        silent_in_row: 0,
+        finished: done.len(),
+        contaminated: None,
+    };
+    let ending = walk.all(&left);
+    let finished = walk.finished;
+    run.set_status(match ending {
+        Ok(Ending::Finished) => Status::Finished,
+        Ok(Ending::Interrupted) => Status::Interrupted,
+        Ok(Ending::Stopped { .. }) | Err(_) => Status::Stopped,
+    })?;
+    let ending = ending?;
+    watcher.on(&Event::SweepFinished {
+        run: &name,
+        finished,
+        of: plan.cells.len(),
+        interrupted: ending == Ending::Interrupted,
+    });
+    Ok(Swept { run: run.path().to_owned(), ending })
+}
+
+/// Open a run to go on with it, if it was made by the same experiment.
+fn reopen(path: &Path, plan: &Plan, watcher: &mut dyn Watcher) -> Result<RunDir, SweepError> {
+    let mut run = RunDir::open(path)?;
+    if run.manifest().experiment_hash != plan.experiment_hash {
+        return Err(SweepError::OtherExperiment {
+            run: path.to_owned(),
+            ours: plan.experiment_hash.clone(),
+            theirs: run.manifest().experiment_hash.clone(),
+        });
+    }
+    for (file, why) in run.repair()? {
+        watcher.on(&Event::Notice {
+            text: &format!("{} can't be read, its cell runs again: {why}", file.display()),
+        });
+    }
+    run.set_status(Status::Running)?;
+    Ok(run)
+}
+
+/// Begin a run's directory with everything that is known before the first cell.
+fn begin(
+    experiment: &Experiment,
+    plan: &Plan,
+    options: &Options,
+    bench: &Bench,
+) -> Result<RunDir, SweepError> {
+    let identity =
+        bench.found.as_ref().map(|(_, found)| serde_json::to_value(&found.identity).unwrap_or_default());
+    let new = NewRun {
+        salt: experiment.salt.clone().unwrap_or_else(fresh_salt),
+        set: options.sets.clone(),
+        target: plan.cells.first().map(|c| c.settings.target.url.clone()).unwrap_or_default(),
+    };
+    let environment = store::environment(identity.unwrap_or_default());
+    Ok(RunDir::create(&options.runs, &experiment.text, plan, new, &environment)?)
+}
+
+/// A salt that no other run has: 64 random bits.
+fn fresh_salt() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// What stands ready between cells: the simulator, if one is asked for, and what was found
+/// out about the server. Both are kept for as long as the next cell asks for the same.
+#[derive(Default)]
+struct Bench {
+    sim: Option<(BTreeMap<String, Value>, sim::Server)>,
+    found: Option<(String, Rc<Found>)>,
+}
+
+impl Bench {
+    fn ready(&mut self, settings: &Settings, watcher: &mut dyn Watcher) -> Result<Rc<Found>, SweepError> {
+        let base = self.base(settings)?;
+        let key = found_key(settings, &base);
+        if let Some((known, found)) = &self.found
+            && *known == key
+        {
+            return Ok(Rc::clone(found));
+        }
+        let found = Rc::new(server::discover(settings, base)?);
+        for note in &found.notes {
+            watcher.on(&Event::Notice { text: note });
+        }
+        self.found = Some((key, Rc::clone(&found)));
+        Ok(found)
+    }
+
+    /// The target's base URL; for `sim:` that of a simulator with the asked knobs.
+    fn base(&mut self, settings: &Settings) -> Result<Url, SweepError> {
+        if !settings.target.is_sim() {
+            self.sim = None;
+            let url = &settings.target.url;
+            return Url::parse(url).map_err(|source| SweepError::Url { url: url.clone(), source });
+        }
+        let url = match &self.sim {
+            Some((knobs, server)) if *knobs == settings.sim => server.url(),
+            _ => {
+                // The old one first: its memory and its threads are the machine's.
+                self.sim = None;
+                let config = sim::Config::from_knobs(&settings.sim).map_err(|errors| {
+                    let first = errors.into_iter().next();
+                    let (key, reason) = first.map(|e| (e.key.clone(), e.to_string())).unwrap_or_default();
+                    SweepError::Knob { key, reason }
+                })?;
+                let server = sim::Server::start(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+                let url = server.url();
+                self.sim = Some((settings.sim.clone(), server));
+                url
+            }
+        };
+        Url::parse(&url).map_err(|source| SweepError::Url { url, source })
+    }
+}
+
+/// What discovery depends on: everything about target and workload but the lengths, which
+/// most sweeps vary.
+fn found_key(settings: &Settings, base: &Url) -> String {
+    let mut workload = settings.workload.clone();
+    workload.prompt_tokens = Lengths::constant(1);
+    workload.max_tokens = Lengths::constant(1);
+    format!("{base} {:?} {workload:?}", settings.target)
+}
+
+/// One walk over the cells that are left.
+struct Walk<'a> {
+    run: &'a RunDir,
+    /// Expected seconds of each cell of the plan.
+    expected: &'a [f64],
+    control: &'a Control,
+    watcher: &'a mut dyn Watcher,
+    bench: Bench,
+    /// Cells in a row in which the server answered nothing.
+    silent_in_row: u32,
+    finished: usize,
+    /// Why the server was not idle when the next cell began.
+    contaminated: Option<String>,
+}
+
+impl Walk<'_> {
+    fn all(&mut self, cells: &[&Cell]) -> Result<Ending, SweepError> {
+        for (place, cell) in cells.iter().enumerate() {
+            if self.control.finish() {
+                return Ok(Ending::Interrupted);
+            }
+            let (found, summary) = self.one(cell)?;
+            if summary.window.ended_by == EndedBy::Interrupt {
+                return Ok(Ending::Interrupted);
+            }
+            self.finished += 1;
+            if let Some(reason) = self.dead(cell, &summary) {
+                return Ok(Ending::Stopped { reason });
+            }
+            if place + 1 < cells.len() {
+                self.cool_down(cell, &found);
+            }
+        }
+        Ok(Ending::Finished)
+    }
+
+    /// Drive one cell and keep what it gave.
+    fn one(&mut self, cell: &Cell) -> Result<(Rc<Found>, CellSummary), SweepError> {
+        self.watcher.on(&Event::CellStarted {
+            cell,
+            of: self.expected.len(),
+            expected_s: self.expected[cell.index as usize],
+        });
+        let found = self.find(cell)?;
+        let salt = &self.run.manifest().salt;
+        let source =
+            Source::new(cell.settings.workload.clone(), cell.seed, salt, Arc::clone(&found.tokenizer))?;
+        let api = &cell.settings.target.api;
+        let entry = provider::find(api).ok_or_else(|| SweepError::Api { api: api.clone() })?;
+        let job = Job {
+            cell,
+            endpoint: found.endpoint.clone(),
+            provider: (entry.build)().into(),
+            source: Arc::new(source),
+        };
+        let mut log = self.run.begin_cell(cell)?;
+        let watcher = &mut *self.watcher;
+        let run = load::drive(&job, &mut log, self.control, &mut |live| watcher.on(&Event::Live(live)))?;
+        let log = log.seal()?;
+        let mut unreadable = None;
+        let records = log.records()?.map_while(|r| r.map_err(|e| unreadable = Some(e)).ok());
+        let mut summary = measure::summarise(cell, &run, records);
+        if let Some(error) = unreadable {
+            return Err(error.into());
+        }
+        if let Some(text) = self.contaminated.take() {
+            summary.validity.add("contaminated", Verdict::Warn, text);
+        }
+        if summary.window.ended_by == EndedBy::Interrupt {
+            summary.validity.add(
+                "interrupted",
+                Verdict::Invalid,
+                "the cell was cut short by Ctrl-C".to_owned(),
+            );
+        }
+        self.run.commit_cell(cell, &log, &run, &summary, &found.endpoint.model)?;
+        self.watcher.on(&Event::CellFinished { cell, summary: &summary });
+        Ok((found, summary))
+    }
+
+    /// Look for the cell's server. One that can't be found now, after others were, is a
+    /// failing cell and not the end: it is asked all the same, and its silence recorded.
+    fn find(&mut self, cell: &Cell) -> Result<Rc<Found>, SweepError> {
+        match self.bench.ready(&cell.settings, self.watcher) {
+            Err(SweepError::Discover(error)) => {
+                self.watcher.on(&Event::Notice { text: &format!("cell {}: {error}", cell.index) });
+                let base = self.bench.base(&cell.settings)?;
+                Ok(Rc::new(server::undiscovered(&cell.settings, base)?))
+            }
+            other => other,
+        }
+    }
+
+    /// Why the sweep should stop: nothing was answered for several cells in a row.
+    fn dead(&mut self, cell: &Cell, summary: &CellSummary) -> Option<String> {
+        let answered = summary.counts.ok > 0 || summary.counts.attempted == 0;
+        self.silent_in_row = if answered { 0 } else { self.silent_in_row + 1 };
+        let limit = cell.settings.client.dead_after;
+        (self.silent_in_row >= limit).then(|| {
+            let classes: Vec<String> =
+                summary.counts.errors.iter().map(|(c, n)| format!("{n} × {c}")).collect();
+            format!(
+                "no request was answered in {limit} cells in a row (last: {}); what was measured is kept",
+                classes.join(", ")
+            )
+        })
+    }
+
+    fn cool_down(&mut self, cell: &Cell, found: &Found) {
+        let cooldown = cell.settings.cell.cooldown;
+        self.watcher
+            .on(&Event::CoolingDown { min_s: cooldown.min.as_secs_f64(), max_s: cooldown.max.as_secs_f64() });
+        let idle = server::wait_idle(found, &cooldown, &|| self.control.finish());
+        if let Idle::TimedOut { waited, what } = idle {
+            self.contaminated = Some(format!(
+                "the server was still busy after {:.1} s of cooldown: {what}",
+                waited.as_secs_f64()
+            ));
+        }
+    }
+}

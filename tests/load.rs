@@ -13,11 +13,11 @@ use plimsoll::experiment::{
     Arrivals, CellSettings, ClientSettings, Cooldown, ForceLength, Lengths, Load, RequestLimit, Settings,
     Slo, SloRule, Target, Tls, TokenizerChoice, Workload,
 };
-use plimsoll::load::{CellRun, Control, Job, drive};
-use plimsoll::measure::{CellSummary, EndedBy, Verdict, summarise};
+use plimsoll::load::{Control, Job, drive};
+use plimsoll::measure::{CellSummary, Verdict, summarise};
 use plimsoll::plan::{Cell, CellId};
 use plimsoll::provider::{Call, Decoder, Framing, Provider, WireRequest};
-use plimsoll::record::{Outcome, Phase, RecordSink, RequestRecord, TokenSource};
+use plimsoll::record::{CellRun, EndedBy, Outcome, Phase, RecordSink, RequestRecord, TokenSource};
 use plimsoll::server::Endpoint;
 use plimsoll::workload::{BundledTokenizer, Source};
 

@@ -1,12 +1,19 @@
 //! The one integration-test binary: each further one would cost a link of every dependency.
 //!
-//! A file here is about one room of the house, or about what only shows from outside.
+//! A file here is about one room of the house (`plan`, `providers`, `load`, `sim`, `store`,
+//! `report`), or about what shows only from outside: the command line (`cli`), a sweep that
+//! is killed (`resume`), the client held to the simulator's truth (`truth`), documents held
+//! to the tables they describe (`docs`), and the imports (`architecture`).
 
+mod architecture;
+mod cli;
+mod docs;
 mod load;
 mod mistakes;
 mod plan;
 mod providers;
 mod real_server;
 mod report;
+mod resume;
 mod sim;
 mod store;

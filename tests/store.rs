@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use plimsoll::analysis::{Records, RunData, list_runs, read_requests};
 use plimsoll::experiment::*;
-use plimsoll::load::{CellRun, ClientHealth};
 use plimsoll::measure::*;
 use plimsoll::plan::{Cell, CellId, Plan};
-use plimsoll::record::{Outcome, Phase, RecordSink, RequestRecord, TokenSource};
+use plimsoll::record::*;
 use plimsoll::store::*;
 use proptest::prelude::*;
 use serde_json::{Map, json};

@@ -17,8 +17,9 @@ pub use groups::{Estimate, Group, Series, groups, series};
 pub use records::{Records, read_requests, read_timeline};
 pub use run::{RunInfo, list_runs};
 
-use crate::measure::{CellSummary, Tick};
+use crate::measure::CellSummary;
 use crate::plan::Cell;
+use crate::record::Tick;
 use crate::store::StoreError;
 
 /// A run could not be read back.

@@ -7,9 +7,8 @@ use polars::prelude::*;
 use polars_io::SerReader;
 use polars_io::prelude::ParquetReader;
 
-use super::AnalysisError;
-use crate::measure::Tick;
-use crate::record::{Outcome, Phase, RequestRecord, TokenSource};
+use super::{AnalysisError, RequestPoint};
+use crate::record::{Outcome, Phase, RequestRecord, Tick, TokenSource};
 use crate::store::StoreError;
 
 /// Columns of a file, a value per row. Names are those of [`RequestRecord`]'s fields.
@@ -145,6 +144,35 @@ impl Records {
         };
         self.words(column)?.into_iter().map(|word| word.map(parse).transpose()).collect()
     }
+}
+
+/// At most `most` requests of a `records.parquet`, evenly picked in the order of their
+/// sending, for a picture of the cell over time.
+///
+/// # Errors
+/// When the file can't be read or isn't one of records.
+pub fn read_points(path: &Path, most: usize) -> Result<Vec<RequestPoint>, AnalysisError> {
+    let columns = ["intended_us", "sent_us", "first_token_us", "last_token_us", "outcome"];
+    let r = Records::read(path, &columns)?;
+    let (intended, sent) = (r.all_counts("intended_us")?, r.counts("sent_us")?);
+    let ttft_ms = r.elapsed_ms("intended_us", "first_token_us")?;
+    let e2e_ms = r.elapsed_ms("intended_us", "last_token_us")?;
+    let lag_ms = r.elapsed_ms("intended_us", "sent_us")?;
+    let outcome = r.words("outcome")?;
+    let mut points: Vec<RequestPoint> = (0..r.len())
+        .map(|i| RequestPoint {
+            sent_s: sent[i].unwrap_or(intended[i]) as f64 / 1e6,
+            ttft_ms: ttft_ms[i],
+            e2e_ms: e2e_ms[i],
+            lag_ms: lag_ms[i],
+            ok: outcome[i].as_deref() == Some(Outcome::Ok.name()),
+        })
+        .collect();
+    points.sort_by(|a, b| a.sent_s.total_cmp(&b.sent_s));
+    if points.len() > most {
+        points = (0..most).map(|k| points[k * points.len() / most]).collect();
+    }
+    Ok(points)
 }
 
 /// All records of a `records.parquet`, as they were measured. Takes memory for every

@@ -30,7 +30,7 @@ impl RunData {
         })
     }
 
-    /// Cells that ran to their end.
+    /// Cells that have figures: those that ran to their end, and one that was cut short.
     pub fn finished(&self) -> impl Iterator<Item = &CellData> {
         self.cells.iter().filter(|cell| cell.summary.is_some())
     }
@@ -46,11 +46,22 @@ impl CellData {
     }
 }
 
+/// Requests that a picture of one cell over time shows.
+const POINTS: usize = 2000;
+
 fn load_cell(run: &Path, cell: Cell) -> Result<CellData, AnalysisError> {
     let dir = run.join(store::cell_dir(&cell));
-    let path = dir.join(store::SUMMARY_JSON);
-    let Some(stored) = StoredCell::read(&path)? else {
-        return Ok(CellData { cell, summary: None, timeline: Vec::new(), records: None });
+    // A cell that was cut short has figures to look at, though it is not finished.
+    let (mut path, mut stored) = (PathBuf::new(), None);
+    for name in [store::SUMMARY_JSON, store::INTERRUPTED_JSON] {
+        path = dir.join(name);
+        stored = StoredCell::read(&path)?;
+        if stored.is_some() {
+            break;
+        }
+    }
+    let Some(stored) = stored else {
+        return Ok(CellData { cell, summary: None, timeline: Vec::new(), records: None, points: Vec::new() });
     };
     if !stored.is_of(&cell) {
         let what = "it belongs to another cell".to_owned();
@@ -60,7 +71,14 @@ fn load_cell(run: &Path, cell: Cell) -> Result<CellData, AnalysisError> {
     let timeline = dir.join(store::TIMELINE);
     let timeline = if timeline.exists() { records::read_timeline(&timeline)? } else { Vec::new() };
     let records = Some(dir.join(store::RECORDS)).filter(|path| path.exists());
-    Ok(CellData { cell, summary: Some(stored.summary), timeline, records })
+    let points = records.as_deref().map(|path| records::read_points(path, POINTS)).transpose()?;
+    Ok(CellData {
+        cell,
+        summary: Some(stored.summary),
+        timeline,
+        records,
+        points: points.unwrap_or_default(),
+    })
 }
 
 /// A run in a list.

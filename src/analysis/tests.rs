@@ -17,7 +17,13 @@ fn run() -> RunData {
         cell.factors.insert("load.qps".into(), json!([8, 2][(index % 2) as usize]));
         cell.factors.insert("workload.prompt_tokens".into(), json!([128, 512][(index / 2 % 2) as usize]));
         cell.varying = vec!["load.qps".into(), "workload.prompt_tokens".into()];
-        cells.push(CellData { cell, summary: Some(summary(index)), timeline: Vec::new(), records: None });
+        cells.push(CellData {
+            cell,
+            summary: Some(summary(index)),
+            timeline: Vec::new(),
+            records: None,
+            points: Vec::new(),
+        });
     }
     RunData {
         path: "runs/x".into(),

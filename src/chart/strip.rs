@@ -4,7 +4,7 @@ use super::axis::Axis;
 use super::grid::{Flags, Repeats};
 use super::{Body, Chart, Dash, Draw, Look, Marker, Point, Series, Span, Strip, StripPanel, text};
 use crate::analysis::{CellData, RequestPoint, RunData};
-use crate::measure::{TICK_US, Tick};
+use crate::record::{TICK_US, Tick};
 
 /// Most bins of a line: about one for three pixels.
 const MAX_BINS: usize = 300;

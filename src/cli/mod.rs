@@ -1,9 +1,163 @@
-//! The door: one file per subcommand.
+//! The door: one file per subcommand, each with a `run` that fits on one screen.
+//!
+//! Exit codes, the same everywhere: 0 fine · 1 a gate failed · 2 usage or experiment file ·
+//! 3 not comparable · 4 invalid measurement · 5 inconclusive · 130 interrupted, with
+//! everything that was finished kept.
+
+mod completions;
+mod init;
+mod lists;
+mod plan;
+mod rebuild;
+mod report;
+mod run;
+mod sim;
 
 use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// How a command ended, as the shell sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Fine = 0,
+    /// A gate that was asked for failed: an SLO, or later a regression.
+    GateFailed = 1,
+    /// The command line or the experiment file is wrong.
+    Usage = 2,
+    /// Two things that were to be compared can't be.
+    NotComparable = 3,
+    /// Nothing trustworthy was measured, or it could not be kept.
+    Invalid = 4,
+    /// Ctrl-C. What was finished is kept.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error with the exit code that belongs to it.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::Usage, error: error.into() }
+    }
+}
+
+/// Whatever has no code of its own could not be measured or kept.
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { exit: Exit::Invalid, error: error.into() }
+    }
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  plimsoll run experiments/quickstart.toml      sweep the embedded simulator, write a report
+  plimsoll init my.toml                         a commented experiment file to start from
+  plimsoll plan my.toml                         what would run, how long, how many tokens
+  plimsoll run my.toml --set target.url=http://127.0.0.1:8000
+  plimsoll run my.toml --resume runs/20260101T120000Z-capacity
+  plimsoll report runs/20260101T120000Z-capacity
+
+Exit codes: 0 fine, 1 a gate failed, 2 usage or experiment file, 3 not comparable,
+4 invalid measurement, 5 inconclusive, 130 interrupted (what was finished is kept).";
+
+/// Finds the load line of an LLM inference server: sweeps load, measures truthfully, reports.
+#[derive(Debug, Parser)]
+#[command(name = "plimsoll", version, after_help = AFTER_HELP, max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run an experiment: each cell in order, then write the report.
+    Run(run::RunArgs),
+    /// Show what an experiment would do: cells, load, time, requests, tokens.
+    Plan(plan::PlanArgs),
+    /// Write figures and the page of finished or partial runs.
+    Report(report::ReportArgs),
+    /// Serve the embedded simulator, an OpenAI-compatible server without a model.
+    Sim(sim::SimArgs),
+    /// Write a commented experiment file to start from.
+    Init(init::InitArgs),
+    /// Make runs/summary.csv anew from the runs.
+    Rebuild(rebuild::RebuildArgs),
+    /// List the APIs that can be tested.
+    Providers(lists::ListArgs),
+    /// List the metrics and how each is defined.
+    Metrics(lists::ListArgs),
+    /// Print a shell's completion script.
+    Completions(completions::CompletionsArgs),
+    /// Write the manual pages.
+    Man(completions::ManArgs),
+}
 
 /// Parse the command line, run, print the chain of an error, and say how it went.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let args = Args::parse();
+    match dispatch(args.command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("error: {}", chain(&failure.error));
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Run(args) => run::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Sim(args) => sim::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Rebuild(args) => rebuild::run(&args),
+        Command::Providers(args) => lists::providers(&args),
+        Command::Metrics(args) => lists::metrics(&args),
+        Command::Completions(args) => completions::run(&args, &mut Args::command()),
+        Command::Man(args) => completions::man(&args, &Args::command()),
+    }
+}
+
+/// The chain of causes, each once: a cause that its parent already quotes adds nothing.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cause_is_not_said_twice() {
+        let error = anyhow::anyhow!("disk full").context("runs/a: disk full");
+        assert_eq!(chain(&error), "runs/a: disk full");
+        let error = anyhow::anyhow!("disk full").context("cannot write runs/a");
+        assert_eq!(chain(&error), "cannot write runs/a: disk full");
+    }
 }

@@ -27,10 +27,9 @@ pub use schedule::{Schedule, Shard};
 
 use crate::event::Live;
 use crate::experiment::Load;
-use crate::measure::{Tick, Window};
 use crate::plan::Cell;
 use crate::provider::Provider;
-use crate::record::RecordSink;
+use crate::record::{CellRun, ClientHealth, RecordSink};
 use crate::server::Endpoint;
 use crate::workload::Source;
 use tally::Course;
@@ -66,46 +65,6 @@ impl Control {
     pub fn now(&self) -> bool {
         self.0.load(Ordering::Relaxed) >= 2
     }
-}
-
-/// What the engine knows of a cell beside its records.
-pub struct CellRun {
-    /// The epoch on CLOCK_MONOTONIC, in nanoseconds: every `_us` counts from it.
-    pub epoch_monotonic_ns: u64,
-    /// Wall-clock time of the epoch and of the end of the drain.
-    pub started_at: jiff::Timestamp,
-    pub ended_at: jiff::Timestamp,
-    pub window: Window,
-    /// Arrivals that the schedule had inside the window; `None` for a closed loop, which has
-    /// no schedule.
-    pub planned: Option<u64>,
-    /// Mean number in flight over the window by this client's own counter, taken apart from
-    /// the records; `None` when the window is empty.
-    pub in_flight_mean: Option<f64>,
-    pub timeline: Vec<Tick>,
-    /// Gaps between content chunks, in microseconds, of requests due in the window.
-    pub chunk_gaps: hdrhistogram::Histogram<u64>,
-    /// Content chunks stamped in the window of requests not due in it.
-    pub foreign_chunks_in_window: u64,
-    pub client: ClientHealth,
-    /// Records that the sink refused, with the first reason.
-    pub lost_records: Option<(u64, String)>,
-}
-
-/// How this client fared while it loaded the server.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ClientHealth {
-    /// CPU share of each load core over the window, 0 to 1; empty where it was not taken.
-    pub core_cpu: Vec<f64>,
-    /// How late a 10 ms timer beside the load woke, p99 over the window, per core.
-    pub timer_overshoot_p99_us: Vec<u64>,
-    /// Time that cgroup throttling took from this process during the cell; `None` where the
-    /// system doesn't say.
-    pub throttled_us: Option<u64>,
-    /// Times that records had to wait on a load core because the calling thread was behind.
-    pub held_reports: u64,
-    /// Requests whose body was not ready when its turn came.
-    pub body_waits: u64,
 }
 
 /// The engine itself failed; a failing server is not an error but records.

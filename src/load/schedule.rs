@@ -11,7 +11,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::experiment::Arrivals;
-use crate::measure::EndedBy;
+use crate::record::EndedBy;
 
 /// A core's place among all load cores, and later a machine's among machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

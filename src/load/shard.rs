@@ -22,7 +22,7 @@ use super::timer::Timer;
 use super::window::Gate;
 use super::{Control, Job, LoadError};
 use crate::experiment::Load;
-use crate::measure::EndedBy;
+use crate::record::EndedBy;
 
 /// Period of the canary, which is the core's watch as well.
 const WATCH_US: u64 = 10_000;

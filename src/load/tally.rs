@@ -5,8 +5,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use hdrhistogram::Histogram;
 
-use crate::measure::{TICK_US, Tick};
-use crate::record::RequestRecord;
+use crate::record::{RequestRecord, TICK_US, Tick};
 
 /// Records that wait before they are handed over ahead of the next tick.
 const BATCH: usize = 256;

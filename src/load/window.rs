@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::schedule::Schedule;
 use crate::experiment::Settings;
-use crate::measure::{EndedBy, Window};
-use crate::record::Phase;
+use crate::record::{EndedBy, Phase, Window};
 
 /// Ramp → warm-up → window → drain. Read without a lock by every load core; written once.
 pub(super) struct Gate {

@@ -11,10 +11,9 @@ use serde::{Deserialize, Serialize};
 pub use samples::of_request;
 
 use crate::experiment::SloRule;
-use crate::load::CellRun;
 use crate::metrics::{Better, metric};
 use crate::plan::Cell;
-use crate::record::RequestRecord;
+use crate::record::{CellRun, RequestRecord, Window};
 
 /// Everything a cell and repeat came to. Stored as the cell's `summary.json`; every CSV row
 /// is made from it.
@@ -50,32 +49,6 @@ impl CellSummary {
         }
         self.distributions.get(metric).and_then(|d| d.stat(stat))
     }
-}
-
-/// The measured window, in microseconds since the cell's epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
-    pub start_us: u64,
-    pub end_us: u64,
-    pub ended_by: EndedBy,
-}
-
-impl Window {
-    /// Its length in seconds.
-    #[must_use]
-    pub fn seconds(&self) -> f64 {
-        self.end_us.saturating_sub(self.start_us) as f64 / 1e6
-    }
-}
-
-/// What closed a window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EndedBy {
-    Duration,
-    Requests,
-    /// Ctrl-C.
-    Interrupt,
 }
 
 /// Requests due inside the window, by what became of them. They add up to `attempted`.
@@ -176,6 +149,14 @@ pub struct Validity {
     pub signals: BTreeMap<String, f64>,
 }
 
+impl Validity {
+    /// Add a reason; the verdict is the worst of all.
+    pub fn add(&mut self, signal: &str, verdict: Verdict, text: String) {
+        self.verdict = self.verdict.max(verdict);
+        self.reasons.push(Reason { signal: signal.to_owned(), verdict, text });
+    }
+}
+
 /// A validity signal that fired.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reason {
@@ -195,27 +176,6 @@ pub struct SloVerdict {
     pub value: Option<f64>,
     pub pass: bool,
 }
-
-/// One hundred milliseconds of a cell, summed over all load cores.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Tick {
-    /// Start of the tick, since the cell's epoch.
-    pub t_us: u64,
-    /// In flight at the tick's end.
-    pub in_flight: u32,
-    /// Arrivals due, requests sent, answers ended well and badly in the tick.
-    pub due: u32,
-    pub sent: u32,
-    pub completed: u32,
-    pub failed: u32,
-    /// Content chunks stamped in the tick.
-    pub chunks: u32,
-    /// Largest lag of a send in the tick, in microseconds.
-    pub max_lag_us: u64,
-}
-
-/// Length of a [`Tick`] in microseconds.
-pub const TICK_US: u64 = 100_000;
 
 /// Everything a cell came to: its records (in any order, each once) and what the engine
 /// knows beside them. Holds a number per request and metric while it runs.

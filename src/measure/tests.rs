@@ -6,9 +6,8 @@ use crate::experiment::{
     Arrivals, CellSettings, ClientSettings, Cooldown, ForceLength, Lengths, Load, RequestLimit, Settings,
     Slo, Target, Tls, TokenizerChoice, Workload,
 };
-use crate::load::ClientHealth;
 use crate::plan::CellId;
-use crate::record::{Outcome, Phase, TokenSource};
+use crate::record::{ClientHealth, EndedBy, Outcome, Phase, TICK_US, Tick, TokenSource, Window};
 
 fn cell(load: Load) -> Cell {
     let target = Target {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use super::samples::{Samples, of_request, prompt_tokens};
-use super::{Counts, TokenCounts, Window};
+use super::{Counts, TokenCounts};
 use crate::experiment::{Load, RequestLimit, Settings};
-use crate::record::{Outcome, Phase, RequestRecord, TokenSource};
+use crate::record::{Outcome, Phase, RequestRecord, TokenSource, Window};
 
 /// What the records of a cell add up to.
 pub(super) struct Totals<'a> {

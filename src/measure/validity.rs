@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{CellSummary, EndedBy, Reason, TICK_US, Tick, Validity, Verdict, Window};
+use super::{CellSummary, Reason, Validity, Verdict};
 use crate::experiment::{Load, Settings};
-use crate::load::CellRun;
+use crate::record::{CellRun, EndedBy, TICK_US, Tick, Window};
 use crate::stats::{Line, regress, student_t_quantile};
 
 /// |sent/planned − 1| of an open loop.

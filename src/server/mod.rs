@@ -143,6 +143,26 @@ pub fn discover(settings: &Settings, base: Url) -> Result<Found, DiscoverError> 
     Ok(Found { endpoint, identity, tokenizer, notes, gauges, asker, idle })
 }
 
+/// What is known of a server without asking it: enough to send it a cell's requests and
+/// record how they fail. For a server that can't be found once a sweep is under way.
+///
+/// # Errors
+/// When the settings themselves can't be used.
+pub fn undiscovered(settings: &Settings, base: Url) -> Result<Found, DiscoverError> {
+    let target = &settings.target;
+    let headers = client::headers(target, true, |name| std::env::var(name).ok(), &mut Vec::new())?;
+    let asker = Arc::new(Asker::new(target, &base, headers.clone())?);
+    Ok(Found {
+        endpoint: Endpoint { base, model: target.model.clone(), headers, force_length: false },
+        identity: Identity::default(),
+        tokenizer: Arc::new(BundledTokenizer),
+        notes: Vec::new(),
+        gauges: false,
+        asker,
+        idle: IdleSign::None,
+    })
+}
+
 /// The server's answer to the question for its models, whatever it says.
 fn models(asker: &Asker, base: &Url) -> Result<Answer, DiscoverError> {
     let url = join(base, "/v1/models");

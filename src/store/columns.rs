@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::{Manifest, StoredCell};
 use crate::experiment::Load;
-use crate::measure::{CellSummary, EndedBy, SloVerdict, Verdict};
+use crate::measure::{CellSummary, SloVerdict, Verdict};
 use crate::metrics::{self, Kind, METRICS, STATS};
 use crate::plan::Cell;
+use crate::record::EndedBy;
 
 /// Factors that have a column of their own.
 const NAMED_FACTORS: [(&str, &str); 4] = [

@@ -9,7 +9,7 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, IntervalLogWriterError, Tag};
 
 use super::StoreError;
-use crate::load::CellRun;
+use crate::record::CellRun;
 
 /// One interval: the measured window. Values are microseconds; times in the log count from
 /// the cell's epoch.

@@ -35,7 +35,7 @@ pub use error::StoreError;
 pub use index::{Rebuilt, rebuild_summary};
 pub use manifest::{Manifest, NewRun, SCHEMA, Status};
 pub use run_dir::{
-    CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, MANIFEST, PLAN, RECORDS, RunDir, SUMMARY_CSV, SUMMARY_JSON,
-    TIMELINE, cell_dir,
+    CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, INTERRUPTED_JSON, MANIFEST, PLAN, RECORDS, RunDir, SUMMARY_CSV,
+    SUMMARY_JSON, TIMELINE, cell_dir,
 };
 pub use stored::{StoredCell, read_json};

@@ -9,8 +9,7 @@ use polars::prelude::*;
 use polars_io::parquet::write::{BatchedWriter, ParquetCompression, ParquetWriter};
 
 use super::{SealedLog, StoreError};
-use crate::measure::Tick;
-use crate::record::{Phase, RequestRecord};
+use crate::record::{Phase, RequestRecord, Tick};
 
 /// Rows of a row group: what is in memory at a time.
 const ROW_GROUP: usize = 50_000;

@@ -13,9 +13,9 @@ use super::index::{self, Line};
 use super::{
     CellLog, Manifest, NewRun, SCHEMA, SealedLog, Status, StoreError, StoredCell, hlog, parquet, stored,
 };
-use crate::load::CellRun;
 use crate::measure::CellSummary;
 use crate::plan::{Cell, Plan};
+use crate::record::{CellRun, EndedBy};
 
 /// Name of the manifest in a run's directory.
 pub const MANIFEST: &str = "run.json";
@@ -29,6 +29,8 @@ pub const ENVIRONMENT: &str = "environment.json";
 pub const SUMMARY_CSV: &str = "summary.csv";
 /// Name of a cell's summary. Its presence means that the cell is finished.
 pub const SUMMARY_JSON: &str = "summary.json";
+/// Name of the summary of a cell that was cut short by Ctrl-C. It does not finish the cell.
+pub const INTERRUPTED_JSON: &str = "interrupted.json";
 /// Name of a cell's records, a row per request.
 pub const RECORDS: &str = "records.parquet";
 /// Name of a cell's time line, a row per tick.
@@ -189,7 +191,8 @@ impl RunDir {
     }
 
     /// Store a cell that ended: records, time line and gaps, then the summary, with which
-    /// the cell is finished, then a line in both tables. `model` is its name as the server
+    /// the cell is finished, then a line in both tables. A cell that was cut short gets an
+    /// `interrupted.json` instead: it stays unfinished, and no table has a line of it. `model` is its name as the server
     /// knows it. After an error before the summary, `log` is still there and the cell
     /// unfinished; after one behind it, [`RunDir::repair`] adds the missing lines.
     ///
@@ -219,7 +222,8 @@ impl RunDir {
     ) -> Result<(), StoreError> {
         self.check(cell)?;
         let dir = self.dir(cell);
-        let summary_path = dir.join(SUMMARY_JSON);
+        let cut = summary.window.ended_by == EndedBy::Interrupt;
+        let summary_path = dir.join(if cut { INTERRUPTED_JSON } else { SUMMARY_JSON });
         let stored = StoredCell::new(&self.manifest.run, cell, model, summary);
         let bytes = stored::to_json(&summary_path, &stored)?;
         // A summary that can't be read again must never finish a cell.
@@ -245,7 +249,7 @@ impl RunDir {
             return Ok(());
         }
         atomic::remove_if_there(log.path())?;
-        if !go_on(Step::LogDeleted) {
+        if !go_on(Step::LogDeleted) || cut {
             return Ok(());
         }
         let line = || vec![Line::new(&self.manifest, cell, &stored)];
@@ -361,7 +365,7 @@ fn set_aside(dir: &Path) -> Result<(), StoreError> {
         let aside = dir.join(format!("interrupted-{n}.{extension}"));
         fs::rename(kept, &aside).map_err(StoreError::io("keep aside", kept))?;
     }
-    for name in [RECORDS, TIMELINE, CHUNK_GAPS, SUMMARY_JSON] {
+    for name in [RECORDS, TIMELINE, CHUNK_GAPS, SUMMARY_JSON, INTERRUPTED_JSON] {
         let path = dir.join(name);
         atomic::remove_if_there(&path)?;
         atomic::remove_if_there(&atomic::temporary(&path))?;

@@ -9,10 +9,12 @@ use serde_json::{Map, Value, json};
 use super::run_dir::Step;
 use super::*;
 use crate::experiment::*;
-use crate::load::{CellRun, ClientHealth};
 use crate::measure::*;
 use crate::plan::{Cell, CellId, Plan};
-use crate::record::{Outcome, Phase, RecordSink, RequestRecord, TokenSource};
+use crate::record::{
+    CellRun, ClientHealth, EndedBy, Outcome, Phase, RecordSink, RequestRecord, TICK_US, Tick, TokenSource,
+    Window,
+};
 
 /// Record `seq`: even ones have every option, odd ones none.
 pub(super) fn record(seq: u64) -> RequestRecord {

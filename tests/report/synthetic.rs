@@ -8,6 +8,7 @@ use plimsoll::analysis::{CellData, RequestPoint, RunData};
 use plimsoll::experiment::*;
 use plimsoll::measure::*;
 use plimsoll::plan::{Cell, CellId};
+use plimsoll::record::{EndedBy, TICK_US, Tick, Window};
 use serde_json::{Value, json};
 
 /// One load level of a synthetic run.

@@ -1,9 +1,15 @@
-//! One record per arrival: what was asked of the server, what came back, and when.
+//! What the load half hands over: one record per arrival, and what a cell came to beside them.
+//!
+//! A record says what was asked of the server, what came back, and when.
 //!
 //! Every arrival of a schedule yields exactly one [`RequestRecord`], whatever becomes of
 //! it: a failed or dropped request is data, not an error. All times are microseconds since
 //! the cell's epoch, on the monotonic clock of the process; the epoch's wall-clock time is
 //! stored once per cell.
+
+mod cell_run;
+
+pub use cell_run::{CellRun, ClientHealth, EndedBy, TICK_US, Tick, Window};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,38 @@
+//! `plimsoll plan`: what an experiment would do.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Exit, Failure};
+use crate::experiment::Experiment;
+use crate::plan;
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  plimsoll plan experiments/capacity.toml\n  plimsoll plan my.toml --set grid.repeats=1 --json"
+)]
+pub struct PlanArgs {
+    /// The experiment file.
+    file: PathBuf,
+    /// Override a setting by its dotted path, such as `target.url=http://127.0.0.1:8000`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Print JSON: every cell with its settings, and the estimate.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Expand and show.
+pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
+    let experiment = Experiment::load(&args.file, &args.set).map_err(Failure::usage)?;
+    let plan = plan::build(&experiment).map_err(Failure::usage)?;
+    if args.json {
+        println!("{:#}", json!({"estimate": plan::estimate(&plan), "plan": plan}));
+    } else {
+        print!("{}", plan::render_table(&plan));
+    }
+    Ok(Exit::Fine)
+}

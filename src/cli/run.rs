@@ -1,0 +1,136 @@
+//! `plimsoll run`: the main job.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::{Exit, Failure};
+use crate::analysis::RunData;
+use crate::experiment::Experiment;
+use crate::load::Control;
+use crate::sweep::{self, Ending, Options};
+use crate::{plan, progress, report};
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  plimsoll run experiments/quickstart.toml
+  plimsoll run my.toml --set target.url=http://127.0.0.1:8000 --set grid.users=[1,2,4]
+  plimsoll run my.toml --progress json > events.jsonl
+  plimsoll run my.toml --resume runs/20260101T120000Z-capacity
+  plimsoll run my.toml --gate                  exit 1 if a cell misses an SLO
+
+Ctrl-C once ends the cell that runs, writes and summarises what was measured, and exits 130;
+twice drops what is in flight. Either way the run can be resumed.")]
+pub struct RunArgs {
+    /// The experiment file.
+    file: PathBuf,
+    /// Override a setting by its dotted path, such as `target.url=http://127.0.0.1:8000`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Where runs are kept; each gets its own directory there.
+    #[arg(long, default_value = "runs", value_name = "DIR")]
+    out: PathBuf,
+    /// Go on with this run: cells that it has finished are not run again.
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    /// How to show progress.
+    #[arg(long, default_value = "auto", value_name = "auto|bar|plain|json|none", value_parser = str::parse::<progress::Mode>)]
+    progress: progress::Mode,
+    /// Where the report goes; the run gets its own directory there.
+    #[arg(long, default_value = "reports", value_name = "DIR")]
+    reports: PathBuf,
+    /// Write no report; `plimsoll report` can do it later.
+    #[arg(long)]
+    no_report: bool,
+    /// Exit 1 if a cell misses an SLO, and 4 if one is invalid.
+    #[arg(long)]
+    gate: bool,
+}
+
+/// Plan, sweep, report.
+pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    let experiment = Experiment::load(&args.file, &args.set).map_err(Failure::usage)?;
+    let plan = plan::build(&experiment).map_err(Failure::usage)?;
+    let control = Arc::new(Control::default());
+    watch_signals(&control)?;
+    let mut watcher = progress::watcher(args.progress);
+    let options = Options { runs: args.out.clone(), resume: args.resume.clone(), sets: args.set.clone() };
+    let swept = sweep::run(&experiment, &plan, &options, &control, watcher.as_mut())
+        .map_err(|e| if e.is_usage() { Failure::usage(e) } else { Failure::from(e) })?;
+    drop(watcher);
+
+    let data = RunData::load(&swept.run)?;
+    // In JSON mode stdout belongs to the events.
+    let say =
+        |text: &str| if args.progress == progress::Mode::Json { eprint!("{text}") } else { print!("{text}") };
+    let page =
+        if args.no_report { None } else { Some(report::write(&data, &args.reports.join(&data.id))?.page) };
+    say(&report::terminal::summary(&data, page.as_deref()));
+    Ok(verdict(args, &swept.ending, &data))
+}
+
+fn verdict(args: &RunArgs, ending: &Ending, data: &RunData) -> Exit {
+    let summaries = || data.cells.iter().filter_map(|c| c.summary.as_ref());
+    let invalid = |s: &crate::measure::CellSummary| s.validity.verdict == crate::measure::Verdict::Invalid;
+    match ending {
+        Ending::Interrupted => {
+            eprintln!(
+                "interrupted; go on with: plimsoll run {} --resume {}",
+                args.file.display(),
+                data.path.display()
+            );
+            return Exit::Interrupted;
+        }
+        Ending::Stopped { reason } => {
+            eprintln!("stopped: {reason}");
+            return Exit::Invalid;
+        }
+        Ending::Finished => {}
+    }
+    if summaries().all(|s| invalid(s) || s.counts.ok == 0) || args.gate && summaries().any(invalid) {
+        return Exit::Invalid;
+    }
+    if args.gate && summaries().any(|s| s.slo.iter().any(|v| !v.pass)) {
+        return Exit::GateFailed;
+    }
+    Exit::Fine
+}
+
+/// Turn SIGINT and SIGTERM into presses of `control`; a third ends the process at once.
+///
+/// # Errors
+/// When the handlers can't be installed.
+pub(super) fn watch_signals(control: &Arc<Control>) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let control = Arc::clone(control);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .context("cannot start the signal watch")?;
+    let guard = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch SIGTERM")?;
+    drop(guard);
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                loop {
+                    tokio::select! {
+                        _ = interrupt.recv() => {}
+                        _ = terminate.recv() => {}
+                    }
+                    if control.now() {
+                        std::process::exit(Exit::Interrupted as i32);
+                    }
+                    control.press();
+                }
+            });
+        })
+        .context("cannot start the signal watch")?;
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! What the load engine hands over of a cell beside its records.
+
+use serde::{Deserialize, Serialize};
+
+/// What the engine knows of a cell beside its records.
+pub struct CellRun {
+    /// The epoch on CLOCK_MONOTONIC, in nanoseconds: every `_us` counts from it.
+    pub epoch_monotonic_ns: u64,
+    /// Wall-clock time of the epoch and of the end of the drain.
+    pub started_at: jiff::Timestamp,
+    pub ended_at: jiff::Timestamp,
+    pub window: Window,
+    /// Arrivals that the schedule had inside the window; `None` for a closed loop, which has
+    /// no schedule.
+    pub planned: Option<u64>,
+    /// Mean number in flight over the window by this client's own counter, taken apart from
+    /// the records; `None` when the window is empty.
+    pub in_flight_mean: Option<f64>,
+    pub timeline: Vec<Tick>,
+    /// Gaps between content chunks, in microseconds, of requests due in the window.
+    pub chunk_gaps: hdrhistogram::Histogram<u64>,
+    /// Content chunks stamped in the window of requests not due in it.
+    pub foreign_chunks_in_window: u64,
+    pub client: ClientHealth,
+    /// Records that the sink refused, with the first reason.
+    pub lost_records: Option<(u64, String)>,
+}
+
+/// How this client fared while it loaded the server.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClientHealth {
+    /// CPU share of each load core over the window, 0 to 1; empty where it was not taken.
+    pub core_cpu: Vec<f64>,
+    /// How late a 10 ms timer beside the load woke, p99 over the window, per core.
+    pub timer_overshoot_p99_us: Vec<u64>,
+    /// Time that cgroup throttling took from this process during the cell; `None` where the
+    /// system doesn't say.
+    pub throttled_us: Option<u64>,
+    /// Times that records had to wait on a load core because the calling thread was behind.
+    pub held_reports: u64,
+    /// Requests whose body was not ready when its turn came.
+    pub body_waits: u64,
+}
+
+/// The measured window, in microseconds since the cell's epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    pub start_us: u64,
+    pub end_us: u64,
+    pub ended_by: EndedBy,
+}
+
+impl Window {
+    /// Its length in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.end_us.saturating_sub(self.start_us) as f64 / 1e6
+    }
+}
+
+/// What closed a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    Duration,
+    Requests,
+    /// Ctrl-C.
+    Interrupt,
+}
+
+/// One hundred milliseconds of a cell, summed over all load cores.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tick {
+    /// Start of the tick, since the cell's epoch.
+    pub t_us: u64,
+    /// In flight at the tick's end.
+    pub in_flight: u32,
+    /// Arrivals due, requests sent, answers ended well and badly in the tick.
+    pub due: u32,
+    pub sent: u32,
+    pub completed: u32,
+    pub failed: u32,
+    /// Content chunks stamped in the tick.
+    pub chunks: u32,
+    /// Largest lag of a send in the tick, in microseconds.
+    pub max_lag_us: u64,
+}
+
+/// Length of a [`Tick`] in microseconds.
+pub const TICK_US: u64 = 100_000;

@@ -1,0 +1,173 @@
+//! The command line as a person uses it: help, exit codes, lists, `init` → `plan` → `run`.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The binary under test, with `args`, in `dir`.
+pub fn plimsoll(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_plimsoll")).args(args).current_dir(dir).output().unwrap()
+}
+
+/// Standard output as text.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Standard error as text.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A sweep of a few short cells against the embedded simulator.
+pub const SMALL: &str = r#"
+name = "small"
+seed = 7
+[target]
+url = "sim:"
+[grid]
+users = [1, 2]
+prompt_tokens = [16]
+max_tokens = [8]
+repeats = 2
+[cell]
+requests = 12
+warmup = "100ms"
+cooldown = { min = "50ms", max = "2s" }
+[slo]
+ttft_p95 = "10s"
+error_rate = 0.01
+"#;
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["run", "plan", "report", "sim", "init", "rebuild", "completions", "man"] {
+        let output = plimsoll(dir.path(), &[command, "--help"]);
+        assert!(output.status.success(), "{command}");
+        assert!(stdout(&output).contains("Example"), "{command} --help has no example");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_exits_2() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(plimsoll(dir.path(), &["walk"]).status.code(), Some(2));
+    let output = plimsoll(dir.path(), &["run", "missing.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("missing.toml"), "{}", stderr(&output));
+}
+
+#[test]
+fn init_writes_a_file_that_plans_and_never_overwrites() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(plimsoll(dir.path(), &["init", "a.toml"]).status.success());
+    let planned = plimsoll(dir.path(), &["plan", "a.toml"]);
+    assert!(planned.status.success(), "{}", stderr(&planned));
+    let again = plimsoll(dir.path(), &["init", "a.toml"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(stderr(&again).contains("--force"));
+}
+
+#[test]
+fn plan_as_json_names_every_cell() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("small.toml"), SMALL).unwrap();
+    let output = plimsoll(dir.path(), &["plan", "small.toml", "--json", "--set", "grid.repeats=3"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["plan"]["cells"].as_array().unwrap().len(), 6);
+    assert!(json["estimate"].is_object());
+}
+
+#[test]
+fn lists_name_every_row_of_their_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = stdout(&plimsoll(dir.path(), &["metrics"]));
+    for metric in plimsoll::metrics::METRICS {
+        assert!(metrics.contains(metric.name), "{}", metric.name);
+    }
+    let providers = stdout(&plimsoll(dir.path(), &["providers"]));
+    for entry in plimsoll::provider::ALL {
+        assert!(providers.contains(entry.name), "{}", entry.name);
+    }
+}
+
+#[test]
+fn a_sweep_leaves_everything_it_promises() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("small.toml"), SMALL).unwrap();
+    let output = plimsoll(dir.path(), &["run", "small.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}\n{}", stdout(&output), stderr(&output));
+
+    let run = only_run(dir.path());
+    for file in ["run.json", "experiment.toml", "plan.json", "environment.json", "summary.csv"] {
+        assert!(run.join(file).metadata().unwrap().len() > 0, "{file}");
+    }
+    assert_eq!(std::fs::read_to_string(run.join("experiment.toml")).unwrap(), SMALL);
+    let cells: Vec<_> = std::fs::read_dir(run.join("cells")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(cells.len(), 4);
+    for cell in cells {
+        for file in ["records.parquet", "timeline.parquet", "chunk_gaps.hlog", "summary.json"] {
+            assert!(cell.join(file).exists(), "{}", cell.join(file).display());
+        }
+    }
+    for csv in [run.join("summary.csv"), dir.path().join("runs/summary.csv")] {
+        let mut reader = csv::Reader::from_path(&csv).unwrap();
+        assert_eq!(reader.records().map(Result::unwrap).count(), 4, "{}", csv.display());
+    }
+    let report = dir.path().join("reports").join(run.file_name().unwrap());
+    assert!(report.join("index.html").metadata().unwrap().len() > 1_000_000, "the page carries its script");
+    let pngs = std::fs::read_dir(&report)
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|x| x == "png"));
+    assert!(pngs.count() >= 3);
+}
+
+#[test]
+fn events_are_json_a_line_each() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("small.toml"), SMALL).unwrap();
+    let output = plimsoll(
+        dir.path(),
+        &["run", "small.toml", "--progress", "json", "--no-report", "--set", "grid.repeats=1"],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let events: Vec<serde_json::Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let count = |name: &str| events.iter().filter(|e| e["event"] == name).count();
+    assert_eq!((count("sweep_started"), count("cell_finished"), count("sweep_finished")), (1, 2, 1));
+}
+
+#[test]
+fn a_gate_that_fails_exits_1_and_only_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let file =
+        SMALL.replace("ttft_p95 = \"10s\"", "ttft_p95 = \"1us\"").replace("repeats = 2", "repeats = 1");
+    std::fs::write(dir.path().join("small.toml"), file).unwrap();
+    let run = |more: &[&str]| {
+        let args = [&["run", "small.toml", "--no-report", "--progress", "none"], more].concat();
+        plimsoll(dir.path(), &args).status.code()
+    };
+    assert_eq!(run(&[]), Some(0));
+    assert_eq!(run(&["--gate"]), Some(1));
+}
+
+#[test]
+fn no_server_is_a_clear_error_and_leaves_no_run() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("small.toml"), SMALL).unwrap();
+    let output = plimsoll(dir.path(), &["run", "small.toml", "--set", "target.url=http://127.0.0.1:9"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(stderr(&output).contains("127.0.0.1:9"), "{}", stderr(&output));
+    assert!(!dir.path().join("runs").exists());
+}
+
+/// The one run below `dir`.
+pub fn only_run(dir: &Path) -> std::path::PathBuf {
+    let mut runs: Vec<_> = std::fs::read_dir(dir.join("runs"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.is_dir())
+        .collect();
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    runs.remove(0)
+}

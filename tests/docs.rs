@@ -1,0 +1,38 @@
+//! Holds documents to the tables they describe. `UPDATE_GOLDEN=1` rewrites them.
+
+use std::fmt::Write;
+
+use plimsoll::metrics::{Better, Kind, METRICS};
+
+/// The text between two marker lines of a file, after having been rewritten if asked.
+pub fn section(path: &str, begin: &str, end: &str, expected: &str) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    let start = text.find(begin).unwrap_or_else(|| panic!("{path}: no marker {begin:?}"));
+    let start = start + text[start..].find('\n').unwrap() + 1;
+    let stop = start + text[start..].find(end).unwrap_or_else(|| panic!("{path}: no marker {end:?}"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, format!("{}{expected}{}", &text[..start], &text[stop..])).unwrap();
+        return expected.to_owned();
+    }
+    text[start..stop].to_owned()
+}
+
+#[test]
+fn metrics_page_is_the_table() {
+    let mut expected =
+        String::from("| metric | unit | better | kind | definition |\n|---|---|---|---|---|\n");
+    for m in METRICS {
+        let better = match m.better {
+            Better::Lower => "lower",
+            Better::Higher => "higher",
+            Better::Neither => "",
+        };
+        let kind = if m.kind == Kind::Distribution { "distribution" } else { "scalar" };
+        writeln!(expected, "| `{}` | {} | {better} | {kind} | {} |", m.name, m.unit.label(), m.help).unwrap();
+    }
+    let found = section("docs/metrics.md", "<!-- table", "<!-- end of table", &expected);
+    assert_eq!(
+        found, expected,
+        "docs/metrics.md is behind src/metrics.rs: UPDATE_GOLDEN=1 cargo test metrics_page"
+    );
+}
