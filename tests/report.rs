@@ -111,6 +111,30 @@ fn charts_of_the_small_and_the_failed() {
 }
 
 #[test]
+fn a_run_of_both_loops_keeps_them_apart_and_any_numeric_axis_will_do() {
+    let ids = |name: &str| -> Vec<String> {
+        let charts = chart::all(&of(name));
+        charts.into_iter().filter(|c| !c.id.starts_with("strip-")).map(|c| c.id).collect()
+    };
+    let mixed = ids("mixed");
+    for id in ["latency-ttft", "latency-ttft-open", "offered-completed-open", "goodput-open"] {
+        assert!(mixed.iter().any(|i| i == id), "{id} in {mixed:?}");
+    }
+    let expected = ["latency-ttft", "latency-tpot", "latency-e2e", "throughput", "goodput", "attainment"];
+    assert_eq!(ids("prompts"), expected);
+}
+
+#[test]
+fn every_row_of_the_table_of_charts_is_drawn_by_some_run() {
+    let runs = synthetic::gallery();
+    for def in chart::CHARTS {
+        let made = runs.iter().flat_map(|r| (def.build)(r)).collect::<Vec<_>>();
+        assert!(!made.is_empty(), "{}", def.id);
+        assert!(made.iter().all(|c| c.id.starts_with(def.id)), "{}", def.id);
+    }
+}
+
+#[test]
 fn terminal_summaries() {
     for name in ["knee", "open", "failed", "partial", "one"] {
         let text = terminal::summary(&of(name), Some(Path::new("reports/a/index.html")));

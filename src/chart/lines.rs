@@ -136,7 +136,7 @@ pub(super) fn trend(family: &Family<'_>, what: &str, unit: &str, read: Read<'_>)
     let sentences: Vec<String> =
         groups.iter().filter_map(|(g, _)| trend_of(family, g, what, unit, read)).collect();
     let lead = if several {
-        format!("Lowest and highest of {} groups: ", family.groups.len())
+        format!("Lowest and highest of {} groups. ", family.groups.len())
     } else {
         String::new()
     };

@@ -37,7 +37,7 @@ pub(super) fn draw(canvas: &Canvas<'_>, lines: &Lines, body: Rect) -> Result<(),
         axes(canvas, lines, plot, column == 0, below)?;
         references(canvas, lines, plot, i == 0)?;
         for series in &panel.series {
-            draw_series(canvas, lines, series, plot, if lines.panels.len() > 2 { 7 } else { 10 })?;
+            draw_series(canvas, lines, (panel, series), plot, if lines.panels.len() > 2 { 7 } else { 10 })?;
         }
     }
     let middle = (area.x0 + area.x1) / 2;
@@ -91,7 +91,7 @@ fn legend(canvas: &Canvas<'_>, lines: &Lines, body: Rect) -> Result<i32, DrawErr
     Ok(last.map_or(body.y0, |y| y + 34))
 }
 
-fn any(panel: &Panel, test: fn(&Point) -> bool) -> bool {
+fn any(panel: &Panel, test: impl Fn(&Point) -> bool) -> bool {
     panel.series.iter().flat_map(|s| &s.points).any(test)
 }
 
@@ -183,7 +183,7 @@ fn ground(canvas: &Canvas<'_>, text: &str, (x, y): At, anchor: VPos) -> Result<(
 fn draw_series(
     canvas: &Canvas<'_>,
     lines: &Lines,
-    series: &Series,
+    (panel, series): (&Panel, &Series),
     plot: Rect,
     size: i32,
 ) -> Result<(), DrawError> {
@@ -197,7 +197,7 @@ fn draw_series(
         return Ok(());
     }
     let mut free: Option<At> = None;
-    for (point, at) in series.points.iter().zip(&path) {
+    for (i, (point, at)) in series.points.iter().zip(&path).enumerate() {
         if let (Some(low), Some(high)) = (point.low, point.high) {
             let (lo, hi) = (place(point.x, low), place(point.x, high));
             canvas.line(&[lo, hi], hue, 3)?;
@@ -206,19 +206,31 @@ fn draw_series(
             }
         }
         canvas.marker(*at, series.look.marker, hue, size, point.flags.invalid)?;
-        if !point.tag.is_empty()
-            && free.is_none_or(|(x, y): At| (at.0 - x).abs() > 150 || (at.1 - y).abs() > 34)
-        {
-            canvas.text(
-                &point.tag,
-                (at.0 - 18, at.1 - 14),
-                &Text::new(24).muted().at(HPos::Right, VPos::Bottom),
-            )?;
+        let room = |(x, y): At| (at.0 - x).abs() > 125 || (at.1 - y).abs() > 44;
+        if !point.tag.is_empty() && free.is_none_or(room) {
+            tag(canvas, &point.tag, *at, path.get(i + 1).copied(), plot)?;
             free = Some(*at);
         }
-        if point.flags.overloaded {
+        // Where series lie close above each other, the topmost arrow stands for all.
+        let covered = |p: &Point| {
+            let above = at.1 - place(p.x, p.y).1;
+            p.x == point.x && p.flags.overloaded && above > 0 && above < 60
+        };
+        if point.flags.overloaded && !any(panel, covered) {
             canvas.arrow(*at, hue)?;
         }
     }
     Ok(())
+}
+
+/// A name beside a point, on the side that the line does not take.
+fn tag(canvas: &Canvas<'_>, text: &str, at: At, next: Option<At>, plot: Rect) -> Result<(), DrawError> {
+    let room = at.0 + 24 + canvas.width(text, 24, false) < plot.x1;
+    let turns_back = next.is_some_and(|(x, _)| x < at.0);
+    let (place, side) = if turns_back && room {
+        ((at.0 + 18, at.1 - 10), HPos::Left)
+    } else {
+        ((at.0 - 18, at.1 - 14), HPos::Right)
+    };
+    canvas.text(text, place, &Text::new(24).muted().at(side, VPos::Bottom))
 }

@@ -12,7 +12,7 @@ const TICK: u32 = 23;
 /// All panels, one above the other.
 pub(super) fn draw(canvas: &Canvas<'_>, strip: &Strip, body: Rect) -> Result<(), DrawError> {
     let panels = strip.panels.len().max(1) as i32;
-    let gap = 14;
+    let gap = 26;
     let area = Rect { x0: body.x0 + 330, y0: body.y0 + 30, x1: body.x1 - 12, y1: body.y1 - 74 };
     let height = (area.height() - gap * (panels - 1)) / panels;
     for (i, panel) in strip.panels.iter().enumerate() {
