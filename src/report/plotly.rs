@@ -59,8 +59,9 @@ fn axis(axis: &Axis) -> Map<String, Value> {
     out
 }
 
-fn hex(i: usize) -> String {
-    format!("#{:06X}", COLOURS[i % COLOURS.len()])
+/// The theme has each colour of [`COLOURS`] by its number, lighter on a dark ground.
+fn hue(i: usize) -> String {
+    format!("@c{}", i % COLOURS.len())
 }
 
 const fn dash(dash: Dash) -> &'static str {
@@ -112,7 +113,7 @@ fn of_lines(lines: &Lines) -> Value {
 
 fn trace(lines: &Lines, series: &Series, panel: usize, legend: bool) -> Value {
     let points = &series.points;
-    let colour = hex(series.look.colour);
+    let colour = hue(series.look.colour);
     let open = |p: &crate::chart::Point| if p.flags.invalid { "-open" } else { "" };
     let symbols: Vec<String> =
         points.iter().map(|p| format!("{}{}", symbol(series.look.marker), open(p))).collect();
@@ -341,7 +342,7 @@ fn of_strip(strip: &Strip) -> Value {
 }
 
 fn strip_trace(series: &Series, y: &Axis, panel: usize) -> Value {
-    let colour = hex(series.look.colour);
+    let colour = hue(series.look.colour);
     let dots = series.draw == Draw::Dots;
     let unit = if y.unit.is_empty() { String::new() } else { format!(" {}", y.unit) };
     let symbol = if series.look.marker == Marker::Cross { "x-thin-open" } else { "circle" };

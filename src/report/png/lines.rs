@@ -225,7 +225,7 @@ fn draw_series(
 
 /// A name beside a point, on the side that the line does not take.
 fn tag(canvas: &Canvas<'_>, text: &str, at: At, next: Option<At>, plot: Rect) -> Result<(), DrawError> {
-    let room = at.0 + 24 + canvas.width(text, 24, false) < plot.x1;
+    let room = at.0 + 24 + canvas.width(text, 24, false) < plot.x1 + 50;
     let turns_back = next.is_some_and(|(x, _)| x < at.0);
     let (place, side) = if turns_back && room {
         ((at.0 + 18, at.1 - 10), HPos::Left)
