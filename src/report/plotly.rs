@@ -360,3 +360,24 @@ fn strip_trace(series: &Series, y: &Axis, panel: usize) -> Value {
         "hovertemplate": format!("%{{y:,.4~g}}{unit} at %{{x:.1f}} s<extra>{}</extra>", plain(&series.name)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_light_theme_has_the_colours_of_the_pictures() {
+        let css = include_str!("page.css");
+        for (i, colour) in COLOURS.iter().enumerate() {
+            assert!(css.contains(&format!("--c{i}: #{colour:06x};")), "colour {i}");
+        }
+    }
+
+    #[test]
+    fn figures_are_rounded_to_what_a_screen_shows() {
+        assert_eq!(
+            [0.0, 1.0, 12345.6, 0.001_234_56, f64::NAN].map(short),
+            [0.0, 1.0, 12350.0, 0.001_235, 0.0]
+        );
+    }
+}
