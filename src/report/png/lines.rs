@@ -4,7 +4,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::DrawError;
 use super::canvas::{At, Canvas, GRID, INK, MUTED, Rect, Text, colour};
-use crate::chart::{Axis, Draw, Lines, Panel, Point, Reference, Scale, Series};
+use crate::chart::{Axis, Dash, Draw, Lines, Panel, Point, Reference, Scale, Series};
 
 const TICK: u32 = 26;
 const LABEL: u32 = 28;
@@ -35,7 +35,7 @@ pub(super) fn draw(canvas: &Canvas<'_>, lines: &Lines, body: Rect) -> Result<(),
         }
         let below = i + columns >= lines.panels.len();
         axes(canvas, lines, plot, column == 0, below)?;
-        references(canvas, lines, plot, i == 0)?;
+        references(canvas, lines, plot)?;
         for series in &panel.series {
             draw_series(canvas, lines, (panel, series), plot, if lines.panels.len() > 2 { 7 } else { 10 })?;
         }
@@ -74,6 +74,12 @@ fn legend(canvas: &Canvas<'_>, lines: &Lines, body: Rect) -> Result<i32, DrawErr
         canvas.dashed(&[(px + 62, py), (px + 108, py)], hue, 4, series.look.dash)?;
         canvas.marker((px + 54, py), series.look.marker, hue, 10, false)?;
         canvas.text(&series.name, (px + 122, py), &text)?;
+        last = Some(py);
+    }
+    for (i, reference) in lines.references.iter().enumerate() {
+        let (px, py) = place(124 + canvas.width(reference.text(), 27, false));
+        canvas.dashed(&[(px, py), (px + 108, py)], INK, 3, Dash::of_reference(i))?;
+        canvas.text(reference.text(), (px + 122, py), &text)?;
         last = Some(py);
     }
     if invalid {
@@ -142,42 +148,23 @@ pub(super) fn horizontal_grid(
     Ok(())
 }
 
-fn references(canvas: &Canvas<'_>, lines: &Lines, plot: Rect, named: bool) -> Result<(), DrawError> {
-    for reference in &lines.references {
-        match reference {
-            Reference::Horizontal { y, text } => {
+/// The lines that are not data. Their names stand in the legend, where nothing crosses them.
+fn references(canvas: &Canvas<'_>, lines: &Lines, plot: Rect) -> Result<(), DrawError> {
+    for (i, reference) in lines.references.iter().enumerate() {
+        let ends = match reference {
+            Reference::Horizontal { y, .. } => {
                 let at = plot.y(lines.y.share(*y));
-                canvas.dashed(&[(plot.x0, at), (plot.x1, at)], INK, 3, crate::chart::Dash::Dashed)?;
-                if !named {
-                    continue;
-                }
-                let text = canvas.shorten(text, 25, false, plot.width() - 8);
-                let (place, anchor) =
-                    if at - plot.y0 < 34 { (at + 6, VPos::Top) } else { (at - 6, VPos::Bottom) };
-                ground(canvas, &text, (plot.x0 + 8, place), anchor)?;
-                canvas.text(&text, (plot.x0 + 8, place), &Text::new(25).at(HPos::Left, anchor))?;
+                [(plot.x0, at), (plot.x1, at)]
             }
-            Reference::Diagonal { text } => {
+            Reference::Diagonal { .. } => {
                 let top = lines.x.range.1.min(lines.y.range.1);
                 let from = lines.x.range.0.max(lines.y.range.0);
-                let at = |v: f64| (plot.x(lines.x.share(v)), plot.y(lines.y.share(v)));
-                canvas.dashed(&[at(from), at(top)], MUTED, 3, crate::chart::Dash::Dashed)?;
-                let (x, y) = at(from + (top - from) * 0.93);
-                canvas.text(text, (x - 14, y - 8), &Text::new(26).muted().at(HPos::Right, VPos::Bottom))?;
+                [from, top].map(|v| (plot.x(lines.x.share(v)), plot.y(lines.y.share(v))))
             }
-        }
+        };
+        canvas.dashed(&ends, INK, 3, Dash::of_reference(i))?;
     }
     Ok(())
-}
-
-/// White behind a text that lies in the plot.
-fn ground(canvas: &Canvas<'_>, text: &str, (x, y): At, anchor: VPos) -> Result<(), DrawError> {
-    let width = canvas.width(text, 25, false);
-    let (y0, y1) = match anchor {
-        VPos::Top => (y, y + 26),
-        _ => (y - 26, y),
-    };
-    canvas.fill(Rect { x0: x - 4, y0, x1: x + width + 4, y1 }, plotters::style::WHITE)
 }
 
 fn draw_series(
