@@ -5,6 +5,8 @@
 //! is killed (`resume`), the client held to the simulator's truth (`truth`), documents held
 //! to the tables they describe (`docs`), and the imports (`architecture`).
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod architecture;
 mod cli;
 mod docs;

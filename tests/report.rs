@@ -111,6 +111,52 @@ fn charts_of_the_small_and_the_failed() {
 }
 
 #[test]
+fn a_run_of_both_loops_keeps_them_apart_and_any_numeric_axis_will_do() {
+    let ids = |name: &str| -> Vec<String> {
+        let charts = chart::all(&of(name));
+        charts.into_iter().filter(|c| !c.id.starts_with("strip-")).map(|c| c.id).collect()
+    };
+    let mixed = ids("mixed");
+    for id in ["latency-ttft", "latency-ttft-open", "offered-completed-open", "goodput-open"] {
+        assert!(mixed.iter().any(|i| i == id), "{id} in {mixed:?}");
+    }
+    let expected = ["latency-ttft", "latency-tpot", "latency-e2e", "throughput", "goodput", "attainment"];
+    assert_eq!(ids("prompts"), expected);
+}
+
+#[test]
+fn an_invalid_repeat_is_left_out_of_the_mean_and_named() {
+    let spec = |repeat| synthetic::Spec { load: synthetic::closed(8), prompt: 128, max: 64, repeat };
+    let other = synthetic::Spec { load: synthetic::closed(2), prompt: 128, max: 64, repeat: 1 };
+    let fine = synthetic::Fate::Fine;
+    let run = synthetic::run(
+        "part",
+        &[(other, fine), (spec(1), fine), (spec(2), synthetic::Fate::Invalid), (spec(3), fine)],
+    );
+    let chart = chart::all(&run).into_iter().find(|c| c.id == "latency-ttft").unwrap();
+    assert!(
+        chart.caption.contains("Invalid repeats left out of the mean: 8 users: send lag"),
+        "{}",
+        chart.caption
+    );
+    let Body::Lines(lines) = &chart.body else { panic!("not lines") };
+    let point = &lines.panels[0].series[0].points[1];
+    let value = |i: usize| run.cells[i].summary.as_ref().unwrap().value("ttft", "p50").unwrap();
+    assert!((point.y - (value(1) + value(3)) / 2.0).abs() < 1e-9);
+    assert!(!point.flags.invalid && point.note.contains("one invalid repeat left out"), "{}", point.note);
+}
+
+#[test]
+fn every_row_of_the_table_of_charts_is_drawn_by_some_run() {
+    let runs = synthetic::gallery();
+    for def in chart::CHARTS {
+        let made = runs.iter().flat_map(|r| (def.build)(r)).collect::<Vec<_>>();
+        assert!(!made.is_empty(), "{}", def.id);
+        assert!(made.iter().all(|c| c.id.starts_with(def.id)), "{}", def.id);
+    }
+}
+
+#[test]
 fn terminal_summaries() {
     for name in ["knee", "open", "failed", "partial", "one"] {
         let text = terminal::summary(&of(name), Some(Path::new("reports/a/index.html")));
@@ -225,6 +271,15 @@ fn the_page_has_every_cell_and_its_json_is_whole() {
         }
         assert_eq!(blobs, chart::all(&run).len(), "{}", run.name);
     }
+}
+
+#[test]
+fn a_page_of_two_hundred_cells_stays_small() {
+    let spec = |users| synthetic::Spec { load: synthetic::closed(users), prompt: 128, max: 64, repeat: 1 };
+    let specs: Vec<_> = (1..=200).map(|u| (spec(u), synthetic::Fate::Fine)).collect();
+    let page = page(&synthetic::run("many", &specs));
+    assert!(page.len() < 10_000_000, "{} bytes", page.len());
+    assert_eq!(page.matches("<details class=\"strip\"").count(), 200);
 }
 
 #[test]

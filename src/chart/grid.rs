@@ -72,6 +72,12 @@ impl<'a> Repeats<'a> {
         if valid.is_empty() { self.summaries().collect() } else { valid }
     }
 
+    /// How many repeats ran but are left out of [`Repeats::usable`].
+    #[must_use]
+    pub fn left_out(&self) -> usize {
+        self.summaries().count() - self.usable().len()
+    }
+
     /// Mean and range of a figure over the usable repeats.
     #[must_use]
     pub fn estimate(&self, metric: &str, stat: &str) -> Option<Estimate> {

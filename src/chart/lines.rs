@@ -19,6 +19,11 @@ pub(super) fn point(family: &Family<'_>, level: &Level<'_>, x: f64, read: Read<'
     if estimate.n > 1 {
         note.push_str(&format!(", mean of {} repeats", estimate.n));
     }
+    match level.repeats.left_out() {
+        0 => {}
+        1 => note.push_str("; one invalid repeat left out"),
+        n => note.push_str(&format!("; {n} invalid repeats left out")),
+    }
     if flags.invalid {
         note.push_str(&format!("; INVALID: {}", text::list(&level.repeats.reasons(), 2)));
     }
@@ -136,7 +141,7 @@ pub(super) fn trend(family: &Family<'_>, what: &str, unit: &str, read: Read<'_>)
     let sentences: Vec<String> =
         groups.iter().filter_map(|(g, _)| trend_of(family, g, what, unit, read)).collect();
     let lead = if several {
-        format!("Lowest and highest of {} groups: ", family.groups.len())
+        format!("Lowest and highest of {} groups. ", family.groups.len())
     } else {
         String::new()
     };
@@ -238,6 +243,10 @@ pub(super) fn marks(family: &Family<'_>) -> String {
             " Overloaded (arrow), so that latencies there depend on how long the cell ran: {}.",
             text::list(&overloaded, 4)
         ));
+    }
+    let in_part = of(&|l| l.repeats.left_out() > 0, true);
+    if !in_part.is_empty() {
+        out.push_str(&format!(" Invalid repeats left out of the mean: {}.", text::list(&in_part, 3)));
     }
     let missing = of(&|l| l.repeats.summaries().next().is_none(), false);
     if !missing.is_empty() {

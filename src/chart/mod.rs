@@ -110,6 +110,18 @@ pub enum Dash {
     DashDot,
 }
 
+impl Dash {
+    /// The dash of the `i`-th reference line of a figure.
+    #[must_use]
+    pub const fn of_reference(i: usize) -> Self {
+        match i % 3 {
+            0 => Self::Dashed,
+            1 => Self::Dotted,
+            _ => Self::DashDot,
+        }
+    }
+}
+
 /// Shape of a marker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Marker {
@@ -150,6 +162,16 @@ pub enum Reference {
     Horizontal { y: f64, text: String },
     /// y = x.
     Diagonal { text: String },
+}
+
+impl Reference {
+    /// Its name in the legend.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Horizontal { text, .. } | Self::Diagonal { text } => text,
+        }
+    }
 }
 
 /// A value over two categorical axes.

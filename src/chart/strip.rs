@@ -82,7 +82,11 @@ fn panels(data: &CellData, dots: usize) -> Vec<StripPanel> {
 }
 
 fn panel(label: &str, unit: &str, series: Vec<Series>) -> StripPanel {
-    let values: Vec<f64> = series.iter().flat_map(|s| s.points.iter().map(|p| p.y)).collect();
+    let mut values: Vec<f64> = series.iter().flat_map(|s| s.points.iter().map(|p| p.y)).collect();
+    if series.len() > 1 {
+        // Room above the lines for their names.
+        values.push(values.iter().copied().fold(0.0, f64::max) * 1.4);
+    }
     StripPanel { y: Axis::from_zero(label, unit, &values), series }
 }
 

@@ -21,7 +21,7 @@ use crate::chart::{self, Body, Chart};
 /// Most time strips that are written as PNG; the page has them all.
 pub const MAX_STRIP_FILES: usize = 60;
 
-/// What [`write`] left on the disk.
+/// What [`write()`] left on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// The page.

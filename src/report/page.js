@@ -6,7 +6,7 @@
 
   const colours = () => {
     const style = getComputedStyle(root);
-    return Object.fromEntries(["ground", "panel", "ink", "muted", "line", "grid", "shade"].map((n) => [n, style.getPropertyValue("--" + n).trim()]));
+    return Object.fromEntries(["ground", "panel", "ink", "muted", "line", "grid", "shade", "c0", "c1", "c2", "c3", "c4", "c5"].map((n) => [n, style.getPropertyValue("--" + n).trim()]));
   };
   const themed = (value, palette) => {
     if (typeof value === "string") return value[0] === "@" ? palette[value.slice(1)] || value : value;
@@ -48,7 +48,7 @@
       if (!below) delete x.title;
       if (titled) layout.annotations.push(panelTitle(figure.panels[i], x0, top + 4 / plotHeight, palette, 13));
     }
-    layout.margin = { l: narrow ? 56 : 72, r: figure.kind === "heat" ? 20 : 16, t: (titled ? 26 : 12), b: 56 };
+    layout.margin = { l: narrow ? 56 : 72, r: figure.kind === "heat" ? 20 : 16, t: titled ? 26 : figure.legend ? 12 : 36, b: 56 };
     layout.height = plotHeight + layout.margin.t + layout.margin.b + (figure.legend ? 34 : 0);
     layout.legend = {
       orientation: "h", x: 0, xanchor: "left", y: 1 + (titled ? 30 : 8) / plotHeight, yanchor: "bottom",

@@ -59,8 +59,9 @@ fn axis(axis: &Axis) -> Map<String, Value> {
     out
 }
 
-fn hex(i: usize) -> String {
-    format!("#{:06X}", COLOURS[i % COLOURS.len()])
+/// The theme has each colour of [`COLOURS`] by its number, lighter on a dark ground.
+fn hue(i: usize) -> String {
+    format!("@c{}", i % COLOURS.len())
 }
 
 const fn dash(dash: Dash) -> &'static str {
@@ -86,9 +87,7 @@ const fn symbol(marker: Marker) -> &'static str {
 fn of_lines(lines: &Lines) -> Value {
     let (mut data, mut layout, mut named) = (Vec::new(), Map::new(), Vec::new());
     for (i, panel) in lines.panels.iter().enumerate() {
-        for reference in &lines.references {
-            data.push(reference_trace(lines, reference, i));
-        }
+        data.extend((0..lines.references.len()).map(|r| reference_trace(lines, r, i)));
         for series in &panel.series {
             let first = !series.name.is_empty() && !named.contains(&&series.name);
             if first {
@@ -107,12 +106,13 @@ fn of_lines(lines: &Lines) -> Value {
         }
     }
     let titles: Vec<String> = lines.panels.iter().map(|p| plain(&p.title)).collect();
-    json!({ "kind": "lines", "panels": titles, "legend": !named.is_empty(), "data": data, "layout": layout })
+    let legend = !named.is_empty() || !lines.references.is_empty();
+    json!({ "kind": "lines", "panels": titles, "legend": legend, "data": data, "layout": layout })
 }
 
 fn trace(lines: &Lines, series: &Series, panel: usize, legend: bool) -> Value {
     let points = &series.points;
-    let colour = hex(series.look.colour);
+    let colour = hue(series.look.colour);
     let open = |p: &crate::chart::Point| if p.flags.invalid { "-open" } else { "" };
     let symbols: Vec<String> =
         points.iter().map(|p| format!("{}{}", symbol(series.look.marker), open(p))).collect();
@@ -166,25 +166,22 @@ fn trace(lines: &Lines, series: &Series, panel: usize, legend: bool) -> Value {
     out
 }
 
-fn reference_trace(lines: &Lines, reference: &Reference, panel: usize) -> Value {
-    let (x, y, text, place) = match reference {
-        Reference::Horizontal { y, text } => (lines.x.range, (*y, *y), text, "middle right"),
-        Reference::Diagonal { text } => {
-            let (from, to) = (lines.x.range.0.max(lines.y.range.0), lines.x.range.1.min(lines.y.range.1));
-            ((to, from), (to, from), text, "middle left")
+fn reference_trace(lines: &Lines, i: usize, panel: usize) -> Value {
+    let reference = &lines.references[i];
+    let (x, y) = match reference {
+        Reference::Horizontal { y, .. } => (lines.x.range, (*y, *y)),
+        Reference::Diagonal { .. } => {
+            let ends = (lines.x.range.0.max(lines.y.range.0), lines.x.range.1.min(lines.y.range.1));
+            (ends, ends)
         }
     };
-    // On lines of text of its own, for a text on the line itself would be struck through.
-    let named = if panel == 0 { format!("{}<br> ", plain(text)) } else { String::new() };
+    let name = plain(reference.text());
     json!({
-        "type": "scatter", "mode": "lines+text", "showlegend": false, "hoverinfo": "skip",
+        "type": "scatter", "mode": "lines", "hoverinfo": "skip",
+        "name": name, "legendgroup": name, "showlegend": panel == 0,
         "xaxis": axis_name('x', panel), "yaxis": axis_name('y', panel),
         "x": [x.0, x.1], "y": [y.0, y.1],
-        "text": [named, String::new()],
-        "textposition": place,
-        "textfont": { "color": "@ink", "size": 12 },
-        "line": { "color": "@ink", "width": 1.5, "dash": "dash" },
-        "name": plain(text),
+        "line": { "color": "@ink", "width": 1.5, "dash": dash(Dash::of_reference(i)) },
     })
 }
 
@@ -341,7 +338,7 @@ fn of_strip(strip: &Strip) -> Value {
 }
 
 fn strip_trace(series: &Series, y: &Axis, panel: usize) -> Value {
-    let colour = hex(series.look.colour);
+    let colour = hue(series.look.colour);
     let dots = series.draw == Draw::Dots;
     let unit = if y.unit.is_empty() { String::new() } else { format!(" {}", y.unit) };
     let symbol = if series.look.marker == Marker::Cross { "x-thin-open" } else { "circle" };
@@ -358,4 +355,25 @@ fn strip_trace(series: &Series, y: &Axis, panel: usize) -> Value {
         "marker": { "color": colour, "size": if symbol == "circle" { 4 } else { 6 }, "symbol": symbol, "opacity": 0.6 },
         "hovertemplate": format!("%{{y:,.4~g}}{unit} at %{{x:.1f}} s<extra>{}</extra>", plain(&series.name)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_light_theme_has_the_colours_of_the_pictures() {
+        let css = include_str!("page.css");
+        for (i, colour) in COLOURS.iter().enumerate() {
+            assert!(css.contains(&format!("--c{i}: #{colour:06x};")), "colour {i}");
+        }
+    }
+
+    #[test]
+    fn figures_are_rounded_to_what_a_screen_shows() {
+        assert_eq!(
+            [0.0, 1.0, 12345.6, 0.001_234_56, f64::NAN].map(short),
+            [0.0, 1.0, 12350.0, 0.001_235, 0.0]
+        );
+    }
 }

@@ -418,6 +418,11 @@ pub fn gallery() -> Vec<RunData> {
         run("two", &two),
         run("failed", &failed),
         run("partial", &partial),
+        run(
+            "mixed",
+            &[closed(1), closed(8), open(1.0), open(4.0)].map(|l| (spec(l, 256, 64, 1), Fate::Fine)),
+        ),
+        run("prompts", &[128, 512, 2048].map(|p| (spec(closed(8), p, 64, 1), Fate::Fine))),
         run("one", &[(spec(closed(8), 512, 64, 1), Fate::Fine)]),
     ]
 }

@@ -4,7 +4,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::DrawError;
 use super::canvas::{At, Canvas, GRID, INK, MUTED, Rect, Text, colour};
-use crate::chart::{Axis, Draw, Lines, Panel, Point, Reference, Scale, Series};
+use crate::chart::{Axis, Dash, Draw, Lines, Panel, Point, Reference, Scale, Series};
 
 const TICK: u32 = 26;
 const LABEL: u32 = 28;
@@ -35,9 +35,9 @@ pub(super) fn draw(canvas: &Canvas<'_>, lines: &Lines, body: Rect) -> Result<(),
         }
         let below = i + columns >= lines.panels.len();
         axes(canvas, lines, plot, column == 0, below)?;
-        references(canvas, lines, plot, i == 0)?;
+        references(canvas, lines, plot)?;
         for series in &panel.series {
-            draw_series(canvas, lines, series, plot, if lines.panels.len() > 2 { 7 } else { 10 })?;
+            draw_series(canvas, lines, (panel, series), plot, if lines.panels.len() > 2 { 7 } else { 10 })?;
         }
     }
     let middle = (area.x0 + area.x1) / 2;
@@ -76,6 +76,12 @@ fn legend(canvas: &Canvas<'_>, lines: &Lines, body: Rect) -> Result<i32, DrawErr
         canvas.text(&series.name, (px + 122, py), &text)?;
         last = Some(py);
     }
+    for (i, reference) in lines.references.iter().enumerate() {
+        let (px, py) = place(124 + canvas.width(reference.text(), 27, false));
+        canvas.dashed(&[(px, py), (px + 108, py)], INK, 3, Dash::of_reference(i))?;
+        canvas.text(reference.text(), (px + 122, py), &text)?;
+        last = Some(py);
+    }
     if invalid {
         let (px, py) = place(34 + canvas.width("invalid", 27, false));
         canvas.marker((px + 12, py), crate::chart::Marker::Circle, MUTED, 10, true)?;
@@ -91,7 +97,7 @@ fn legend(canvas: &Canvas<'_>, lines: &Lines, body: Rect) -> Result<i32, DrawErr
     Ok(last.map_or(body.y0, |y| y + 34))
 }
 
-fn any(panel: &Panel, test: fn(&Point) -> bool) -> bool {
+fn any(panel: &Panel, test: impl Fn(&Point) -> bool) -> bool {
     panel.series.iter().flat_map(|s| &s.points).any(test)
 }
 
@@ -142,48 +148,29 @@ pub(super) fn horizontal_grid(
     Ok(())
 }
 
-fn references(canvas: &Canvas<'_>, lines: &Lines, plot: Rect, named: bool) -> Result<(), DrawError> {
-    for reference in &lines.references {
-        match reference {
-            Reference::Horizontal { y, text } => {
+/// The lines that are not data. Their names stand in the legend, where nothing crosses them.
+fn references(canvas: &Canvas<'_>, lines: &Lines, plot: Rect) -> Result<(), DrawError> {
+    for (i, reference) in lines.references.iter().enumerate() {
+        let ends = match reference {
+            Reference::Horizontal { y, .. } => {
                 let at = plot.y(lines.y.share(*y));
-                canvas.dashed(&[(plot.x0, at), (plot.x1, at)], INK, 3, crate::chart::Dash::Dashed)?;
-                if !named {
-                    continue;
-                }
-                let text = canvas.shorten(text, 25, false, plot.width() - 8);
-                let (place, anchor) =
-                    if at - plot.y0 < 34 { (at + 6, VPos::Top) } else { (at - 6, VPos::Bottom) };
-                ground(canvas, &text, (plot.x0 + 8, place), anchor)?;
-                canvas.text(&text, (plot.x0 + 8, place), &Text::new(25).at(HPos::Left, anchor))?;
+                [(plot.x0, at), (plot.x1, at)]
             }
-            Reference::Diagonal { text } => {
+            Reference::Diagonal { .. } => {
                 let top = lines.x.range.1.min(lines.y.range.1);
                 let from = lines.x.range.0.max(lines.y.range.0);
-                let at = |v: f64| (plot.x(lines.x.share(v)), plot.y(lines.y.share(v)));
-                canvas.dashed(&[at(from), at(top)], MUTED, 3, crate::chart::Dash::Dashed)?;
-                let (x, y) = at(from + (top - from) * 0.93);
-                canvas.text(text, (x - 14, y - 8), &Text::new(26).muted().at(HPos::Right, VPos::Bottom))?;
+                [from, top].map(|v| (plot.x(lines.x.share(v)), plot.y(lines.y.share(v))))
             }
-        }
+        };
+        canvas.dashed(&ends, INK, 3, Dash::of_reference(i))?;
     }
     Ok(())
-}
-
-/// White behind a text that lies in the plot.
-fn ground(canvas: &Canvas<'_>, text: &str, (x, y): At, anchor: VPos) -> Result<(), DrawError> {
-    let width = canvas.width(text, 25, false);
-    let (y0, y1) = match anchor {
-        VPos::Top => (y, y + 26),
-        _ => (y - 26, y),
-    };
-    canvas.fill(Rect { x0: x - 4, y0, x1: x + width + 4, y1 }, plotters::style::WHITE)
 }
 
 fn draw_series(
     canvas: &Canvas<'_>,
     lines: &Lines,
-    series: &Series,
+    (panel, series): (&Panel, &Series),
     plot: Rect,
     size: i32,
 ) -> Result<(), DrawError> {
@@ -197,7 +184,7 @@ fn draw_series(
         return Ok(());
     }
     let mut free: Option<At> = None;
-    for (point, at) in series.points.iter().zip(&path) {
+    for (i, (point, at)) in series.points.iter().zip(&path).enumerate() {
         if let (Some(low), Some(high)) = (point.low, point.high) {
             let (lo, hi) = (place(point.x, low), place(point.x, high));
             canvas.line(&[lo, hi], hue, 3)?;
@@ -206,19 +193,31 @@ fn draw_series(
             }
         }
         canvas.marker(*at, series.look.marker, hue, size, point.flags.invalid)?;
-        if !point.tag.is_empty()
-            && free.is_none_or(|(x, y): At| (at.0 - x).abs() > 150 || (at.1 - y).abs() > 34)
-        {
-            canvas.text(
-                &point.tag,
-                (at.0 - 18, at.1 - 14),
-                &Text::new(24).muted().at(HPos::Right, VPos::Bottom),
-            )?;
+        let room = |(x, y): At| (at.0 - x).abs() > 125 || (at.1 - y).abs() > 44;
+        if !point.tag.is_empty() && free.is_none_or(room) {
+            tag(canvas, &point.tag, *at, path.get(i + 1).copied(), plot)?;
             free = Some(*at);
         }
-        if point.flags.overloaded {
+        // Where series lie close above each other, the topmost arrow stands for all.
+        let covered = |p: &Point| {
+            let above = at.1 - place(p.x, p.y).1;
+            p.x == point.x && p.flags.overloaded && above > 0 && above < 60
+        };
+        if point.flags.overloaded && !any(panel, covered) {
             canvas.arrow(*at, hue)?;
         }
     }
     Ok(())
+}
+
+/// A name beside a point, on the side that the line does not take.
+fn tag(canvas: &Canvas<'_>, text: &str, at: At, next: Option<At>, plot: Rect) -> Result<(), DrawError> {
+    let room = at.0 + 24 + canvas.width(text, 24, false) < plot.x1 + 50;
+    let turns_back = next.is_some_and(|(x, _)| x < at.0);
+    let (place, side) = if turns_back && room {
+        ((at.0 + 18, at.1 - 10), HPos::Left)
+    } else {
+        ((at.0 - 18, at.1 - 14), HPos::Right)
+    };
+    canvas.text(text, place, &Text::new(24).muted().at(side, VPos::Bottom))
 }

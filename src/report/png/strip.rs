@@ -5,6 +5,7 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::DrawError;
 use super::canvas::{At, Canvas, GRID, INK, MUTED, Rect, SHADE, Text, colour};
+use super::lines::horizontal_grid;
 use crate::chart::{Dash, Draw, Marker, Series, Strip, StripPanel};
 
 const TICK: u32 = 23;
@@ -12,7 +13,7 @@ const TICK: u32 = 23;
 /// All panels, one above the other.
 pub(super) fn draw(canvas: &Canvas<'_>, strip: &Strip, body: Rect) -> Result<(), DrawError> {
     let panels = strip.panels.len().max(1) as i32;
-    let gap = 14;
+    let gap = 26;
     let area = Rect { x0: body.x0 + 330, y0: body.y0 + 30, x1: body.x1 - 12, y1: body.y1 - 74 };
     let height = (area.height() - gap * (panels - 1)) / panels;
     for (i, panel) in strip.panels.iter().enumerate() {
@@ -70,20 +71,7 @@ fn draw_panel(
     let lift = if below.is_empty() { 0 } else { 15 };
     canvas.text(&panel.y.label, (left, middle - lift), &Text::new(26).bold().at(HPos::Left, VPos::Center))?;
     canvas.text(below.trim(), (left, middle + 17), &Text::new(TICK).muted().at(HPos::Left, VPos::Center))?;
-    // A low panel has room for few labels.
-    let mut free = i32::MAX;
-    for tick in &panel.y.ticks {
-        let y = plot.y(panel.y.share(tick.at));
-        canvas.line(&[(plot.x0, y), (plot.x1, y)], GRID, 1)?;
-        if y <= free {
-            canvas.text(
-                &tick.text,
-                (plot.x0 - 10, y),
-                &Text::new(TICK).muted().at(HPos::Right, VPos::Center),
-            )?;
-            free = y - 30;
-        }
-    }
+    horizontal_grid(canvas, &panel.y, plot, true)?;
     canvas.line(&[(plot.x0, plot.y1), (plot.x1, plot.y1)], MUTED, 1)?;
     for series in &panel.series {
         draw_series(canvas, strip, panel, series, plot)?;
