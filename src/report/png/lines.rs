@@ -227,11 +227,11 @@ fn tag(canvas: &Canvas<'_>, text: &str, path: &[At], i: usize, plot: Rect) -> Re
         Rect { x0, y0: bottom - height, x1: x0 + width, y1: bottom }
     };
     let free = |(side, down): &(HPos, i32)| {
-        let ground = ground(side.clone(), *down);
+        let ground = ground(*side, *down);
         let inside = ground.x0 > plot.x0 - 90 && ground.x1 < plot.x1 + 50 && ground.y1 < plot.y1;
         inside && !lines.iter().any(|&(from, to)| crosses(from, to, ground))
     };
-    let (side, down) = corners.iter().find(|c| free(c)).unwrap_or(&corners[0]).clone();
+    let (side, down) = *corners.iter().find(|c| free(c)).unwrap_or(&corners[0]);
     let x = if matches!(side, HPos::Right) { at.0 - 18 } else { at.0 + 18 };
     canvas.text(text, (x, at.1 + down), &Text::new(24).muted().at(side, VPos::Bottom))
 }
