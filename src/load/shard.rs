@@ -23,6 +23,7 @@ use super::window::Gate;
 use super::{Control, Job, LoadError};
 use crate::experiment::Load;
 use crate::record::EndedBy;
+use crate::server::Secrets;
 
 /// Period of the canary, which is the core's watch as well.
 const WATCH_US: u64 = 10_000;
@@ -87,6 +88,7 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
             first_token: target.first_token_timeout.map(us),
             stall: target.stall_timeout.map(us),
         },
+        secrets: Secrets::of(target, &job.endpoint.headers),
         kept_alive: Cell::new(false),
         // A count over the network would be another load on the server.
         keep_text: Cell::new(job.source.tokenizer().name() != "server"),

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use tokio::runtime::Runtime;
 use url::Url;
 
-use super::ClientError;
 use super::client::client_builder;
+use super::{ClientError, Secrets};
 use crate::experiment::Target;
 use crate::provider::framing::Framer;
 use crate::provider::{Framing, WireRequest};
@@ -32,6 +32,7 @@ pub(super) struct Asker {
     runtime: Runtime,
     client: reqwest::Client,
     headers: Vec<(String, String)>,
+    secrets: Secrets,
     short: Duration,
     long: Duration,
     stop: Stop,
@@ -113,6 +114,7 @@ impl Asker {
         Ok(Self {
             runtime: runtime.map_err(|e| build(&e))?,
             client: client.map_err(|e| build(&e))?,
+            secrets: Secrets::of(target, &headers),
             headers,
             short: SHORT.min(target.timeout),
             long: LONG.min(target.timeout),
@@ -186,7 +188,7 @@ impl Asker {
                     return Err(AskError::TooLong);
                 }
             }
-            Ok(Answer { status, server, body: body.into() })
+            Ok(Answer { status, server, body: self.secrets.hide_in_body(body).into() })
         })
     }
 

@@ -11,6 +11,7 @@ mod gauges;
 mod identity;
 mod idle;
 mod probe;
+mod secrets;
 mod tokenize;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use ask::Stop;
 pub use client::{ClientError, client_builder, is_loopback};
 pub use identity::{Engine, Identity, ModelInfo};
 pub use idle::{Idle, wait_idle};
+pub use secrets::Secrets;
 pub use tokenize::ServerTokenizer;
 
 use ask::{Answer, AskError, Asker};
