@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, say};
 use crate::metrics::{Better, Kind, METRICS, STATS, column};
 use crate::provider;
 
@@ -20,11 +20,11 @@ pub fn providers(args: &ListArgs) -> Result<Exit, Failure> {
     if args.json {
         let rows: Vec<Value> =
             provider::ALL.iter().map(|e| json!({"name": e.name, "path": e.path, "help": e.help})).collect();
-        println!("{:#}", Value::from(rows));
+        say(&format!("{:#}\n", Value::from(rows)));
         return Ok(Exit::Fine);
     }
     for entry in provider::ALL {
-        println!("{:<20} {:<24} {}", entry.name, entry.path, entry.help);
+        say(&format!("{:<20} {:<24} {}\n", entry.name, entry.path, entry.help));
     }
     Ok(Exit::Fine)
 }
@@ -41,14 +41,14 @@ pub fn metrics(args: &ListArgs) -> Result<Exit, Failure> {
                        "columns": columns, "help": m.help})
             })
             .collect();
-        println!("{:#}", Value::from(rows));
+        say(&format!("{:#}\n", Value::from(rows)));
         return Ok(Exit::Fine);
     }
     for m in METRICS {
         let stats = if m.kind == Kind::Distribution { "  [mean, p50 … p99.9]" } else { "" };
-        println!("{} ({}, {}){stats}\n    {}", m.name, m.unit.label(), better(m.better), m.help);
+        say(&format!("{} ({}, {}){stats}\n    {}\n", m.name, m.unit.label(), better(m.better), m.help));
     }
-    println!("\nStatistics of a distribution: {}.", STATS.join(", "));
+    say(&format!("\nStatistics of a distribution: {}.\n", STATS.join(", ")));
     Ok(Exit::Fine)
 }
 

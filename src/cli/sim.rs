@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::anyhow;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, say, say_err};
 use crate::load::Control;
 use crate::sim;
 
@@ -43,9 +42,9 @@ pub fn run(args: &SimArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Fine);
     }
     let config = config(args)?;
-    let control = Arc::new(Control::default());
-    super::run::watch_signals(&control)?;
-    eprintln!("simulator at http://{}; Ctrl-C ends it", args.addr);
+    let control = Control::default();
+    super::run::watch_signals(&control, |_| ())?;
+    say_err(&format!("simulator at http://{}; Ctrl-C ends it", args.addr));
     sim::serve_blocking(config, args.addr, args.truth.as_deref(), || control.finish())?;
     Ok(Exit::Fine)
 }
@@ -70,12 +69,13 @@ fn config(args: &SimArgs) -> Result<sim::Config, Failure> {
 }
 
 fn list() {
-    println!("Presets:");
+    let mut text = "Presets:\n".to_owned();
     for preset in sim::PRESETS {
-        println!("  {:<16} {}", preset.name, preset.help);
+        text += &format!("  {:<16} {}\n", preset.name, preset.help);
     }
-    println!("\nKnobs (knob = default):");
+    text += "\nKnobs (knob = default):\n";
     for knob in sim::KNOBS {
-        println!("  {:<28} {}", format!("{} = {}", knob.name, knob.default), knob.help);
+        text += &format!("  {:<28} {}\n", format!("{} = {}", knob.name, knob.default), knob.help);
     }
+    say(&text);
 }
