@@ -340,6 +340,35 @@ fn an_open_loop_that_piles_up_is_overloaded_and_a_closed_one_is_not() {
 }
 
 #[test]
+fn a_few_more_in_flight_at_the_end_are_no_overload() {
+    // The same slope share, but of a pile that chance arrivals make as well.
+    let records: Vec<_> = (0..200)
+        .map(|seq| {
+            let mut r = good(seq);
+            r.last_token_us = Some(r.intended_us + 140_000 + seq * 2_500);
+            r.end_us = r.last_token_us;
+            r
+        })
+        .collect();
+    let s = summed(&open(), &run(&records), &records);
+    assert!(!fired(&s).iter().any(|f| f.0 == "overload"), "{:?}", s.validity);
+}
+
+#[test]
+fn a_warm_up_shorter_than_an_answer_is_told() {
+    let records: Vec<_> = (0..200)
+        .map(|seq| {
+            let mut r = good(seq);
+            r.last_token_us = Some(r.intended_us + 60_000_000);
+            r.end_us = r.last_token_us;
+            r
+        })
+        .collect();
+    let s = summed(&open(), &run(&records), &records);
+    assert!(fired(&s).contains(&("e2e_per_warmup", Verdict::Warn)), "{:?}", s.validity);
+}
+
+#[test]
 fn a_cap_explains_its_own_lag() {
     let mut records: Vec<_> = (0..200).map(good).collect();
     for r in records.iter_mut().take(100) {

@@ -16,6 +16,8 @@ pub use table::{CONTAMINATED_NAME, Limit, SIGNALS, Signal, Unit};
 const BATCHES: usize = 10;
 /// No trend is read from a shorter window, in seconds.
 const TREND_SECONDS: f64 = 5.0;
+/// Standard deviations of a steady number in flight that a pile has to exceed.
+const CHANCE_SD: f64 = 3.0;
 /// Requests below which a trend or Little's law says nothing.
 const ENOUGH: u64 = 100;
 /// Little's law needs ticks that are short against the window: in seconds.
@@ -181,7 +183,12 @@ fn server_steady(e: &Evidence<'_>, court: &mut Court) {
     });
     let warm = e.settings.cell.ramp.as_secs_f64() + e.settings.cell.warmup.as_secs_f64();
     let e2e_s = e.summary.value("e2e_service", "mean").map(|ms| ms / 1000.0).filter(|&s| s > 0.0);
-    court.note(&table::WARMUP_PER_E2E, e2e_s.map(|s| warm / s));
+    let e2e_per_warmup = e2e_s.filter(|_| warm > 0.0).map(|s| s / warm);
+    court.hear(&table::E2E_PER_WARMUP, e2e_per_warmup, |v, _| {
+        format!(
+            "the warm-up is shorter than an answer ({v:.1} × shorter): the window opened before the load had settled"
+        )
+    });
     let Load::Open { .. } = e.settings.load else { return };
     court.note(&table::COMPLETED_OF_DUE, completed_of_due(window, &e.run.timeline));
     let rate = e.summary.value("offered_rps", "").filter(|&r| r > 0.0);
@@ -194,7 +201,11 @@ fn server_steady(e: &Evidence<'_>, court: &mut Court) {
         .collect();
     let growth = trend(window, &level).zip(rate).map(|(line, rate)| {
         let share = line.slope / rate;
-        if significant(&line) { share } else { share.min(0.0) }
+        // Numbers in flight of a server that keeps up vary by about the root of their mean,
+        // and neighbours are alike: a short window can show a slope that isn't there.
+        let by_chance = CHANCE_SD * (mean_of(&level)).sqrt();
+        let piled = line.slope * window.seconds();
+        if significant(&line) && piled > by_chance { share } else { share.min(0.0) }
     });
     court.hear(&table::OVERLOAD, growth, |v, limit| {
         format!(
@@ -244,6 +255,10 @@ fn trend(window: &Window, points: &[(u64, f64)]) -> Option<Line> {
 /// Whether a rise is more than chance, at one-sided 99 %.
 fn significant(line: &Line) -> bool {
     line.t > student_t_quantile(0.99, line.df as f64)
+}
+
+fn mean_of(points: &[(u64, f64)]) -> f64 {
+    points.iter().map(|(_, value)| value).sum::<f64>() / points.len().max(1) as f64
 }
 
 /// Answers per arrival in the window's last half; `None` without arrivals.

@@ -163,8 +163,13 @@ pub(super) const CENSORED: Signal = signal(
     Never,
     "Requests still unanswered when the drain ran out: the slowest are missing from the latencies.",
 );
-pub(super) const WARMUP_PER_E2E: Signal =
-    signal("warmup_per_e2e", Ratio, Never, Never, "Ramp and warm-up over the mean end-to-end latency.");
+pub(super) const E2E_PER_WARMUP: Signal = signal(
+    "e2e_per_warmup",
+    Ratio,
+    Over(1.0),
+    Never,
+    "Mean end-to-end latency over ramp and warm-up: above 1 the window opens before the first answers have ended. Not read where there is no warm-up.",
+);
 pub(super) const COMPLETED_OF_DUE: Signal = signal(
     "completed_of_due_last_half",
     Ratio,
@@ -177,7 +182,7 @@ pub(super) const OVERLOAD: Signal = signal(
     Share,
     Over(0.02),
     Never,
-    "Open loop: share of the arrivals that pile up in flight, from ten batch means, where it is more than chance (one-sided 99 %). Read from 5 s on.",
+    "Open loop: share of the arrivals that pile up in flight, from ten batch means, where it is more than chance (one-sided 99 %, and a pile of more than 3 √L). Read from 5 s on.",
 );
 pub(super) const TOKENS_GUESSED: Signal = signal(
     "tokens_guessed",
@@ -217,7 +222,7 @@ pub const SIGNALS: &[Signal] = &[
     LOST_RECORDS,
     LITTLE,
     CENSORED,
-    WARMUP_PER_E2E,
+    E2E_PER_WARMUP,
     COMPLETED_OF_DUE,
     OVERLOAD,
     TOKENS_GUESSED,
