@@ -345,7 +345,7 @@ fn a_few_more_in_flight_at_the_end_are_no_overload() {
     let records: Vec<_> = (0..200)
         .map(|seq| {
             let mut r = good(seq);
-            r.last_token_us = Some(r.intended_us + 140_000 + seq * 2_500);
+            r.last_token_us = Some(r.intended_us + 140_000 + seq * 1_500);
             r.end_us = r.last_token_us;
             r
         })
