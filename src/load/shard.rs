@@ -85,7 +85,8 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
             first_token: target.first_token_timeout.map(us),
             stall: target.stall_timeout.map(us),
         },
-        kept_alive: Cell::new(false),
+        kept: Cell::new(0),
+        died: Cell::new(0),
         // A count over the network would be another load on the server.
         keep_text: Cell::new(job.source.tokenizer().name() != "server"),
         open: Cell::new(0),
