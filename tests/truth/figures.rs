@@ -152,7 +152,9 @@ fn the_window_counts_tokens_by_their_stamp_and_requests_by_when_they_were_due() 
         [target]
         url = "sim:"
         [sim]
-        step_base = "10ms"
+        step_base = "12ms"
+        step_per_seq = "0s"
+        step_per_prefill_token = "0s"
         max_num_seqs = 64
         [workload]
         prompt_tokens = 16
