@@ -430,11 +430,13 @@ fn a_dead_kept_alive_connection_costs_no_error() {
         conn.on_connection == 0
     });
     let mut cell = closed(2);
-    cell.settings.cell.requests = Some(20);
+    cell.settings.cell.requests = Some(40);
     let (run, records) = run(&cell, server.address);
     assert!(records.iter().all(|r| r.outcome == Outcome::Ok), "{records:?}");
     let retries: u64 = records.iter().map(|r| u64::from(r.retries)).sum();
-    assert!(retries >= 5, "{retries} retries");
+    // Three such tell what this server does; the other user may be on its way into a fourth.
+    // From then on each request has its own connection, and nothing is sent twice.
+    assert!((3..=4).contains(&retries), "{retries} retries");
     assert_eq!(server.requests.load(Ordering::SeqCst) as u64, records.len() as u64 + retries);
     assert_eq!(summary(&cell, &run, &records).counts.retries, retries);
 }

@@ -19,3 +19,4 @@ mod report;
 mod resume;
 mod sim;
 mod store;
+mod truth;

@@ -60,8 +60,10 @@ async fn respond(
     prepared: Prepared,
 ) -> Result<Result<reqwest::Response, Failure>, Expired> {
     let core = Rc::clone(&flight.core);
-    let kept_alive = core.kept_alive.get();
-    let failure = match alarm.guard(core.pooled.execute(prepared.request)).await? {
+    let keeps = core.keeps_connections();
+    let kept_alive = keeps && core.kept.get() > 0;
+    let client = if keeps { &core.pooled } else { &core.fresh };
+    let failure = match alarm.guard(client.execute(prepared.request)).await? {
         Ok(response) => return Ok(Ok(response)),
         Err(error) => Failure::before_headers(&error),
     };
@@ -69,6 +71,7 @@ async fn respond(
         return Ok(Err(failure));
     };
     flight.record.retries += 1;
+    core.died.set(core.died.get() + 1);
     let again = alarm.guard(core.fresh.execute(spare)).await?;
     Ok(again.map_err(|error| Failure::before_headers(&error)))
 }
@@ -81,7 +84,7 @@ fn expire(flight: &mut Flight, expired: Expired) {
 /// Read a 2xx answer.
 async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, response: reqwest::Response) {
     let core = Rc::clone(&flight.core);
-    let keeps = stays_open(&response);
+    let keeps = core.keeps_connections() && stays_open(&response);
     let mut reader = Reader {
         framer: Framer::new(core.provider.framing(core.stream)),
         decoder: core.provider.decoder(core.stream, core.keep_text.get()),
@@ -111,7 +114,7 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, response: reqwest::
                 }
             }
             Ok(None) => {
-                core.kept_alive.set(core.kept_alive.get() || keeps);
+                core.kept.set(core.kept.get() + u64::from(keeps));
                 end = core.clock.now_us();
                 break;
             }
@@ -159,7 +162,7 @@ fn judge(closing: &mut Closing, broken: Option<String>, failure: Option<Failure>
 async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, response: reqwest::Response) {
     let core = Rc::clone(&flight.core);
     let status = response.status().as_u16();
-    let keeps = stays_open(&response);
+    let keeps = core.keeps_connections() && stays_open(&response);
     let mut body = reqwest::Body::from(response);
     let mut text = Vec::new();
     loop {
@@ -173,7 +176,7 @@ async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, response: reqwest:
                 }
             }
             Ok(None) => {
-                core.kept_alive.set(core.kept_alive.get() || keeps);
+                core.kept.set(core.kept.get() + u64::from(keeps));
                 break;
             }
             // The status stands, whatever became of the words.

@@ -37,8 +37,10 @@ pub(super) struct Core {
     pub(super) limits: Limits,
     /// What no record may quote.
     pub(super) secrets: Secrets,
-    /// Some answer has left its connection in the pool.
-    pub(super) kept_alive: Cell<bool>,
+    /// Answers that left their connection in the pool.
+    pub(super) kept: Cell<u64>,
+    /// Requests that died unanswered on what may have been such a connection.
+    pub(super) died: Cell<u64>,
     /// Whether answers' texts are to be kept for counting. Ends with the first answer that
     /// brings its own `usage`.
     pub(super) keep_text: Cell<bool>,
@@ -52,6 +54,22 @@ pub(super) struct Core {
     pub(super) starved: Cell<bool>,
     /// Arrivals of the schedule that this core has taken up.
     pub(super) taken: Cell<u64>,
+}
+
+/// Dead connections that prove nothing yet: any server closes one that was idle for long.
+const DIED_FEW: u64 = 3;
+/// Of this many kept connections at most one may be dead, else keeping them costs more than
+/// opening new ones.
+const KEPT_PER_DEAD: u64 = 100;
+
+impl Core {
+    /// Whether connections are worth keeping. Some servers promise to keep them and close
+    /// each after its answer; a request that runs into that is sent twice, and the time of
+    /// the first try would be in its latency as if the server had taken it. Once found out,
+    /// every request opens its own: nothing is kept any more that could change the verdict.
+    pub(super) fn keeps_connections(&self) -> bool {
+        self.died.get() < DIED_FEW || self.died.get() * KEPT_PER_DEAD < self.kept.get()
+    }
 }
 
 /// A record of an arrival of which nothing is known yet but its number.

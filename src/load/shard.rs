@@ -89,7 +89,8 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
             stall: target.stall_timeout.map(us),
         },
         secrets: Secrets::of(target, &job.endpoint.headers),
-        kept_alive: Cell::new(false),
+        kept: Cell::new(0),
+        died: Cell::new(0),
         // A count over the network would be another load on the server.
         keep_text: Cell::new(job.source.tokenizer().name() != "server"),
         open: Cell::new(0),
