@@ -77,20 +77,22 @@ pub enum SweepError {
     #[error("target.url: {url}: {source}")]
     Url { url: String, source: url::ParseError },
     #[error(
-        "{run} was made by another experiment (hash {theirs}, this one is {ours}): resume it with the file and \
-         the --set it was begun with, or start a new run"
+        "{run} was made by another experiment: {difference}. Resume it with the file and the --set it was \
+         begun with (see {run}/run.json), or start a new run"
     )]
-    OtherExperiment { run: PathBuf, ours: String, theirs: String },
+    OtherExperiment { run: PathBuf, difference: String },
 }
 
 impl SweepError {
     /// Whether the user's input is at fault.
     #[must_use]
     pub const fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::OtherExperiment { .. } | Self::Knob { .. } | Self::Url { .. } | Self::Workload(_)
-        )
+        match self {
+            Self::OtherExperiment { .. } | Self::Knob { .. } | Self::Url { .. } | Self::Workload(_) => true,
+            Self::Discover(error) => error.is_usage(),
+            Self::Store(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }
 
@@ -158,8 +160,7 @@ fn reopen(path: &Path, plan: &Plan, watcher: &mut dyn Watcher) -> Result<RunDir,
     if run.manifest().experiment_hash != plan.experiment_hash {
         return Err(SweepError::OtherExperiment {
             run: path.to_owned(),
-            ours: plan.experiment_hash.clone(),
-            theirs: run.manifest().experiment_hash.clone(),
+            difference: plan::difference(run.plan(), plan),
         });
     }
     for (file, why) in run.repair()? {
@@ -340,7 +341,7 @@ impl Walk<'_> {
     fn find(&mut self, cell: &Cell) -> Result<Rc<Found>, SweepError> {
         match self.bench.ready(&cell.settings, self.watcher) {
             Err(SweepError::Discover(error)) => {
-                self.watcher.on(&Event::Notice { text: &format!("cell {}: {error}", cell.index) });
+                self.watcher.on(&Event::Notice { text: &format!("cell {}: {error}", cell.index + 1) });
                 let base = self.bench.base(&cell.settings)?;
                 Ok(Rc::new(server::undiscovered(&cell.settings, base)?))
             }

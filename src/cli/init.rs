@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, print};
 
 /// Arguments of `init`.
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub struct InitArgs {
 pub fn run(args: &InitArgs) -> Result<Exit, Failure> {
     let text = crate::experiment::template();
     if args.file.as_os_str() == "-" {
-        print!("{text}");
+        print::out(&text)?;
         return Ok(Exit::Fine);
     }
     let mut options = std::fs::OpenOptions::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, print};
 use crate::analysis::RunData;
 use crate::experiment::Experiment;
 use crate::load::Control;
@@ -64,12 +64,15 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     drop(watcher);
 
     let data = RunData::load(&swept.run)?;
-    // In JSON mode stdout belongs to the events.
-    let say =
-        |text: &str| if args.progress == progress::Mode::Json { eprint!("{text}") } else { print!("{text}") };
     let page =
         if args.no_report { None } else { Some(report::write(&data, &args.reports.join(&data.id))?.page) };
-    say(&report::terminal::summary(&data, page.as_deref()));
+    let summary = report::terminal::summary(&data, page.as_deref());
+    // In JSON mode stdout belongs to the events.
+    if args.progress == progress::Mode::Json {
+        eprint!("{summary}");
+    } else {
+        print::out(&summary)?;
+    }
     Ok(verdict(args, &swept.ending, &data))
 }
 
@@ -91,13 +94,30 @@ fn verdict(args: &RunArgs, ending: &Ending, data: &RunData) -> Exit {
         }
         Ending::Finished => {}
     }
-    if summaries().all(|s| invalid(s) || s.counts.ok == 0) || args.gate && summaries().any(invalid) {
+    if summaries().all(|s| invalid(s) || s.counts.ok == 0) {
+        eprintln!("nothing was measured that can be believed (exit code 4): {}", why_nothing(data));
+        return Exit::Invalid;
+    }
+    if args.gate && summaries().any(invalid) {
+        eprintln!("the gate can't be judged: not every cell is valid (exit code 4)");
         return Exit::Invalid;
     }
     if args.gate && summaries().any(|s| s.slo.iter().any(|v| !v.pass)) {
+        eprintln!("the gate failed: a cell misses an SLO (exit code 1)");
         return Exit::GateFailed;
     }
     Exit::Fine
+}
+
+/// What a person should look at when no cell gave anything.
+fn why_nothing(data: &RunData) -> &'static str {
+    let answered = data.cells.iter().filter_map(|c| c.summary.as_ref()).any(|s| s.counts.ok > 0);
+    if answered {
+        "every cell with an answer is invalid, for the reasons above"
+    } else {
+        "no request due in a window was answered; see the failures by class and the notes at the start, or \
+         give cells a longer duration"
+    }
 }
 
 /// Turn SIGINT and SIGTERM into presses of `control`; a third ends the process at once.

@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, print};
 use crate::load::Control;
 use crate::sim;
 
@@ -39,7 +39,7 @@ pub struct SimArgs {
 /// Serve until Ctrl-C.
 pub fn run(args: &SimArgs) -> Result<Exit, Failure> {
     if args.list {
-        list();
+        print::out(&list())?;
         return Ok(Exit::Fine);
     }
     let config = config(args)?;
@@ -69,13 +69,16 @@ fn config(args: &SimArgs) -> Result<sim::Config, Failure> {
     })
 }
 
-fn list() {
-    println!("Presets:");
+fn list() -> String {
+    let mut text = "Presets:\n".to_owned();
     for preset in sim::PRESETS {
-        println!("  {:<16} {}", preset.name, preset.help);
+        text.push_str(&format!("  {:<16} {}\n", preset.name, preset.help));
     }
-    println!("\nKnobs (knob = default):");
-    for knob in sim::KNOBS {
-        println!("  {:<28} {}", format!("{} = {}", knob.name, knob.default), knob.help);
+    text.push_str("\nKnobs (knob = default):\n");
+    let named: Vec<String> = sim::KNOBS.iter().map(|k| format!("{} = {}", k.name, k.default)).collect();
+    let width = named.iter().map(String::len).max().unwrap_or(0);
+    for (knob, named) in sim::KNOBS.iter().zip(&named) {
+        text.push_str(&format!("  {named:<width$}  {}\n", knob.help));
     }
+    text
 }

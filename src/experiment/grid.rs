@@ -229,7 +229,10 @@ fn unknown(key: &str, field: &Field<'_>) -> Option<Vec<String>> {
 }
 
 /// The full path of a setting whose section was left out: `temperature`.
-fn home_of(key: &str) -> Option<String> {
+pub(super) fn home_of(key: &str) -> Option<String> {
+    if let Some((_, full)) = SHORT.iter().find(|(short, _)| *short == key) {
+        return Some((*full).to_owned());
+    }
     let origin = Origin { source: 0, start: 0, end: 0 };
     let sources = Sources::new(String::new(), String::new());
     SECTIONS.iter().filter(|s| **s != "sim").find_map(|section| {

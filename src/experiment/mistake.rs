@@ -176,13 +176,46 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// The candidate that is most like `word`, if one is like enough.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The candidate that is most like `word`, if one is like enough: a slip or two away, or
+/// begun or ended alike (`openai` for `openai-chat`).
+pub(crate) fn nearest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str, IntoIter: Clone>,
+) -> Option<&'a str> {
+    /// Shorter words are part of too many others.
+    const TELLING: usize = 4;
     let word = word.to_lowercase();
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + word.len().min(candidate.len()) / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    let candidates = candidates.into_iter();
+    let slips = |candidate: &&str| strsim::damerau_levenshtein(&word, candidate);
+    let close = candidates.clone().filter(|c| slips(c) <= 1 + word.len().min(c.len()) / 4).min_by_key(slips);
+    let part = |long: &str, short: &str| {
+        short.len() >= TELLING && (long.starts_with(short) || long.ends_with(short))
+    };
+    close.or_else(|| candidates.filter(|c| part(c, &word) || part(&word, c)).min_by_key(slips))
+}
+
+/// Drops what is said to be missing where another mistake shows that it is there, only
+/// misspelt or unreadable: one slip of the pen is one mistake.
+pub(crate) fn drop_echoes(mistakes: &mut Vec<Mistake>) {
+    let others = mistakes.clone();
+    mistakes.retain(|m| m.kind != MistakeKind::Missing || !others.iter().any(|other| other.explains(&m.key)));
+}
+
+impl Mistake {
+    /// Whether this mistake is why `missing` was not found.
+    fn explains(&self, missing: &str) -> bool {
+        let section = missing.rsplit_once('.').map_or(missing, |(section, _)| section);
+        let unread = self.kind == MistakeKind::WrongType && [section, "grid"].contains(&self.key.as_str());
+        let near = self.nearest.as_deref().filter(|_| self.kind == MistakeKind::UnknownKey);
+        if missing == "load" {
+            let bears_load = |path: &str| path.split('.').any(|part| part == "users" || part == "qps");
+            let section = near.is_some_and(|n| n == "load" || n == "grid");
+            return unread || section || bears_load(&self.key) || near.is_some_and(bears_load);
+        }
+        let parent = self.key.rsplit_once('.').map_or("", |(parent, _)| parent);
+        let leaf = missing.rsplit('.').next();
+        let misspelt = parent == section && near.is_some_and(|n| n.rsplit('.').next() == leaf);
+        let misspelt_section = near == Some(section) && parent.is_empty();
+        (self.key == section && unread) || misspelt || misspelt_section
+    }
 }

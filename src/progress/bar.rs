@@ -42,10 +42,10 @@ impl Bars {
             all.add(ProgressBar::new(length).with_style(style))
         };
         Self {
-            sweep: bar("sweep {bar:30.blue} {pos}/{len} cells {wide_msg}", 0),
-            cell: bar("cell  {bar:30.cyan} {wide_msg}", STEPS),
-            load: bar("      {wide_msg:.dim}", 0),
-            latency: bar("      {wide_msg:.dim}", 0),
+            sweep: bar("sweep {bar:20.blue} {pos}/{len} cells {wide_msg}", 0),
+            cell: bar("cell  {bar:20.cyan} {wide_msg}", STEPS),
+            load: bar("  {wide_msg:.dim}", 0),
+            latency: bar("  {wide_msg:.dim}", 0),
             all,
             started: Instant::now(),
             expected_s: 0.0,
@@ -105,7 +105,8 @@ impl Watcher for Bars {
             }
             Event::CellStarted { cell, of, .. } => {
                 self.of = *of;
-                self.name = text::cell_name(cell, *of);
+                // The bar's own line begins with the word.
+                self.name = text::cell_name(cell, *of).trim_start_matches("cell ").to_owned();
                 self.clear_cell(self.name.clone());
                 self.show_sweep();
             }

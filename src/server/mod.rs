@@ -91,6 +91,12 @@ pub enum DiscoverError {
 }
 
 impl DiscoverError {
+    /// Whether the experiment file or the environment is at fault, rather than the server.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        !matches!(self, Self::Unreachable { .. } | Self::Refused { .. } | Self::Client(ClientError::Build(_)))
+    }
+
     fn unreachable(url: &Url, error: &AskError) -> Self {
         let (reason, advice) = error.words(url);
         Self::Unreachable { url: shown(url), reason, advice }

@@ -107,7 +107,8 @@ impl Probe<'_> {
 
     /// Whether an answer ended before the length that was forced.
     fn is_short(&self, closing: &Closing) -> bool {
-        let overridden = self.settings.target.extra_body.contains_key("max_tokens");
+        let target = &self.settings.target;
+        let overridden = target.extra_body.contains_key(&target.max_tokens_field);
         !overridden && closing.output_tokens.is_some_and(|n| n < ANSWER)
     }
 
@@ -179,6 +180,7 @@ impl Probe<'_> {
             model: self.model,
             prompt,
             max_tokens,
+            max_tokens_field: &self.settings.target.max_tokens_field,
             stream,
             force_length,
             sampling: &self.settings.workload.sampling,

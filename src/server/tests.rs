@@ -153,6 +153,7 @@ fn settings() -> Settings {
             api_key_env: None,
             headers: BTreeMap::new(),
             extra_body: Map::new(),
+            max_tokens_field: "max_tokens".to_owned(),
             timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(10),
             first_token_timeout: None,
