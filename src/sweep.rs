@@ -325,6 +325,8 @@ impl Walk<'_> {
             summary.validity.add("contaminated", Verdict::Warn, text);
         }
         if summary.window.ended_by == EndedBy::Interrupt {
+            // In place of the measurement's own remark: such a cell counts for nothing.
+            summary.validity.reasons.retain(|reason| reason.signal != "interrupted");
             summary.validity.add(
                 "interrupted",
                 Verdict::Invalid,

@@ -224,7 +224,7 @@ pub(super) mod tests {
             "in flight 20 · 145 done · 4.83 req/s · 58.3 tok/s · errors 0.0% · lag 0.52 ms"
         );
         let most = Live {
-            in_flight: 1000,
+            in_flight: 999,
             completed: 123_456,
             failed: 12_345,
             completed_rps: 1234.0,
