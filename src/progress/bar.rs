@@ -44,8 +44,8 @@ impl Bars {
         Self {
             sweep: bar("sweep {bar:20.blue} {pos}/{len} cells {wide_msg}", 0),
             cell: bar("cell  {bar:20.cyan} {wide_msg}", STEPS),
-            load: bar("  {wide_msg:.dim}", 0),
-            latency: bar("  {wide_msg:.dim}", 0),
+            load: bar(" {wide_msg:.dim}", 0),
+            latency: bar(" {wide_msg:.dim}", 0),
             all,
             started: Instant::now(),
             expected_s: 0.0,
