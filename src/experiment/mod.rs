@@ -294,7 +294,8 @@ fn refuse_idle_arrivals(reader: &Reader<'_>, grids: &[Grid], base: &Table) {
         && !grids.iter().any(axis)
     {
         let mistake =
-            Mistake::new(MistakeKind::Conflict, "has no effect without qps: a closed loop has no arrivals");
+            Mistake::new(MistakeKind::Conflict, "has no effect without qps: a closed loop has no arrivals")
+                .for_want_of("qps");
         reader.add(arrivals.origin, "load.arrivals", mistake);
     }
 }

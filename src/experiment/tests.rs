@@ -148,6 +148,8 @@ fn one_slip_is_one_mistake() {
         ("target.url = \"sim:\"\ngrid.users = []", "grid.users", None),
         ("target.url = \"sim:\"\ngrid.users = { from = 1, to = 8 }", "grid.users", None),
         ("target.url = \"sim:\"\ngrid.user = [1]", "grid.user", Some("users")),
+        ("target.url = \"sim:\"\n[grid]\nuser = [1]\nexclude = [{ users = 1 }]", "grid.user", Some("users")),
+        ("target.url = \"sim:\"\nload.arrivals = \"constant\"\n[grid]\nqsp = [1]", "grid.qsp", Some("qps")),
         ("target.url = \"sim:\"\nusers = 1", "users", Some("load.users")),
         ("target.ulr = \"sim:\"\nload.users = 1", "target.ulr", Some("url")),
         ("target = \"sim:\"\nload.users = 1", "target", None),

@@ -224,7 +224,7 @@ pub(super) mod tests {
             "20 in flight · 145 done · 4.83 req/s · 58.3 tok/s · 0.0% failed · lag 0.52 ms"
         );
         let most = Live {
-            in_flight: 999,
+            in_flight: 64,
             completed: 123_456,
             failed: 12_345,
             completed_rps: 1234.0,

@@ -94,7 +94,13 @@ impl DiscoverError {
     /// Whether the experiment file or the environment is at fault, rather than the server.
     #[must_use]
     pub const fn is_usage(&self) -> bool {
-        !matches!(self, Self::Unreachable { .. } | Self::Refused { .. } | Self::Client(ClientError::Build(_)))
+        !matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Refused { .. }
+                | Self::NoModel { .. }
+                | Self::Client(ClientError::Build(_))
+        )
     }
 
     fn unreachable(url: &Url, error: &AskError) -> Self {

@@ -239,6 +239,27 @@ fn a_bare_server_is_found_with_notes() {
 }
 
 #[test]
+fn a_model_that_refuses_max_tokens_is_asked_in_its_own_words() {
+    let server = Server::start(|asked: &Asked| match asked.what.as_str() {
+        "POST /v1/chat/completions" if asked.body.get("max_tokens").is_some() => {
+            let words = "Unsupported parameter: 'max_tokens' is not supported with this model. \
+                         Use 'max_completion_tokens' instead.";
+            json_reply(400, &json!({ "error": { "message": words } }))
+        }
+        "POST /v1/chat/completions" => {
+            completion(asked, 11, asked.body["max_completion_tokens"].as_u64().unwrap_or_default())
+        }
+        _ => vllm(asked),
+    });
+    let mut settings = settings();
+    let notes = found(&server, &settings).notes.join("\n");
+    assert!(notes.contains("target.max_tokens_field = \"max_completion_tokens\""), "{notes}");
+    settings.target.max_tokens_field = "max_completion_tokens".into();
+    let found = found(&server, &settings);
+    assert_eq!((found.notes, found.endpoint.force_length), (Vec::new(), true));
+}
+
+#[test]
 fn llama_servers_dialect_and_any_model() {
     let server = Server::start(|asked: &Asked| match asked.what.as_str() {
         "GET /v1/models" => list("tiny", "llamacpp"),
