@@ -37,6 +37,10 @@ pub struct Options {
     pub sets: Vec<String>,
 }
 
+/// Said once when a cell is told to end.
+const INTERRUPTED: &str =
+    "interrupted: what is in flight is awaited, for at most cell.drain; once more, and it is dropped";
+
 /// How a sweep ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
@@ -313,7 +317,15 @@ impl Walk<'_> {
         };
         let mut log = self.run.begin_cell(cell)?;
         let watcher = &mut *self.watcher;
-        let run = load::drive(&job, &mut log, self.control, &mut |live| watcher.on(&Event::Live(live)))?;
+        let control = self.control;
+        let mut told = false;
+        let run = load::drive(&job, &mut log, control, &mut |live| {
+            if control.finish() && !told {
+                told = true;
+                watcher.on(&Event::Notice { text: INTERRUPTED });
+            }
+            watcher.on(&Event::Live(live));
+        })?;
         let log = log.seal()?;
         let mut unreadable = None;
         let records = log.records()?.map_while(|r| r.map_err(|e| unreadable = Some(e)).ok());
