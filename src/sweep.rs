@@ -15,13 +15,14 @@ use serde_json::Value;
 use url::Url;
 
 use crate::event::{Event, Watcher};
-use crate::experiment::{Experiment, Lengths, Settings};
+use crate::experiment::{Cooldown, Experiment, Lengths, Settings};
 use crate::load::{self, Control, Job, LoadError};
+use crate::measure::validity::CONTAMINATED_NAME;
 use crate::measure::{self, CellSummary, Verdict};
 use crate::plan::{self, Cell, Plan};
 use crate::provider;
-use crate::record::EndedBy;
-use crate::server::{self, DiscoverError, Found, Idle};
+use crate::record::{CellRun, EndedBy};
+use crate::server::{self, DiscoverError, Found, Idle, Stop};
 use crate::sim;
 use crate::store::{self, NewRun, RunDir, Status, StoreError};
 use crate::workload::{Source, WorkloadError};
@@ -36,10 +37,6 @@ pub struct Options {
     /// The `--set` overrides, for the record.
     pub sets: Vec<String>,
 }
-
-/// Said once when a cell is told to end.
-const INTERRUPTED: &str =
-    "interrupted: what is in flight is awaited, for at most cell.drain; once more, and it is dropped";
 
 /// How a sweep ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,10 +78,20 @@ pub enum SweepError {
     #[error("target.url: {url}: {source}")]
     Url { url: String, source: url::ParseError },
     #[error(
-        "{run} was made by another experiment: {difference}. Resume it with the file and the --set it was \
-         begun with (see {run}/run.json), or start a new run"
+        "{} was made by another experiment: {difference}. Resume it with the file that it was begun with and {}, \
+         or start a new run",
+        run.display(),
+        begun_with(set)
     )]
-    OtherExperiment { run: PathBuf, difference: String },
+    OtherExperiment { run: PathBuf, difference: String, set: Vec<String> },
+}
+
+/// The `--set` arguments of a run, in words.
+fn begun_with(set: &[String]) -> String {
+    match set {
+        [] => "no --set".to_owned(),
+        some => some.iter().map(|s| format!("--set '{s}'")).collect::<Vec<_>>().join(" "),
+    }
 }
 
 impl SweepError {
@@ -93,10 +100,16 @@ impl SweepError {
     pub const fn is_usage(&self) -> bool {
         match self {
             Self::OtherExperiment { .. } | Self::Knob { .. } | Self::Url { .. } | Self::Workload(_) => true,
+            Self::Store(StoreError::NotARun { .. } | StoreError::InUse { .. }) => true,
             Self::Discover(error) => error.is_usage(),
-            Self::Store(error) => error.is_usage(),
             _ => false,
         }
+    }
+
+    /// Whether it was the user who ended it, before there was a run.
+    #[must_use]
+    pub const fn is_interrupt(&self) -> bool {
+        matches!(self, Self::Discover(DiscoverError::Stopped))
     }
 }
 
@@ -112,7 +125,7 @@ pub fn run(
     watcher: &mut dyn Watcher,
 ) -> Result<Swept, SweepError> {
     let expected: Vec<f64> = plan::estimate(plan).cells.iter().map(|c| c.expected_s).collect();
-    let mut bench = Bench::default();
+    let mut bench = Bench::new(control);
     let resumed = options.resume.as_deref().map(|path| reopen(path, plan, watcher)).transpose()?;
     let done = resumed.as_ref().map(RunDir::finished).unwrap_or_default();
     let left: Vec<&Cell> = plan.cells.iter().filter(|c| !done.contains(&c.index)).collect();
@@ -121,7 +134,13 @@ pub fn run(
         bench.ready(&first.settings, watcher)?;
     }
     let mut run = match resumed {
-        Some(run) => run,
+        Some(run) if left.is_empty() => {
+            return Ok(Swept { run: run.path().to_owned(), ending: Ending::Finished });
+        }
+        Some(mut run) => {
+            run.set_status(Status::Running)?;
+            run
+        }
         None => begin(experiment, plan, options, &bench)?,
     };
     let name = run.manifest().run.clone();
@@ -143,12 +162,18 @@ pub fn run(
     };
     let ending = walk.all(&left);
     let finished = walk.finished;
-    run.set_status(match ending {
+    let noted = run.set_status(match ending {
         Ok(Ending::Finished) => Status::Finished,
         Ok(Ending::Interrupted) => Status::Interrupted,
         Ok(Ending::Stopped { .. }) | Err(_) => Status::Stopped,
-    })?;
+    });
+    // On a full disk the first error says more than that its consequence can't be noted.
+    if ending.is_err() {
+        let text = format!("what was finished is kept; go on with --resume {}", run.path().display());
+        watcher.on(&Event::Notice { text: &text });
+    }
     let ending = ending?;
+    noted?;
     watcher.on(&Event::SweepFinished {
         run: &name,
         finished,
@@ -160,11 +185,12 @@ pub fn run(
 
 /// Open a run to go on with it, if it was made by the same experiment.
 fn reopen(path: &Path, plan: &Plan, watcher: &mut dyn Watcher) -> Result<RunDir, SweepError> {
-    let mut run = RunDir::open(path)?;
+    let run = RunDir::open(path)?;
     if run.manifest().experiment_hash != plan.experiment_hash {
         return Err(SweepError::OtherExperiment {
             run: path.to_owned(),
             difference: plan::difference(run.plan(), plan),
+            set: run.manifest().set.clone(),
         });
     }
     for (file, why) in run.repair()? {
@@ -172,7 +198,6 @@ fn reopen(path: &Path, plan: &Plan, watcher: &mut dyn Watcher) -> Result<RunDir,
             text: &format!("{} can't be read, its cell runs again: {why}", file.display()),
         });
     }
-    run.set_status(Status::Running)?;
     Ok(run)
 }
 
@@ -201,13 +226,19 @@ fn fresh_salt() -> String {
 
 /// What stands ready between cells: the simulator, if one is asked for, and what was found
 /// out about the server. Both are kept for as long as the next cell asks for the same.
-#[derive(Default)]
 struct Bench {
     sim: Option<(BTreeMap<String, Value>, sim::Server)>,
     found: Option<(String, Rc<Found>)>,
+    /// Ends a question to the server that is under way.
+    stop: Stop,
 }
 
 impl Bench {
+    fn new(control: &Control) -> Self {
+        let control = control.clone();
+        Self { sim: None, found: None, stop: Arc::new(move || control.finish()) }
+    }
+
     fn ready(&mut self, settings: &Settings, watcher: &mut dyn Watcher) -> Result<Rc<Found>, SweepError> {
         let base = self.base(settings)?;
         let key = found_key(settings, &base);
@@ -216,7 +247,7 @@ impl Bench {
         {
             return Ok(Rc::clone(found));
         }
-        let found = Rc::new(server::discover(settings, base)?);
+        let found = Rc::new(server::discover_until(settings, base, Arc::clone(&self.stop))?);
         for note in &found.notes {
             watcher.on(&Event::Notice { text: note });
         }
@@ -281,12 +312,16 @@ impl Walk<'_> {
             if self.control.finish() {
                 return Ok(Ending::Interrupted);
             }
-            let (found, summary) = self.one(cell)?;
+            let found = match self.find(cell) {
+                Err(SweepError::Discover(DiscoverError::Stopped)) => return Ok(Ending::Interrupted),
+                other => other?,
+            };
+            let (run, summary) = self.one(cell, &found)?;
             if summary.window.ended_by == EndedBy::Interrupt {
                 return Ok(Ending::Interrupted);
             }
             self.finished += 1;
-            if let Some(reason) = self.dead(cell, &summary) {
+            if let Some(reason) = self.dead(cell, &run, &summary) {
                 return Ok(Ending::Stopped { reason });
             }
             if place + 1 < cells.len() {
@@ -297,13 +332,12 @@ impl Walk<'_> {
     }
 
     /// Drive one cell and keep what it gave.
-    fn one(&mut self, cell: &Cell) -> Result<(Rc<Found>, CellSummary), SweepError> {
+    fn one(&mut self, cell: &Cell, found: &Found) -> Result<(CellRun, CellSummary), SweepError> {
         self.watcher.on(&Event::CellStarted {
             cell,
             of: self.expected.len(),
             expected_s: self.expected[cell.index as usize],
         });
-        let found = self.find(cell)?;
         let salt = &self.run.manifest().salt;
         let source =
             Source::new(cell.settings.workload.clone(), cell.seed, salt, Arc::clone(&found.tokenizer))?;
@@ -317,15 +351,7 @@ impl Walk<'_> {
         };
         let mut log = self.run.begin_cell(cell)?;
         let watcher = &mut *self.watcher;
-        let control = self.control;
-        let mut told = false;
-        let run = load::drive(&job, &mut log, control, &mut |live| {
-            if control.finish() && !told {
-                told = true;
-                watcher.on(&Event::Notice { text: INTERRUPTED });
-            }
-            watcher.on(&Event::Live(live));
-        })?;
+        let run = load::drive(&job, &mut log, self.control, &mut |live| watcher.on(&Event::Live(live)))?;
         let log = log.seal()?;
         let mut unreadable = None;
         let records = log.records()?.map_while(|r| r.map_err(|e| unreadable = Some(e)).ok());
@@ -334,56 +360,57 @@ impl Walk<'_> {
             return Err(error.into());
         }
         if let Some(text) = self.contaminated.take() {
-            summary.validity.add("contaminated", Verdict::Warn, text);
-        }
-        if summary.window.ended_by == EndedBy::Interrupt {
-            // In place of the measurement's own remark: such a cell counts for nothing.
-            summary.validity.reasons.retain(|reason| reason.signal != "interrupted");
-            summary.validity.add(
-                "interrupted",
-                Verdict::Invalid,
-                "the cell was cut short by Ctrl-C".to_owned(),
-            );
+            summary.validity.add(CONTAMINATED_NAME, Verdict::Warn, text);
         }
         self.run.commit_cell(cell, &log, &run, &summary, &found.endpoint.model)?;
         self.watcher.on(&Event::CellFinished { cell, summary: &summary });
-        Ok((found, summary))
+        Ok((run, summary))
     }
 
     /// Look for the cell's server. One that can't be found now, after others were, is a
     /// failing cell and not the end: it is asked all the same, and its silence recorded.
     fn find(&mut self, cell: &Cell) -> Result<Rc<Found>, SweepError> {
         match self.bench.ready(&cell.settings, self.watcher) {
-            Err(SweepError::Discover(error)) => {
+            Err(SweepError::Discover(error)) if !matches!(error, DiscoverError::Stopped) => {
                 self.watcher.on(&Event::Notice { text: &format!("cell {}: {error}", cell.index + 1) });
                 let base = self.bench.base(&cell.settings)?;
-                Ok(Rc::new(server::undiscovered(&cell.settings, base)?))
+                Ok(Rc::new(server::undiscovered(&cell.settings, base, Arc::clone(&self.bench.stop))?))
             }
             other => other,
         }
     }
 
-    /// Why the sweep should stop: nothing was answered for several cells in a row.
-    fn dead(&mut self, cell: &Cell, summary: &CellSummary) -> Option<String> {
-        let answered = summary.counts.ok > 0 || summary.counts.attempted == 0;
-        self.silent_in_row = if answered { 0 } else { self.silent_in_row + 1 };
+    /// Why the sweep should stop: nothing was answered for several cells in a row, neither in
+    /// the window nor outside of it.
+    fn dead(&mut self, cell: &Cell, run: &CellRun, summary: &CellSummary) -> Option<String> {
+        let answered = run.timeline.iter().any(|tick| tick.completed > 0);
+        let asked = run.timeline.iter().any(|tick| tick.sent > 0);
+        self.silent_in_row = if answered || !asked { 0 } else { self.silent_in_row + 1 };
         let limit = cell.settings.client.dead_after;
         (self.silent_in_row >= limit).then(|| {
-            let classes: Vec<String> =
-                summary.counts.errors.iter().map(|(c, n)| format!("{n} × {c}")).collect();
-            format!(
-                "no request was answered in {limit} cells in a row (last: {}); what was measured is kept",
-                classes.join(", ")
-            )
+            let counts = &summary.counts;
+            let mut last: Vec<String> = counts.errors.iter().map(|(c, n)| format!("{n} × {c}")).collect();
+            if last.is_empty() {
+                last.push("no answer in time".to_owned());
+            }
+            let row = if limit == 1 { "a whole cell".to_owned() } else { format!("{limit} cells in a row") };
+            format!("no request was answered in {row} (last: {}); what was measured is kept", last.join(", "))
         })
     }
 
     fn cool_down(&mut self, cell: &Cell, found: &Found) {
-        let cooldown = cell.settings.cell.cooldown;
+        let mut cooldown = cell.settings.cell.cooldown;
+        let silent = self.silent_in_row > 0;
+        if silent {
+            // Nobody is there to become idle.
+            cooldown = Cooldown { min: cooldown.min, max: cooldown.min };
+        }
         self.watcher
             .on(&Event::CoolingDown { min_s: cooldown.min.as_secs_f64(), max_s: cooldown.max.as_secs_f64() });
         let idle = server::wait_idle(found, &cooldown, &|| self.control.finish());
-        if let Idle::TimedOut { waited, what } = idle {
+        if let Idle::TimedOut { waited, what } = idle
+            && !silent
+        {
             self.contaminated = Some(format!(
                 "the server was still busy after {:.1} s of cooldown: {what}",
                 waited.as_secs_f64()

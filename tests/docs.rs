@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use plimsoll::measure::validity::SIGNALS;
 use plimsoll::metrics::{Better, Kind, METRICS};
 
 /// The text between two marker lines of a file, after having been rewritten if asked.
@@ -34,5 +35,21 @@ fn metrics_page_is_the_table() {
     assert_eq!(
         found, expected,
         "docs/metrics.md is behind src/metrics.rs: UPDATE_GOLDEN=1 cargo test metrics_page"
+    );
+}
+
+#[test]
+fn validity_table() {
+    let mut expected = String::from("| signal | warn | invalid | what it is |\n|---|---|---|---|\n");
+    for s in SIGNALS {
+        let (warn, invalid) = (s.warn.words(s.unit), s.invalid.words(s.unit));
+        // A bar would end the cell of the table.
+        let help = s.help.replace('|', "\\|");
+        writeln!(expected, "| `{}` | {warn} | {invalid} | {help} |", s.name).unwrap();
+    }
+    let found = section("docs/methods.md", "<!-- table", "<!-- end of table", &expected);
+    assert_eq!(
+        found, expected,
+        "docs/methods.md is behind src/measure/validity/table.rs: UPDATE_GOLDEN=1 cargo test validity_table"
     );
 }

@@ -2,6 +2,8 @@
 //! each arrival's one record says of it. No bound here is on wall time: a busy machine makes
 //! things later, not wrong.
 
+mod giving_up;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

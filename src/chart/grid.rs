@@ -12,7 +12,7 @@ use crate::measure::{CellSummary, Verdict};
 use crate::plan::Cell;
 
 /// Validity signal of a cell whose queue grew as long as it ran.
-const OVERLOADED: &str = "overloaded";
+const OVERLOADED: &str = crate::measure::OVERLOAD;
 
 /// What makes a point other than an ordinary one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use clap_complete::Shell;
 
-use super::{Exit, Failure, print};
+use super::{Exit, Failure, say};
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub struct ManArgs {
 pub fn run(args: &CompletionsArgs, command: &mut clap::Command) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "plimsoll", &mut script);
-    print::out(&String::from_utf8_lossy(&script))?;
+    say(&String::from_utf8_lossy(&script));
     Ok(Exit::Fine)
 }
 
@@ -41,7 +41,7 @@ pub fn man(args: &ManArgs, command: &clap::Command) -> Result<Exit, Failure> {
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(command.clone()).render(&mut page)?;
-            print::out(&String::from_utf8_lossy(&page))?;
+            say(&String::from_utf8_lossy(&page));
         }
         Some(dir) => {
             std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use super::{Exit, Failure, print};
+use super::{Exit, Failure, say, say_err};
 
 /// Arguments of `init`.
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub struct InitArgs {
 pub fn run(args: &InitArgs) -> Result<Exit, Failure> {
     let text = crate::experiment::template();
     if args.file.as_os_str() == "-" {
-        print::out(&text)?;
+        say(&text);
         return Ok(Exit::Fine);
     }
     let mut options = std::fs::OpenOptions::new();
@@ -42,6 +42,6 @@ pub fn run(args: &InitArgs) -> Result<Exit, Failure> {
         other => other.with_context(|| format!("cannot write {}", args.file.display()))?,
     };
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", args.file.display()))?;
-    eprintln!("wrote {}; next: plimsoll plan {0}", args.file.display());
+    say_err(&format!("wrote {}; next: plimsoll plan {0}", args.file.display()));
     Ok(Exit::Fine)
 }

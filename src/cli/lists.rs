@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Exit, Failure, print};
+use super::{Exit, Failure, say};
 use crate::metrics::{Better, Kind, METRICS, STATS, column};
 use crate::provider;
 
@@ -36,11 +36,11 @@ pub fn providers(args: &ProvidersArgs) -> Result<Exit, Failure> {
     if args.list.json {
         let rows: Vec<Value> =
             provider::ALL.iter().map(|e| json!({"name": e.name, "path": e.path, "help": e.help})).collect();
-        print::out(&format!("{:#}\n", Value::from(rows)))?;
+        say(&format!("{:#}\n", Value::from(rows)));
         return Ok(Exit::Fine);
     }
     let rows = provider::ALL.iter().map(|e| format!("{} ({})\n    {}\n", e.name, e.path, e.help));
-    print::out(&rows.collect::<String>())?;
+    say(&rows.collect::<String>());
     Ok(Exit::Fine)
 }
 
@@ -56,7 +56,7 @@ pub fn metrics(args: &MetricsArgs) -> Result<Exit, Failure> {
                        "columns": columns, "help": m.help})
             })
             .collect();
-        print::out(&format!("{:#}\n", Value::from(rows)))?;
+        say(&format!("{:#}\n", Value::from(rows)));
         return Ok(Exit::Fine);
     }
     let mut text = String::new();
@@ -70,7 +70,7 @@ pub fn metrics(args: &MetricsArgs) -> Result<Exit, Failure> {
     text.push_str(
         "A limit in [slo] is <metric>_<statistic>, such as ttft_p95, or a metric without statistics.\n",
     );
-    print::out(&text)?;
+    say(&text);
     Ok(Exit::Fine)
 }
 

@@ -8,12 +8,12 @@ mod completions;
 mod init;
 mod lists;
 mod plan;
-mod print;
 mod rebuild;
 mod report;
 mod run;
 mod sim;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -111,7 +111,7 @@ pub fn main() -> ExitCode {
     match dispatch(args.command) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("error: {}", chain(&failure.error));
+            say_err(&format!("error: {}", chain(&failure.error)));
             failure.exit.into()
         }
     }
@@ -130,6 +130,17 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Completions(args) => completions::run(&args, &mut Args::command()),
         Command::Man(args) => completions::man(&args, &Args::command()),
     }
+}
+
+/// Print to standard output. A reader that has gone away, such as `head`, is no error.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Print a line to standard error, if anyone still reads it.
+fn say_err(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The chain of causes, each once: a cause that its parent already quotes adds nothing.

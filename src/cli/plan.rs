@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Failure, print};
+use super::{Exit, Failure, say};
 use crate::experiment::Experiment;
 use crate::plan;
 
@@ -30,9 +30,9 @@ pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     let experiment = Experiment::load(&args.file, &args.set).map_err(Failure::usage)?;
     let plan = plan::build(&experiment).map_err(Failure::usage)?;
     if args.json {
-        print::out(&format!("{:#}\n", json!({"estimate": plan::estimate(&plan), "plan": plan})))?;
+        say(&format!("{:#}\n", json!({"estimate": plan::estimate(&plan), "plan": plan})));
     } else {
-        print::out(&plan::render_table(&plan))?;
+        say(&plan::render_table(&plan));
     }
     Ok(Exit::Fine)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Exit, Failure, print};
+use super::{Exit, Failure, say};
 use crate::analysis::RunData;
 use crate::report;
 
@@ -25,7 +25,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     for path in &args.runs {
         let data = RunData::load(path).map_err(Failure::usage)?;
         let written = report::write(&data, &args.out.join(&data.id))?;
-        print::out(&report::terminal::summary(&data, Some(&written.page)))?;
+        say(&report::terminal::summary(&data, Some(&written.page)));
     }
     Ok(Exit::Fine)
 }

@@ -1,16 +1,15 @@
 //! `plimsoll run`: the main job.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 
-use super::{Exit, Failure, print};
+use super::{Exit, Failure, chain, say, say_err};
 use crate::analysis::RunData;
 use crate::experiment::Experiment;
 use crate::load::Control;
-use crate::sweep::{self, Ending, Options};
+use crate::sweep::{self, Ending, Options, SweepError, Swept};
 use crate::{plan, progress, report};
 
 /// Arguments of `run`.
@@ -55,25 +54,54 @@ pub struct RunArgs {
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let experiment = Experiment::load(&args.file, &args.set).map_err(Failure::usage)?;
     let plan = plan::build(&experiment).map_err(Failure::usage)?;
-    let control = Arc::new(Control::default());
-    watch_signals(&control)?;
+    let control = Control::default();
+    watch_signals(&control, announce)?;
     let mut watcher = progress::watcher(args.progress);
     let options = Options { runs: args.out.clone(), resume: args.resume.clone(), sets: args.set.clone() };
-    let swept = sweep::run(&experiment, &plan, &options, &control, watcher.as_mut())
-        .map_err(|e| if e.is_usage() { Failure::usage(e) } else { Failure::from(e) })?;
+    let swept = sweep::run(&experiment, &plan, &options, &control, watcher.as_mut()).map_err(failure)?;
     drop(watcher);
+    match (report(args, &swept), &swept.ending) {
+        (Ok(data), ending) => Ok(verdict(args, ending, &data)),
+        // That there is no report of half a run is the lesser news.
+        (Err(error), Ending::Interrupted) => {
+            say_err(&format!("no report: {}", chain(&error)));
+            say_how_to_go_on(args, "interrupted", &swept.run);
+            Ok(Exit::Interrupted)
+        }
+        (Err(error), _) => Err(error.into()),
+    }
+}
 
+fn failure(error: SweepError) -> Failure {
+    let exit = match &error {
+        e if e.is_interrupt() => Exit::Interrupted,
+        e if e.is_usage() => Exit::Usage,
+        _ => Exit::Invalid,
+    };
+    Failure { exit, error: error.into() }
+}
+
+/// Read the run again, write its report unless told not to, and print its summary.
+fn report(args: &RunArgs, swept: &Swept) -> anyhow::Result<RunData> {
     let data = RunData::load(&swept.run)?;
     let page =
         if args.no_report { None } else { Some(report::write(&data, &args.reports.join(&data.id))?.page) };
     let summary = report::terminal::summary(&data, page.as_deref());
     // In JSON mode stdout belongs to the events.
     if args.progress == progress::Mode::Json {
-        eprint!("{summary}");
+        say_err(summary.trim_end())
     } else {
-        print::out(&summary)?;
+        say(&summary)
     }
-    Ok(verdict(args, &swept.ending, &data))
+    Ok(data)
+}
+
+/// The command that goes on with a run: with the same `--set`, or it would be another
+/// experiment.
+fn say_how_to_go_on(args: &RunArgs, what: &str, run: &Path) {
+    let sets: String = args.set.iter().map(|set| format!(" --set '{set}'")).collect();
+    let file = args.file.display();
+    say_err(&format!("{what}; go on with: plimsoll run {file}{sets} --resume {}", run.display()));
 }
 
 fn verdict(args: &RunArgs, ending: &Ending, data: &RunData) -> Exit {
@@ -81,29 +109,25 @@ fn verdict(args: &RunArgs, ending: &Ending, data: &RunData) -> Exit {
     let invalid = |s: &crate::measure::CellSummary| s.validity.verdict == crate::measure::Verdict::Invalid;
     match ending {
         Ending::Interrupted => {
-            eprintln!(
-                "interrupted; go on with: plimsoll run {} --resume {}",
-                args.file.display(),
-                data.path.display()
-            );
+            say_how_to_go_on(args, "interrupted", &data.path);
             return Exit::Interrupted;
         }
         Ending::Stopped { reason } => {
-            eprintln!("stopped: {reason}");
+            say_how_to_go_on(args, &format!("stopped: {reason}"), &data.path);
             return Exit::Invalid;
         }
         Ending::Finished => {}
     }
     if summaries().all(|s| invalid(s) || s.counts.ok == 0) {
-        eprintln!("nothing was measured that can be believed (exit code 4): {}", why_nothing(data));
+        say_err(&format!("nothing was measured that can be believed (exit code 4): {}", why_nothing(data)));
         return Exit::Invalid;
     }
     if args.gate && summaries().any(invalid) {
-        eprintln!("the gate can't be judged: not every cell is valid (exit code 4)");
+        say_err("the gate can't be judged: not every cell is valid (exit code 4)");
         return Exit::Invalid;
     }
     if args.gate && summaries().any(|s| s.slo.iter().any(|v| !v.pass)) {
-        eprintln!("the gate failed: a cell misses an SLO (exit code 1)");
+        say_err("the gate failed: a cell misses an SLO (exit code 1)");
         return Exit::GateFailed;
     }
     Exit::Fine
@@ -120,13 +144,22 @@ fn why_nothing(data: &RunData) -> &'static str {
     }
 }
 
-/// Turn SIGINT and SIGTERM into presses of `control`; a third ends the process at once.
+fn announce(control: &Control) {
+    say_err(if control.now() {
+        "dropping what is in flight"
+    } else {
+        "ending: what is in flight is awaited; Ctrl-C again drops it"
+    });
+}
+
+/// Turn SIGINT and SIGTERM into presses of `control`, each told to `pressed`; a third ends
+/// the process at once.
 ///
 /// # Errors
 /// When the handlers can't be installed.
-pub(super) fn watch_signals(control: &Arc<Control>) -> anyhow::Result<()> {
+pub(super) fn watch_signals(control: &Control, pressed: fn(&Control)) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let control = Arc::clone(control);
+    let control = control.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -148,6 +181,7 @@ pub(super) fn watch_signals(control: &Arc<Control>) -> anyhow::Result<()> {
                         std::process::exit(Exit::Interrupted as i32);
                     }
                     control.press();
+                    pressed(&control);
                 }
             });
         })

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::anyhow;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Exit, Failure, print};
+use super::{Exit, Failure, say, say_err};
 use crate::load::Control;
 use crate::sim;
 
@@ -39,13 +38,13 @@ pub struct SimArgs {
 /// Serve until Ctrl-C.
 pub fn run(args: &SimArgs) -> Result<Exit, Failure> {
     if args.list {
-        print::out(&list())?;
+        say(&list());
         return Ok(Exit::Fine);
     }
     let config = config(args)?;
-    let control = Arc::new(Control::default());
-    super::run::watch_signals(&control)?;
-    eprintln!("simulator at http://{}; Ctrl-C ends it", args.addr);
+    let control = Control::default();
+    super::run::watch_signals(&control, |_| ())?;
+    say_err(&format!("simulator at http://{}; Ctrl-C ends it", args.addr));
     sim::serve_blocking(config, args.addr, args.truth.as_deref(), || control.finish())?;
     Ok(Exit::Fine)
 }

@@ -1,8 +1,18 @@
 //! Keeps secrets out of files: what looks like one has to be named, not written.
 
 /// Words that a name of a secret contains.
-const WORDS: [&str; 8] =
-    ["authorization", "api-key", "apikey", "token", "secret", "password", "cookie", "auth-key"];
+const WORDS: [&str; 10] = [
+    "authorization",
+    "api-key",
+    "apikey",
+    "token",
+    "secret",
+    "password",
+    "cookie",
+    "auth-key",
+    "access-key",
+    "subscription-key",
+];
 
 /// Whether a header or key of this name usually holds a secret.
 pub(crate) fn looks_secret(name: &str) -> bool {

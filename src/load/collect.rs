@@ -8,7 +8,7 @@ use super::clock::Clock;
 use super::tally::{Done, Report, Totals};
 use super::window::Gate;
 use crate::event::{Live, Stage};
-use crate::record::{Outcome, Phase, RecordSink, RequestRecord, TokenSource};
+use crate::record::{EndedBy, Outcome, Phase, RecordSink, RequestRecord, TokenSource};
 use crate::stats::quantile;
 use crate::workload::Tokenizer;
 
@@ -18,6 +18,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const RECENT_US: u64 = 5_000_000;
 /// Requests that a look's percentiles hold at most: the latest.
 const RECENT_MOST: usize = 4096;
+/// The first requests of a cell that must all have failed, with nothing answered, before the
+/// server is taken for dead.
+const SILENT: u64 = 100;
+/// From that finding to the opening of a window that had not opened yet, so that every core
+/// knows of it in time.
+const OPEN_IN_US: u64 = 20_000;
 
 /// Takes in what the load cores report.
 pub(super) struct Collector<'a> {
@@ -29,6 +35,7 @@ pub(super) struct Collector<'a> {
     /// By load core.
     pub(super) totals: Vec<Totals>,
     pub(super) recent: Recent,
+    pub(super) silence: Silence,
     pub(super) lost: Option<(u64, String)>,
 }
 
@@ -56,13 +63,29 @@ impl Collector<'_> {
         let batch: Vec<RequestRecord> = report.done.into_iter().map(|done| self.count(done)).collect();
         for record in &batch {
             self.recent.take(record);
+            self.silence.take(record);
         }
+        self.end_silence();
         if batch.is_empty() {
             return;
         }
         if let Err(error) = self.sink.write(&batch) {
             let lost = self.lost.get_or_insert_with(|| (0, error.to_string()));
             lost.0 += batch.len() as u64;
+        }
+    }
+
+    /// Don't burn a whole cell on a dead server: once the first requests have all failed, go
+    /// over to measuring, and after as many measured failures close the window.
+    fn end_silence(&self) {
+        let answered = self.totals.iter().any(|t| t.completed > 0 || t.chunks > 0);
+        if answered || self.silence.first < SILENT {
+            return;
+        }
+        let now = self.clock.now_us();
+        self.gate.open(now + OPEN_IN_US);
+        if self.silence.measured >= SILENT {
+            self.gate.close(now, EndedBy::Unanswered);
         }
     }
 
@@ -106,6 +129,24 @@ impl Collector<'_> {
             e2e_p90_ms: quantile(&e2e, 0.9),
             e2e_p99_ms: quantile(&e2e, 0.99),
             lag_p99_ms: quantile(&lag, 0.99),
+        }
+    }
+}
+
+/// Failures of a cell in which nothing has been answered.
+#[derive(Default)]
+pub(super) struct Silence {
+    /// Of its first requests: one that a slow server still works at is not among them, so a
+    /// server that turns the rest away is not taken for dead.
+    first: u64,
+    measured: u64,
+}
+
+impl Silence {
+    fn take(&mut self, record: &RequestRecord) {
+        if record.outcome.is_failure() {
+            self.first += u64::from(record.seq < SILENT);
+            self.measured += u64::from(record.phase == Phase::Measure);
         }
     }
 }

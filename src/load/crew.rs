@@ -6,7 +6,7 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::collect::{Collector, Recent};
+use super::collect::{Collector, Recent, Silence};
 use super::feed::{Maker, feed, make_all};
 use super::schedule::{Schedule, Shard};
 use super::shard::{self, Ledger, Start};
@@ -84,6 +84,7 @@ impl Crew<'_> {
                 gate: self.gate,
                 totals: vec![Totals::default(); size as usize],
                 recent: Recent::default(),
+                silence: Silence::default(),
                 lost: None,
             };
             collector.run(&reported);

@@ -180,7 +180,7 @@ async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, response: reqwest:
             Ok(Some(Err(_))) | Err(_) => break,
         }
     }
-    let (class, words) = provider::http_error(status, &text);
+    let (class, words) = provider::http_error(status, &core.secrets.hide_in_body(text));
     flight.fail(core.clock.now_us(), Failure::new(Outcome::HttpError, class, Some(words)));
 }
 

@@ -12,6 +12,7 @@ use super::tally::{Done, Tally};
 use super::window::Gate;
 use crate::provider::{Closing, Provider};
 use crate::record::{Outcome, Phase, RequestRecord, TokenSource};
+use crate::server::Secrets;
 
 /// Limits of a request, in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,8 @@ pub(super) struct Core {
     /// Opens a connection for each request: for another try after a dead one.
     pub(super) fresh: reqwest::Client,
     pub(super) limits: Limits,
+    /// What no record may quote.
+    pub(super) secrets: Secrets,
     /// Some answer has left its connection in the pool.
     pub(super) kept_alive: Cell<bool>,
     /// Whether answers' texts are to be kept for counting. Ends with the first answer that
@@ -182,7 +185,7 @@ impl Flight {
     /// It failed at `t`.
     pub(super) fn fail(&mut self, t: u64, failure: Failure) {
         self.record.error_class = Some(failure.class.to_owned());
-        self.record.detail = failure.detail;
+        self.record.detail = failure.detail.map(|words| self.core.secrets.hide(words));
         self.end(t, failure.outcome);
     }
 }

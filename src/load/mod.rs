@@ -43,9 +43,9 @@ pub struct Job<'a> {
     pub source: Arc<Source>,
 }
 
-/// Asks a running cell to stop. Set from the signal handler.
-#[derive(Debug, Default)]
-pub struct Control(AtomicU8);
+/// Asks a running cell to stop. Set from the signal handler; all clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct Control(Arc<AtomicU8>);
 
 impl Control {
     /// One step further: run → finish (close the window, drain) → now (censor all at once).
@@ -113,7 +113,9 @@ pub fn drive(
     let window = gate.window(ended.clock.now_us());
     let mut course = Course::empty();
     let mut client = ClientHealth {
-        throttled_us: throttled_before.zip(system::throttled_us()).map(|(before, after)| after - before),
+        throttled_us: throttled_before
+            .zip(system::throttled_us())
+            .map(|(before, after)| after.saturating_sub(before)),
         ..ClientHealth::default()
     };
     for ledger in ended.ledgers {

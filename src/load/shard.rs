@@ -23,9 +23,12 @@ use super::window::Gate;
 use super::{Control, Job, LoadError};
 use crate::experiment::Load;
 use crate::record::EndedBy;
+use crate::server::Secrets;
 
 /// Period of the canary, which is the core's watch as well.
 const WATCH_US: u64 = 10_000;
+/// Watches below which their p99 is just the worst of them: one hiccup, and no verdict.
+const OVERSHOOTS: u64 = 100;
 /// Watches between two reports to the calling thread.
 const REPORT_EVERY: u64 = 10;
 
@@ -85,6 +88,7 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
             first_token: target.first_token_timeout.map(us),
             stall: target.stall_timeout.map(us),
         },
+        secrets: Secrets::of(target, &job.endpoint.headers),
         kept_alive: Cell::new(false),
         // A count over the network would be another load on the server.
         keep_text: Cell::new(job.source.tokenizer().name() != "server"),
@@ -109,7 +113,8 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
     Ok(Ledger {
         course: tally.finish(),
         core_cpu: watched.cpu.share(),
-        overshoot_p99_us: (!watched.overshoot.is_empty()).then(|| watched.overshoot.value_at_quantile(0.99)),
+        overshoot_p99_us: (watched.overshoot.len() >= OVERSHOOTS)
+            .then(|| watched.overshoot.value_at_quantile(0.99)),
         held_reports,
         body_waits,
     })
@@ -201,7 +206,15 @@ async fn watch(
         let end = core.gate.end();
         let idle = loader.is_finished() && core.open.get() == 0 && core.users.get() == 0;
         let over = now >= end || core.starved.get();
-        if (idle && over) || control.now() || now >= end.saturating_add(drain_us) {
+        if idle && over {
+            break;
+        }
+        if control.now() {
+            core.gate.cut();
+            break;
+        }
+        // Of a cell that was cut short before it measured anything, no answer is awaited.
+        if now >= end.saturating_add(drain_us) || (now >= end && core.gate.never_opened()) {
             break;
         }
         // A late look is not made up for: the next one is at the next whole period.

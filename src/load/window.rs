@@ -11,7 +11,7 @@ use crate::record::{EndedBy, Phase, Window};
 /// Ramp → warm-up → window → drain. Read without a lock by every load core; written once.
 pub(super) struct Gate {
     ramp_us: u64,
-    start_us: u64,
+    start_us: AtomicU64,
     /// `u64::MAX` while not known.
     end_us: AtomicU64,
     /// Closed-loop requests of the window, issued so far.
@@ -51,7 +51,7 @@ impl Gate {
     ) -> Self {
         Self {
             ramp_us,
-            start_us,
+            start_us: AtomicU64::new(start_us),
             end_us: AtomicU64::new(end.map_or(u64::MAX, |(t, _)| t)),
             tickets: AtomicU64::new(0),
             ticket_limit: ticket_limit.unwrap_or(u64::MAX),
@@ -60,14 +60,19 @@ impl Gate {
     }
 
     /// The part of the cell in which a request due at `t` falls.
-    pub(super) const fn phase(&self, t: u64) -> Phase {
-        if t < self.ramp_us && t < self.start_us {
+    pub(super) fn phase(&self, t: u64) -> Phase {
+        let start_us = self.start();
+        if t < self.ramp_us && t < start_us {
             Phase::Ramp
-        } else if t < self.start_us {
+        } else if t < start_us {
             Phase::Warmup
         } else {
             Phase::Measure
         }
+    }
+
+    fn start(&self) -> u64 {
+        self.start_us.load(Ordering::Relaxed)
     }
 
     /// `u64::MAX` while it is not known.
@@ -77,7 +82,7 @@ impl Gate {
 
     /// Whether `t` is in the measured window.
     pub(super) fn contains(&self, t: u64) -> bool {
-        t >= self.start_us && t < self.end()
+        t >= self.start() && t < self.end()
     }
 
     /// Leave for one closed-loop request that is due at `t`; it must then be sent. The first
@@ -106,12 +111,28 @@ impl Gate {
         }
     }
 
+    /// Open the window at `t`, which is not past, unless it opens earlier already.
+    pub(super) fn open(&self, t: u64) {
+        self.start_us.fetch_min(t, Ordering::Relaxed);
+    }
+
+    /// Whether the cell was closed before its window opened: nothing was measured.
+    pub(super) fn never_opened(&self) -> bool {
+        self.end() <= self.start()
+    }
+
+    /// What was still in flight was dropped at a person's word. Then the cell is not whole,
+    /// whatever closed its window.
+    pub(super) fn cut(&self) {
+        *self.ended_by.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = EndedBy::Interrupt;
+    }
+
     /// The window as it came out; `now` stands for an end that never came. Empty when the
     /// cell was interrupted before it opened.
     pub(super) fn window(&self, now: u64) -> Window {
         let end_us = self.end().min(now);
         let ended_by = *self.ended_by.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Window { start_us: self.start_us.min(end_us), end_us, ended_by }
+        Window { start_us: self.start().min(end_us), end_us, ended_by }
     }
 }
 
@@ -151,5 +172,23 @@ mod tests {
         gate.close(4, EndedBy::Interrupt);
         assert_eq!(gate.window(500), Window { start_us: 4, end_us: 4, ended_by: EndedBy::Interrupt });
         assert_eq!(gate.window(500).seconds(), 0.0);
+        assert!(gate.never_opened());
+    }
+
+    #[test]
+    fn a_window_may_open_early_but_never_late() {
+        let gate = Gate::new(10, 30, Some((100, EndedBy::Duration)), None);
+        gate.open(20);
+        gate.open(25);
+        assert_eq!([9, 19, 20].map(|t| gate.phase(t)), [Phase::Ramp, Phase::Warmup, Phase::Measure]);
+        assert_eq!(gate.window(500).start_us, 20);
+        assert!(!gate.never_opened());
+    }
+
+    #[test]
+    fn a_drain_that_was_cut_makes_the_cell_an_interrupted_one() {
+        let gate = Gate::new(0, 10, Some((100, EndedBy::Duration)), None);
+        gate.cut();
+        assert_eq!(gate.window(500), Window { start_us: 10, end_us: 100, ended_by: EndedBy::Interrupt });
     }
 }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 pub use samples::of_request;
 
+/// Name of the validity signal of an open loop in which requests pile up.
+pub const OVERLOAD: &str = "overload";
+
 use crate::experiment::SloRule;
 use crate::metrics::{Better, metric};
 use crate::plan::Cell;

@@ -267,6 +267,7 @@ fn each_signal_fires_past_its_limit() {
         let s = summed(&open(), &run, &records);
         assert!(fired(&s).contains(&want), "{want:?} not in {:?}", s.validity.reasons);
         assert!(s.validity.verdict >= want.1);
+        assert!(s.validity.signals.keys().all(|name| validity::SIGNALS.iter().any(|s| s.name == name)));
         assert!(s.validity.signals.contains_key(want.0));
     };
     check(&|run, _| run.planned = Some(202), ("sent_off_plan", Verdict::Warn));
@@ -281,7 +282,8 @@ fn each_signal_fires_past_its_limit() {
     check(&|run, _| run.client.throttled_us = Some(1), ("throttled_ms", Verdict::Invalid));
     check(&|run, _| run.lost_records = Some((3, "full".to_owned())), ("lost_records", Verdict::Invalid));
     check(&|run, _| run.in_flight_mean = Some(4.0), ("little", Verdict::Invalid));
-    check(&|run, _| run.window.ended_by = EndedBy::Interrupt, ("interrupted", Verdict::Warn));
+    check(&|run, _| run.window.ended_by = EndedBy::Interrupt, ("interrupted", Verdict::Invalid));
+    check(&|run, _| run.window.ended_by = EndedBy::Unanswered, ("unanswered", Verdict::Warn));
     check(&|_, records| records[0].cap_blocked = true, ("cap_blocked", Verdict::Warn));
     check(&|_, records| records[0].prompt_tokens = Some(9), ("prompt_mismatch", Verdict::Warn));
     check(

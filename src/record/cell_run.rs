@@ -64,8 +64,23 @@ impl Window {
 pub enum EndedBy {
     Duration,
     Requests,
+    /// Nothing was answered, and so many requests failed that going on would tell no more.
+    Unanswered,
     /// Ctrl-C.
     Interrupt,
+}
+
+impl EndedBy {
+    /// The word for it in files and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Duration => "duration",
+            Self::Requests => "requests",
+            Self::Unanswered => "unanswered",
+            Self::Interrupt => "interrupt",
+        }
+    }
 }
 
 /// One hundred milliseconds of a cell, summed over all load cores.

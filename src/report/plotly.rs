@@ -110,6 +110,17 @@ fn of_lines(lines: &Lines) -> Value {
     json!({ "kind": "lines", "panels": titles, "legend": legend, "data": data, "layout": layout })
 }
 
+/// On which side of each point its text stands: where the line does not go.
+fn text_sides(points: &[crate::chart::Point]) -> Vec<&'static str> {
+    if points.iter().all(|p| p.tag.is_empty()) {
+        return vec!["top center"; points.len()];
+    }
+    let turns_back = |i: usize| {
+        points.get(i + 1).map_or_else(|| i > 0 && points[i - 1].x > points[i].x, |next| next.x < points[i].x)
+    };
+    (0..points.len()).map(|i| if turns_back(i) { "top right" } else { "top left" }).collect()
+}
+
 fn trace(lines: &Lines, series: &Series, panel: usize, legend: bool) -> Value {
     let points = &series.points;
     let colour = hue(series.look.colour);
@@ -150,8 +161,7 @@ fn trace(lines: &Lines, series: &Series, panel: usize, legend: bool) -> Value {
     });
     if has_text {
         out["text"] = json!(texts);
-        let tagged = points.iter().any(|p| !p.tag.is_empty());
-        out["textposition"] = if tagged { "top left" } else { "top center" }.into();
+        out["textposition"] = json!(text_sides(points));
         out["textfont"] = json!({ "color": "@muted", "size": 11 });
     }
     if points.iter().any(|p| p.high.is_some()) {

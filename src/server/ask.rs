@@ -1,14 +1,15 @@
 //! Asks a server something and waits for the whole answer.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 use url::Url;
 
-use super::ClientError;
 use super::client::client_builder;
+use super::{ClientError, Secrets};
 use crate::experiment::Target;
 use crate::provider::framing::Framer;
 use crate::provider::{Framing, WireRequest};
@@ -20,13 +21,21 @@ const LONG: Duration = Duration::from_secs(60);
 /// Longest answer that is taken in, in bytes.
 const LONGEST: usize = 8 << 20;
 
+/// Between two looks at whether to stop.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Says whether what is under way should stop.
+pub type Stop = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// A small client that blocks.
 pub(super) struct Asker {
     runtime: Runtime,
     client: reqwest::Client,
     headers: Vec<(String, String)>,
+    secrets: Secrets,
     short: Duration,
     long: Duration,
+    stop: Stop,
 }
 
 /// A whole answer.
@@ -49,6 +58,8 @@ impl Answer {
 pub(super) enum AskError {
     #[error("{0}")]
     Http(#[from] reqwest::Error),
+    #[error("stopped")]
+    Stopped,
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     #[error("an answer of more than {LONGEST} bytes")]
@@ -91,16 +102,23 @@ impl AskError {
 }
 
 impl Asker {
-    pub fn new(target: &Target, base: &Url, headers: Vec<(String, String)>) -> Result<Self, ClientError> {
+    pub fn new(
+        target: &Target,
+        base: &Url,
+        headers: Vec<(String, String)>,
+        stop: Stop,
+    ) -> Result<Self, ClientError> {
         let build = |e: &dyn std::fmt::Display| ClientError::Build(e.to_string());
         let client = client_builder(target, base)?.pool_max_idle_per_host(0).build();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Ok(Self {
             runtime: runtime.map_err(|e| build(&e))?,
             client: client.map_err(|e| build(&e))?,
+            secrets: Secrets::of(target, &headers),
             headers,
             short: SHORT.min(target.timeout),
             long: LONG.min(target.timeout),
+            stop,
         })
     }
 
@@ -170,7 +188,7 @@ impl Asker {
                     return Err(AskError::TooLong);
                 }
             }
-            Ok(Answer { status, server, body: body.into() })
+            Ok(Answer { status, server, body: self.secrets.hide_in_body(body).into() })
         })
     }
 
@@ -179,8 +197,17 @@ impl Asker {
         limit: Duration,
         work: impl Future<Output = Result<T, AskError>>,
     ) -> Result<T, AskError> {
+        let stopped = async {
+            while !(self.stop)() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
         self.runtime.block_on(async {
-            tokio::time::timeout(limit, work).await.unwrap_or(Err(AskError::Timeout(limit)))
+            tokio::select! {
+                biased;
+                () = stopped => Err(AskError::Stopped),
+                done = tokio::time::timeout(limit, work) => done.unwrap_or(Err(AskError::Timeout(limit))),
+            }
         })
     }
 }

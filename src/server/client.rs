@@ -10,6 +10,9 @@ use url::{Host, Url};
 use super::DiscoverError;
 use crate::experiment::Target;
 
+/// The header of the key.
+pub(super) const AUTHORIZATION: &str = "authorization";
+
 /// A client that can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -106,10 +109,10 @@ pub(super) fn headers(
         headers.extend(value.map(|v| (key, name.to_ascii_lowercase(), v)));
     }
     if let Some(name) = &target.api_key_env
-        && !headers.iter().any(|(_, name, _)| name == "authorization")
+        && !headers.iter().any(|(_, name, _)| name == AUTHORIZATION)
         && let Some(key) = secret(name, "target.api_key_env")?
     {
-        headers.push(("target.api_key_env".to_owned(), "authorization".to_owned(), format!("Bearer {key}")));
+        headers.push(("target.api_key_env".to_owned(), AUTHORIZATION.to_owned(), format!("Bearer {key}")));
     }
     for (key, name, value) in &headers {
         let reason = if HeaderName::try_from(name).is_err() {

@@ -11,6 +11,7 @@ mod gauges;
 mod identity;
 mod idle;
 mod probe;
+mod secrets;
 mod tokenize;
 
 use std::sync::Arc;
@@ -22,9 +23,11 @@ use crate::experiment::{Settings, TokenizerChoice};
 use crate::provider::{self, join};
 use crate::workload::{BundledTokenizer, FileTokenizer, Tokenizer, TokenizerError, WorkloadError};
 
+pub use ask::Stop;
 pub use client::{ClientError, client_builder, is_loopback};
 pub use identity::{Engine, Identity, ModelInfo};
 pub use idle::{Idle, wait_idle};
+pub use secrets::Secrets;
 pub use tokenize::ServerTokenizer;
 
 use ask::{Answer, AskError, Asker};
@@ -64,6 +67,9 @@ pub enum DiscoverError {
     /// No answer at all.
     #[error("cannot reach {url}: {reason}. {advice}")]
     Unreachable { url: String, reason: String, advice: String },
+    /// A person wants no more of it.
+    #[error("stopped while asking the server")]
+    Stopped,
     /// 401 or 403.
     #[error("{url} refuses access (HTTP {status}): {words}. Check target.api_key_env and target.headers")]
     Refused { url: String, status: u16, words: String },
@@ -91,16 +97,16 @@ pub enum DiscoverError {
 }
 
 impl DiscoverError {
-    /// Whether the experiment file or the environment is at fault, rather than the server.
+    /// Whether what the user asked for is at fault, and not the server.
     #[must_use]
     pub const fn is_usage(&self) -> bool {
-        !matches!(
-            self,
-            Self::Unreachable { .. }
-                | Self::Refused { .. }
-                | Self::NoModel { .. }
-                | Self::Client(ClientError::Build(_))
-        )
+        match self {
+            Self::NoVariable { .. } | Self::Header { .. } | Self::Api(_) | Self::Tokenizer(_) => true,
+            Self::Workload(_) => true,
+            Self::Client(e) => matches!(e, ClientError::CaFile { .. } | ClientError::CaFormat { .. }),
+            Self::Unreachable { .. } | Self::Stopped | Self::Refused { .. } => false,
+            Self::NoModel { .. } | Self::NoTokenizer { .. } => false,
+        }
     }
 
     fn unreachable(url: &Url, error: &AskError) -> Self {
@@ -118,12 +124,27 @@ impl DiscoverError {
 /// When the server can't be reached, refuses access, or lacks what the settings ask for.
 /// A server that merely fails some requests is noted, not refused: its cells will tell.
 pub fn discover(settings: &Settings, base: Url) -> Result<Found, DiscoverError> {
+    discover_until(settings, base, Arc::new(|| false))
+}
+
+/// [`discover`], given up as soon as `stop` says so, as are all later questions to what was
+/// found.
+///
+/// # Errors
+/// As [`discover`], and [`DiscoverError::Stopped`].
+pub fn discover_until(settings: &Settings, base: Url, stop: Stop) -> Result<Found, DiscoverError> {
+    // Past a stop each question fails at once, so the outcome is worth nothing.
+    let found = ask_all(settings, base, Arc::clone(&stop));
+    if stop() { Err(DiscoverError::Stopped) } else { found }
+}
+
+fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, DiscoverError> {
     let target = &settings.target;
     let mut notes = Vec::new();
     let entry = provider::find(&target.api).ok_or_else(|| DiscoverError::Api(target.api.clone()))?;
     let lenient = target.is_sim() || is_loopback(&base);
     let headers = client::headers(target, lenient, |name| std::env::var(name).ok(), &mut notes)?;
-    let asker = Arc::new(Asker::new(target, &base, headers.clone())?);
+    let asker = Arc::new(Asker::new(target, &base, headers.clone(), stop)?);
 
     let listed = models(&asker, &base)?;
     let mut identity = Identity::of_models(&listed);
@@ -160,10 +181,10 @@ pub fn discover(settings: &Settings, base: Url) -> Result<Found, DiscoverError> 
 ///
 /// # Errors
 /// When the settings themselves can't be used.
-pub fn undiscovered(settings: &Settings, base: Url) -> Result<Found, DiscoverError> {
+pub fn undiscovered(settings: &Settings, base: Url, stop: Stop) -> Result<Found, DiscoverError> {
     let target = &settings.target;
     let headers = client::headers(target, true, |name| std::env::var(name).ok(), &mut Vec::new())?;
-    let asker = Arc::new(Asker::new(target, &base, headers.clone())?);
+    let asker = Arc::new(Asker::new(target, &base, headers.clone(), stop)?);
     Ok(Found {
         endpoint: Endpoint { base, model: target.model.clone(), headers, force_length: false },
         identity: Identity::default(),

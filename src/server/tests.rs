@@ -425,7 +425,7 @@ fn cooldown(max: Duration) -> Cooldown {
 }
 
 fn asker(base: &Url) -> Asker {
-    Asker::new(&settings().target, base, Vec::new()).unwrap_or_else(|e| panic!("{e}"))
+    Asker::new(&settings().target, base, Vec::new(), Arc::new(|| false)).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// A server whose gauges say `running`, one after the other, and then the last for ever.

@@ -11,7 +11,6 @@ use crate::experiment::Load;
 use crate::measure::{CellSummary, SloVerdict, Verdict};
 use crate::metrics::{self, Kind, METRICS, STATS};
 use crate::plan::Cell;
-use crate::record::EndedBy;
 
 /// Factors that have a column of their own.
 const NAMED_FACTORS: [(&str, &str); 4] = [
@@ -108,7 +107,7 @@ pub fn row(manifest: &Manifest, cell: &Cell, stored: &StoredCell) -> Vec<String>
         summary.started_at.clone(),
         summary.ended_at.clone(),
         summary.window.seconds().to_string(),
-        ended_by(summary.window.ended_by).to_owned(),
+        summary.window.ended_by.name().to_owned(),
     ]);
     fields.extend(counts(summary));
     fields.extend(figures(summary));
@@ -237,14 +236,6 @@ fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Valid => "valid",
         Verdict::Warn => "warn",
         Verdict::Invalid => "invalid",
-    }
-}
-
-fn ended_by(cause: EndedBy) -> &'static str {
-    match cause {
-        EndedBy::Duration => "duration",
-        EndedBy::Requests => "requests",
-        EndedBy::Interrupt => "interrupt",
     }
 }
 

@@ -121,8 +121,11 @@ impl RunDir {
     /// [`StoreError::NotARun`], [`StoreError::InUse`], [`StoreError::NewerSchema`], or when
     /// its files can't be read.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let manifest = Manifest::read(path)?;
+        // Nothing is made in a directory that is no run; and what it says counts only once
+        // nobody else can change it.
+        Manifest::read(path)?;
         let lock = lock(path)?;
+        let manifest = Manifest::read(path)?;
         let plan = super::read_json(&path.join(PLAN))?;
         let path = fs::canonicalize(path).map_err(StoreError::io("resolve", path))?;
         let root = path.parent().unwrap_or(&path).to_owned();

@@ -311,7 +311,7 @@ fn validity(fate: Fate, server: &Server) -> Validity {
     let mut reasons = Vec::new();
     if server.overloaded && fate != Fate::AllFailed {
         reasons.push(Reason {
-            signal: "overloaded".into(),
+            signal: plimsoll::measure::OVERLOAD.into(),
             verdict: Verdict::Warn,
             text: "requests in flight grow by 4.1 % of the arrivals, over 2 %".into(),
         });

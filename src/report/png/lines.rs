@@ -195,7 +195,7 @@ fn draw_series(
         canvas.marker(*at, series.look.marker, hue, size, point.flags.invalid)?;
         let room = |(x, y): At| (at.0 - x).abs() > 125 || (at.1 - y).abs() > 44;
         if !point.tag.is_empty() && free.is_none_or(room) {
-            tag(canvas, &point.tag, *at, path.get(i + 1).copied(), plot)?;
+            tag(canvas, &point.tag, &path, i, plot)?;
             free = Some(*at);
         }
         // Where series lie close above each other, the topmost arrow stands for all.
@@ -210,14 +210,38 @@ fn draw_series(
     Ok(())
 }
 
-/// A name beside a point, on the side that the line does not take.
-fn tag(canvas: &Canvas<'_>, text: &str, at: At, next: Option<At>, plot: Rect) -> Result<(), DrawError> {
-    let room = at.0 + 24 + canvas.width(text, 24, false) < plot.x1 + 50;
-    let turns_back = next.is_some_and(|(x, _)| x < at.0);
-    let (place, side) = if turns_back && room {
-        ((at.0 + 18, at.1 - 10), HPos::Left)
-    } else {
-        ((at.0 - 18, at.1 - 14), HPos::Right)
+/// A name beside a point, in the first corner that no line of its series crosses; above and
+/// to the left where all are crossed.
+fn tag(canvas: &Canvas<'_>, text: &str, path: &[At], i: usize, plot: Rect) -> Result<(), DrawError> {
+    let at = path[i];
+    let (width, height) = (canvas.width(text, 24, false), 28);
+    let lines: Vec<(At, At)> = path[i.saturating_sub(1)..(i + 2).min(path.len())]
+        .windows(2)
+        .map(|ends| (ends[0], ends[1]))
+        .collect();
+    let corners =
+        [(HPos::Right, -14), (HPos::Left, -14), (HPos::Left, 14 + height), (HPos::Right, 14 + height)];
+    let ground = |side: HPos, down: i32| {
+        let x0 = if matches!(side, HPos::Right) { at.0 - 18 - width } else { at.0 + 18 };
+        let bottom = at.1 + down;
+        Rect { x0, y0: bottom - height, x1: x0 + width, y1: bottom }
     };
-    canvas.text(text, place, &Text::new(24).muted().at(side, VPos::Bottom))
+    let free = |(side, down): &(HPos, i32)| {
+        let ground = ground(*side, *down);
+        let inside = ground.x0 > plot.x0 - 90 && ground.x1 < plot.x1 + 50 && ground.y1 < plot.y1;
+        inside && !lines.iter().any(|&(from, to)| crosses(from, to, ground))
+    };
+    let (side, down) = *corners.iter().find(|c| free(c)).unwrap_or(&corners[0]);
+    let x = if matches!(side, HPos::Right) { at.0 - 18 } else { at.0 + 18 };
+    canvas.text(text, (x, at.1 + down), &Text::new(24).muted().at(side, VPos::Bottom))
+}
+
+/// Whether the line between two places touches a rectangle, looked at every few pixels.
+fn crosses(from: At, to: At, ground: Rect) -> bool {
+    let steps = ((to.0 - from.0).abs().max((to.1 - from.1).abs()) / 4).max(1);
+    (0..=steps).any(|k| {
+        let x = from.0 + (to.0 - from.0) * k / steps;
+        let y = from.1 + (to.1 - from.1) * k / steps;
+        (ground.x0 - 4..=ground.x1 + 4).contains(&x) && (ground.y0 - 2..=ground.y1 + 2).contains(&y)
+    })
 }

@@ -1,0 +1,227 @@
+//! Every signal of a cell's validity with its limits: judged by, and printed in
+//! `docs/methods.md`.
+
+/// What a signal's value counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// 1 when it is so.
+    Flag,
+    Count,
+    /// Of 1.
+    Share,
+    Ms,
+    MsPerS,
+    Ratio,
+}
+
+/// Past what a signal fires.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Limit {
+    /// It is told and never fires.
+    Never,
+    /// This value, in the signal's unit.
+    Over(f64),
+    /// The greater of a value in milliseconds and a share of the median TTFT (of the median
+    /// E2E where answers are not streamed).
+    OverOrShare(f64, f64),
+}
+
+impl Limit {
+    /// The limit in the signal's unit, where the median latency is `scale_ms`.
+    #[must_use]
+    pub fn value(self, scale_ms: f64) -> Option<f64> {
+        match self {
+            Self::Never => None,
+            Self::Over(limit) => Some(limit),
+            Self::OverOrShare(ms, share) => Some(f64::max(ms, share * scale_ms)),
+        }
+    }
+
+    /// In words, for a table; empty for none.
+    #[must_use]
+    pub fn words(self, unit: Unit) -> String {
+        match self {
+            Self::Never => String::new(),
+            Self::Over(0.0) => "any".to_owned(),
+            Self::Over(limit) => format!("> {}", unit.words(limit)),
+            Self::OverOrShare(ms, share) => {
+                format!("> {} and > {} of the median TTFT", unit.words(ms), Unit::Share.words(share))
+            }
+        }
+    }
+}
+
+impl Unit {
+    fn words(self, value: f64) -> String {
+        match self {
+            Self::Flag | Self::Count | Self::Ratio => value.to_string(),
+            // Rounded: 0.07 of 1 is not 7.000000000000001 %.
+            Self::Share => format!("{} %", (value * 1e5).round() / 1e3),
+            Self::Ms => format!("{value} ms"),
+            Self::MsPerS => format!("{value} ms/s"),
+        }
+    }
+}
+
+/// One signal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Signal {
+    /// Its key in a summary's `validity.signals`.
+    pub name: &'static str,
+    pub unit: Unit,
+    pub warn: Limit,
+    pub invalid: Limit,
+    pub help: &'static str,
+}
+
+const fn signal(name: &'static str, unit: Unit, warn: Limit, invalid: Limit, help: &'static str) -> Signal {
+    Signal { name, unit, warn, invalid, help }
+}
+
+use Limit::{Never, Over, OverOrShare};
+use Unit::{Count, Flag, Ms, MsPerS, Ratio, Share};
+
+const ANY: Limit = Over(0.0);
+
+pub(super) const NOTHING_DUE: Signal =
+    signal("nothing_due", Flag, Never, ANY, "No request was due in the window.");
+pub(super) const SENT_OFF_PLAN: Signal = signal(
+    "sent_off_plan",
+    Share,
+    Over(0.005),
+    Over(0.02),
+    "Open loop: how far the number sent is off the number that the schedule had, |sent/planned − 1|.",
+);
+pub(super) const CAP_BLOCKED: Signal = signal(
+    "cap_blocked",
+    Share,
+    ANY,
+    Never,
+    "Arrivals that the cap on requests in flight held back: the cell is neither open nor closed.",
+);
+pub(super) const LAG_P99: Signal = signal(
+    "lag_p99_ms",
+    Ms,
+    OverOrShare(10.0, 0.05),
+    OverOrShare(50.0, 0.20),
+    "How late this client sent, p99; what the cap held back left out.",
+);
+pub(super) const LAG_GROWTH: Signal = signal(
+    "lag_growth_ms_per_s",
+    MsPerS,
+    Never,
+    Over(1.0),
+    "Slope of the lag over ten batch means, where it is more than chance (one-sided 99 %). Read from 100 requests and 5 s on.",
+);
+pub(super) const INTERRUPTED: Signal =
+    signal("interrupted", Flag, Never, ANY, "Cut short by Ctrl-C; the cell is run again on resume.");
+pub(super) const UNANSWERED: Signal = signal(
+    "unanswered",
+    Flag,
+    ANY,
+    Never,
+    "Nothing was answered and the first hundred requests failed: the cell was closed early.",
+);
+pub(super) const TIMER_OVERSHOOT: Signal = signal(
+    "timer_overshoot_p99_ms",
+    Ms,
+    Over(5.0),
+    Over(25.0),
+    "How late a 10 ms timer beside the load woke, p99 of the worst load core: stamps are as late. Read from 1 s on.",
+);
+pub(super) const BUSIEST_CORE: Signal = signal(
+    "busiest_core",
+    Share,
+    Over(0.70),
+    Over(0.90),
+    "Share of its time that the busiest load core worked.",
+);
+pub(super) const THROTTLED: Signal =
+    signal("throttled_ms", Ms, Never, ANY, "Time that a CPU quota took from this process during the cell.");
+pub(super) const HELD_REPORTS: Signal = signal(
+    "held_reports",
+    Count,
+    Never,
+    Never,
+    "Times that records waited on a load core because the disk or the display was behind.",
+);
+pub(super) const BODY_WAITS: Signal =
+    signal("body_waits", Count, Never, Never, "Requests that were wanted before their body was made.");
+pub(super) const LOST_RECORDS: Signal =
+    signal("lost_records", Count, Never, ANY, "Records that could not be written, as on a full disk.");
+pub(super) const LITTLE: Signal = signal(
+    "little",
+    Share,
+    Never,
+    Over(0.05),
+    "Little's law, |L − X·R|/L: the engine's own count in flight against the records'. Read from 100 requests and 2 s on.",
+);
+pub(super) const CENSORED: Signal = signal(
+    "censored",
+    Share,
+    Over(0.01),
+    Never,
+    "Requests still unanswered when the drain ran out: the slowest are missing from the latencies.",
+);
+pub(super) const WARMUP_PER_E2E: Signal =
+    signal("warmup_per_e2e", Ratio, Never, Never, "Ramp and warm-up over the mean end-to-end latency.");
+pub(super) const COMPLETED_OF_DUE: Signal = signal(
+    "completed_of_due_last_half",
+    Ratio,
+    Never,
+    Never,
+    "Open loop: answers per arrival in the last half of the window.",
+);
+pub(super) const OVERLOAD: Signal = signal(
+    "overload",
+    Share,
+    Over(0.02),
+    Never,
+    "Open loop: share of the arrivals that pile up in flight, from ten batch means, where it is more than chance (one-sided 99 %). Read from 5 s on.",
+);
+pub(super) const TOKENS_GUESSED: Signal = signal(
+    "tokens_guessed",
+    Share,
+    ANY,
+    Never,
+    "Answers whose tokens are guessed, one a chunk, for want of `usage` and text.",
+);
+pub(super) const PROMPT_MISMATCH: Signal =
+    signal("prompt_mismatch", Share, ANY, Never, "Prompts not as long as asked, by the server's count.");
+pub(super) const OUTPUT_MISMATCH: Signal =
+    signal("output_mismatch", Share, Never, Never, "Answers not as long as asked.");
+const CONTAMINATED: Signal = signal(
+    CONTAMINATED_NAME,
+    Flag,
+    ANY,
+    Never,
+    "The server was still busy with the last cell when this one began. Judged by the sweep.",
+);
+/// The signal that is judged between cells, not from a cell's own records.
+pub const CONTAMINATED_NAME: &str = "contaminated";
+
+/// All signals, in the order in which they are judged.
+pub const SIGNALS: &[Signal] = &[
+    NOTHING_DUE,
+    SENT_OFF_PLAN,
+    CAP_BLOCKED,
+    LAG_P99,
+    LAG_GROWTH,
+    INTERRUPTED,
+    UNANSWERED,
+    TIMER_OVERSHOOT,
+    BUSIEST_CORE,
+    THROTTLED,
+    HELD_REPORTS,
+    BODY_WAITS,
+    LOST_RECORDS,
+    LITTLE,
+    CENSORED,
+    WARMUP_PER_E2E,
+    COMPLETED_OF_DUE,
+    OVERLOAD,
+    TOKENS_GUESSED,
+    PROMPT_MISMATCH,
+    OUTPUT_MISMATCH,
+    CONTAMINATED,
+];
