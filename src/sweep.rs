@@ -78,12 +78,12 @@ pub enum SweepError {
     #[error("target.url: {url}: {source}")]
     Url { url: String, source: url::ParseError },
     #[error(
-        "{} was made by another experiment (hash {theirs}, this one is {ours}): resume it with the file that \
-         it was begun with and {}, or start a new run",
+        "{} was made by another experiment: {difference}. Resume it with the file that it was begun with and {}, \
+         or start a new run",
         run.display(),
         begun_with(set)
     )]
-    OtherExperiment { run: PathBuf, ours: String, theirs: String, set: Vec<String> },
+    OtherExperiment { run: PathBuf, difference: String, set: Vec<String> },
 }
 
 /// The `--set` arguments of a run, in words.
@@ -189,8 +189,7 @@ fn reopen(path: &Path, plan: &Plan, watcher: &mut dyn Watcher) -> Result<RunDir,
     if run.manifest().experiment_hash != plan.experiment_hash {
         return Err(SweepError::OtherExperiment {
             run: path.to_owned(),
-            ours: plan.experiment_hash.clone(),
-            theirs: run.manifest().experiment_hash.clone(),
+            difference: plan::difference(run.plan(), plan),
             set: run.manifest().set.clone(),
         });
     }
@@ -373,7 +372,7 @@ impl Walk<'_> {
     fn find(&mut self, cell: &Cell) -> Result<Rc<Found>, SweepError> {
         match self.bench.ready(&cell.settings, self.watcher) {
             Err(SweepError::Discover(error)) if !matches!(error, DiscoverError::Stopped) => {
-                self.watcher.on(&Event::Notice { text: &format!("cell {}: {error}", cell.index) });
+                self.watcher.on(&Event::Notice { text: &format!("cell {}: {error}", cell.index + 1) });
                 let base = self.bench.base(&cell.settings)?;
                 Ok(Rc::new(server::undiscovered(&cell.settings, base, Arc::clone(&self.bench.stop))?))
             }

@@ -41,7 +41,9 @@ error_rate = 0.01
 #[test]
 fn every_command_has_help_with_an_example() {
     let dir = tempfile::tempdir().unwrap();
-    for command in ["run", "plan", "report", "sim", "init", "rebuild", "completions", "man"] {
+    for command in
+        ["run", "plan", "report", "sim", "init", "rebuild", "providers", "metrics", "completions", "man"]
+    {
         let output = plimsoll(dir.path(), &[command, "--help"]);
         assert!(output.status.success(), "{command}");
         assert!(stdout(&output).contains("Example"), "{command} --help has no example");
@@ -120,6 +122,76 @@ fn a_sweep_leaves_everything_it_promises() {
         .unwrap()
         .filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|x| x == "png"));
     assert!(pngs.count() >= 3);
+}
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("small.toml"), SMALL).unwrap();
+    for args in [
+        &["metrics"][..],
+        &["providers"],
+        &["completions", "bash"],
+        &["man"],
+        &["init", "-"],
+        &["sim", "--list"],
+        &["plan", "small.toml"],
+        &["plan", "small.toml", "--json"],
+    ] {
+        // A pipe whose reader is gone before the first byte.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_plimsoll"))
+            .args(args)
+            .current_dir(dir.path())
+            .stdout(writer)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", stderr(&output));
+        assert_eq!(stderr(&output), "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_wrong_directory_or_variable_is_the_users_mistake() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("small.toml"), SMALL).unwrap();
+    // An address that nobody is asked at: the variable is looked for first.
+    let keyed =
+        ["--set", "target.url=http://plimsoll.invalid", "--set", "target.api_key_env=PLIMSOLL_NO_SUCH"];
+    for (args, part) in [
+        (&["run", "small.toml", "--resume", "nowhere"][..], "is not a run"),
+        (&["report", "nowhere"], "is not a run"),
+        (&["rebuild", "nowhere"], "no directory nowhere"),
+        (&[&["run", "small.toml"][..], &keyed].concat(), "PLIMSOLL_NO_SUCH"),
+    ] {
+        let output = plimsoll(dir.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(part), "{args:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_run_of_another_experiment_is_told_apart_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("small.toml"), SMALL).unwrap();
+    let quiet = ["run", "small.toml", "--no-report", "--progress", "none"];
+    let run = |more: &[&str]| plimsoll(dir.path(), &[&quiet[..], more].concat());
+    assert_eq!(run(&["--set", "grid.repeats=1"]).status.code(), Some(0));
+    let first = only_run(dir.path());
+    let resume = ["--resume", first.to_str().unwrap()];
+    for (set, part) in [
+        ("grid.repeats=2", "it has 2 cells, not 4"),
+        ("seed=8", "its seed is 7, not 8"),
+        ("name=other", "its name is \"small\", not \"other\""),
+        ("grid.users=[1, 3]", "its cell 2 is load.users = 2"),
+        ("cell.requests=13", "in its cell 1 cell.requests is 12, not 13"),
+        ("salt=a", "its salt is another"),
+    ] {
+        let output = run(&[&resume[..], &["--set", "grid.repeats=1", "--set", set]].concat());
+        assert_eq!(output.status.code(), Some(2), "{set}");
+        assert!(stderr(&output).contains(part), "{set}: {}", stderr(&output));
+    }
 }
 
 #[test]

@@ -159,6 +159,7 @@ fn cell(load: Load) -> Cell {
                 api_key_env: None,
                 headers: BTreeMap::new(),
                 extra_body: serde_json::Map::new(),
+                max_tokens_field: "max_tokens".to_owned(),
                 timeout: 20_000 * MS,
                 connect_timeout: 5_000 * MS,
                 first_token_timeout: None,

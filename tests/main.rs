@@ -3,12 +3,14 @@
 //! A file here is about one room of the house (`plan`, `providers`, `load`, `sim`, `store`,
 //! `report`), or about what shows only from outside: the command line (`cli`), a sweep that
 //! is killed (`resume`), the client held to the simulator's truth (`truth`), documents held
-//! to the tables they describe (`docs`), and the imports (`architecture`).
+//! to the tables they describe (`docs`), the load that a file gives
+//! (`determinism`), and the imports (`architecture`).
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod architecture;
 mod cli;
+mod determinism;
 mod docs;
 mod load;
 mod mistakes;

@@ -167,6 +167,46 @@ fn the_page_explains_every_key_of_the_template() {
 }
 
 #[test]
+fn the_defaults_that_the_page_names_are_those_of_the_code() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/experiment-file.md"))
+        .unwrap();
+    let bare = "name = \"a\"\n[target]\nurl = \"sim:\"\n[grid]\nusers = [1]\n";
+    // Arrivals are an open loop's.
+    let open = "name = \"a\"\n[target]\nurl = \"sim:\"\n[grid]\nqps = [1]\n";
+    let (mut section, mut checked) = (String::new(), Vec::new());
+    for line in page.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            let name = title.strip_prefix("`[").and_then(|rest| rest.split(']').next());
+            section = name.map_or_else(String::new, |name| format!("{name}."));
+        }
+        let columns: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, key, default, _, _] = columns[..] else { continue };
+        let Some(key) = key.strip_prefix('`').and_then(|k| k.strip_suffix('`')) else { continue };
+        let first = default.split(' ').next().unwrap();
+        let value = match default.strip_prefix('`').and_then(|d| d.strip_suffix('`')) {
+            Some(code) => code.to_owned(),
+            None if default == "none" || first.starts_with(|c: char| c.is_ascii_digit()) => {
+                first.parse::<u64>().map_or_else(|_| format!("{first:?}"), |number| number.to_string())
+            }
+            // In words, such as "the file's name".
+            None => continue,
+        };
+        let path = format!("{section}{key}");
+        let text = if path == "load.arrivals" { open } else { bare };
+        let told = parse(text, &[&format!("{path}={value}")]).unwrap_or_else(|m| panic!("{path}: {m}"));
+        let hash = plan::build(&told).unwrap().experiment_hash;
+        assert_eq!(hash, plan_of(text).experiment_hash, "{path} = {value} is not the default");
+        checked.push(path);
+    }
+    for path in
+        ["seed", "target.timeout", "workload.max_tokens", "grid.order", "cell.cooldown", "cell.duration"]
+    {
+        assert!(checked.iter().any(|c| c == path), "{path} is not among {checked:?}");
+    }
+    assert!(checked.len() >= 25, "{checked:?}");
+}
+
+#[test]
 fn the_page_s_example_plans() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/experiment-file.md"))
         .unwrap();
@@ -251,17 +291,17 @@ fn a_plan_reads_as_a_table() {
     assert_eq!(
         plan::render_table(&plan_of(&text)),
         "\
-file: seed 7
+file: openai-chat at sim: (its first model), seed 7
 
 #  cell              load                    prompt  output  workload.temperature  repeats  each           requests
 1  da5189b1eec4e0b5  2/s poisson, at most 8  512     128     0                     2        1m6s to 2m35s  about 130
 3  a39e8afae03fc178  2/s poisson, at most 8  512     128     1                     2        1m6s to 2m35s  about 130
 
-4 cells, repeats counted
+2 cells, 4 with their repeats
 time           4m23s to 9m20s (about 4m23s)
 requests       about 520
-prompt tokens  about 266240
-output tokens  about 66560
+prompt tokens  about 266,240
+output tokens  about 66,560
 "
     );
 }

@@ -276,6 +276,7 @@ fn requests_say_what_was_asked() {
         model: "m",
         prompt: "say \"hi\"\n",
         max_tokens: 9,
+        max_tokens_field: "max_tokens",
         stream: true,
         force_length: true,
         sampling: &sampling,
@@ -303,6 +304,17 @@ fn requests_say_what_was_asked() {
             "max_tokens": 3, "stream": false, "temperature": 0,
         }),
         "extra_body has the last word"
+    );
+    let none = Map::new();
+    let newer =
+        Call { max_tokens_field: "max_completion_tokens", sampling: &none, extra_body: &none, ..call };
+    assert_eq!(
+        body(&newer),
+        json!({
+            "model": "m", "messages": [{ "role": "user", "content": "say \"hi\"\n" }],
+            "max_completion_tokens": 9, "stream": false,
+        }),
+        "the newest OpenAI models refuse max_tokens, even beside the other"
     );
     let plain = provider::find("openai-completions").map(|e| (e.build)()).expect("a provider").request(&call);
     assert_eq!((plain.method, plain.path.as_str()), ("POST", "/v1/completions"));

@@ -26,6 +26,7 @@ fn settings(url: &str) -> Settings {
             api_key_env: Some("KEY".to_owned()),
             headers: BTreeMap::new(),
             extra_body: Map::new(),
+            max_tokens_field: "max_tokens".to_owned(),
             timeout: Duration::from_secs(120),
             connect_timeout: Duration::from_millis(1500),
             first_token_timeout: None,

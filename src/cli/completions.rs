@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use clap_complete::Shell;
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, say};
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
@@ -29,14 +29,20 @@ pub struct ManArgs {
 
 /// Print the script.
 pub fn run(args: &CompletionsArgs, command: &mut clap::Command) -> Result<Exit, Failure> {
-    clap_complete::generate(args.shell, command, "plimsoll", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, command, "plimsoll", &mut script);
+    say(&String::from_utf8_lossy(&script));
     Ok(Exit::Fine)
 }
 
 /// Write the pages.
 pub fn man(args: &ManArgs, command: &clap::Command) -> Result<Exit, Failure> {
     match &args.out {
-        None => clap_mangen::Man::new(command.clone()).render(&mut std::io::stdout())?,
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(command.clone()).render(&mut page)?;
+            say(&String::from_utf8_lossy(&page));
+        }
         Some(dir) => {
             std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
             clap_mangen::generate_to(command.clone(), dir)

@@ -95,9 +95,9 @@ enum Command {
     /// Make runs/summary.csv anew from the runs.
     Rebuild(rebuild::RebuildArgs),
     /// List the APIs that can be tested.
-    Providers(lists::ListArgs),
+    Providers(lists::ProvidersArgs),
     /// List the metrics and how each is defined.
-    Metrics(lists::ListArgs),
+    Metrics(lists::MetricsArgs),
     /// Print a shell's completion script.
     Completions(completions::CompletionsArgs),
     /// Write the manual pages.

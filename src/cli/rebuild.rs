@@ -18,7 +18,8 @@ pub struct RebuildArgs {
 
 /// Read every run's cells, write `summary.csv` in one step.
 pub fn run(args: &RebuildArgs) -> Result<Exit, Failure> {
-    let rebuilt = store::rebuild_summary(&args.runs)?;
+    let rebuilt = store::rebuild_summary(&args.runs)
+        .map_err(|e| if e.is_usage() { Failure::usage(e) } else { Failure::from(e) })?;
     for (path, why) in &rebuilt.skipped {
         eprintln!("left out {}: {why}", path.display());
     }

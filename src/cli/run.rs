@@ -118,13 +118,30 @@ fn verdict(args: &RunArgs, ending: &Ending, data: &RunData) -> Exit {
         }
         Ending::Finished => {}
     }
-    if summaries().all(|s| invalid(s) || s.counts.ok == 0) || args.gate && summaries().any(invalid) {
+    if summaries().all(|s| invalid(s) || s.counts.ok == 0) {
+        say_err(&format!("nothing was measured that can be believed (exit code 4): {}", why_nothing(data)));
+        return Exit::Invalid;
+    }
+    if args.gate && summaries().any(invalid) {
+        say_err("the gate can't be judged: not every cell is valid (exit code 4)");
         return Exit::Invalid;
     }
     if args.gate && summaries().any(|s| s.slo.iter().any(|v| !v.pass)) {
+        say_err("the gate failed: a cell misses an SLO (exit code 1)");
         return Exit::GateFailed;
     }
     Exit::Fine
+}
+
+/// What a person should look at when no cell gave anything.
+fn why_nothing(data: &RunData) -> &'static str {
+    let answered = data.cells.iter().filter_map(|c| c.summary.as_ref()).any(|s| s.counts.ok > 0);
+    if answered {
+        "every cell with an answer is invalid, for the reasons above"
+    } else {
+        "no request due in a window was answered; see the failures by class and the notes at the start, or \
+         give cells a longer duration"
+    }
 }
 
 fn announce(control: &Control) {

@@ -38,7 +38,7 @@ pub struct SimArgs {
 /// Serve until Ctrl-C.
 pub fn run(args: &SimArgs) -> Result<Exit, Failure> {
     if args.list {
-        list();
+        say(&list());
         return Ok(Exit::Fine);
     }
     let config = config(args)?;
@@ -68,14 +68,16 @@ fn config(args: &SimArgs) -> Result<sim::Config, Failure> {
     })
 }
 
-fn list() {
+fn list() -> String {
     let mut text = "Presets:\n".to_owned();
     for preset in sim::PRESETS {
-        text += &format!("  {:<16} {}\n", preset.name, preset.help);
+        text.push_str(&format!("  {:<16} {}\n", preset.name, preset.help));
     }
-    text += "\nKnobs (knob = default):\n";
-    for knob in sim::KNOBS {
-        text += &format!("  {:<28} {}\n", format!("{} = {}", knob.name, knob.default), knob.help);
+    text.push_str("\nKnobs (knob = default):\n");
+    let named: Vec<String> = sim::KNOBS.iter().map(|k| format!("{} = {}", k.name, k.default)).collect();
+    let width = named.iter().map(String::len).max().unwrap_or(0);
+    for (knob, named) in sim::KNOBS.iter().zip(&named) {
+        text.push_str(&format!("  {named:<width$}  {}\n", knob.help));
     }
-    say(&text);
+    text
 }

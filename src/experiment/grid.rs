@@ -229,7 +229,10 @@ fn unknown(key: &str, field: &Field<'_>) -> Option<Vec<String>> {
 }
 
 /// The full path of a setting whose section was left out: `temperature`.
-fn home_of(key: &str) -> Option<String> {
+pub(super) fn home_of(key: &str) -> Option<String> {
+    if let Some((_, full)) = SHORT.iter().find(|(short, _)| *short == key) {
+        return Some((*full).to_owned());
+    }
     let origin = Origin { source: 0, start: 0, end: 0 };
     let sources = Sources::new(String::new(), String::new());
     SECTIONS.iter().filter(|s| **s != "sim").find_map(|section| {
@@ -302,7 +305,13 @@ fn excluded_axis(key: &str, field: &Field<'_>, axes: &[Axis]) -> Option<Vec<Stri
         axes.iter().map(|a| short(&a.path).unwrap_or_else(|| format!("{:?}", a.path))).collect();
     let near = nearest(key, names.iter().map(String::as_str));
     let mistake = Mistake::new(MistakeKind::UnknownKey, format!("{key:?} is not an axis of this grid"));
-    field.key_mistake(mistake.nearest(near).allowed(names.join(", ")));
+    // Where the axis itself is misspelt, or its values can't be read, that is told there.
+    let mistake = match SHORT.iter().find(|(short, full)| *short == key || *full == key) {
+        Some((short, _)) => mistake.for_want_of(short),
+        None => mistake,
+    };
+    let allowed = if names.is_empty() { "nothing, as it has no axes".to_owned() } else { names.join(", ") };
+    field.key_mistake(mistake.nearest(near).allowed(allowed));
     None
 }
 

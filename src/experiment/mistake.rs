@@ -59,6 +59,9 @@ pub struct Mistake {
     at: (usize, usize),
     #[serde(skip)]
     hidden: bool,
+    /// The key whose absence makes this a mistake, where it isn't `key`.
+    #[serde(skip)]
+    absent: Option<&'static str>,
 }
 
 impl Mistake {
@@ -78,6 +81,7 @@ impl Mistake {
             width: 1,
             at: (0, 0),
             hidden: false,
+            absent: None,
         }
     }
 
@@ -99,6 +103,12 @@ impl Mistake {
     /// Never shows the line, which may hold a secret.
     pub(crate) fn hidden(mut self) -> Self {
         self.hidden = true;
+        self
+    }
+
+    /// A mistake only because `key` is not there.
+    pub(crate) fn for_want_of(mut self, key: &'static str) -> Self {
+        self.absent = Some(key);
         self
     }
 
@@ -176,13 +186,58 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// The candidate that is most like `word`, if one is like enough.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The candidate that is most like `word`, if one is like enough: a slip or two away, or
+/// begun or ended alike (`openai` for `openai-chat`).
+pub(crate) fn nearest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str, IntoIter: Clone>,
+) -> Option<&'a str> {
+    /// Shorter words are part of too many others.
+    const TELLING: usize = 4;
     let word = word.to_lowercase();
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + word.len().min(candidate.len()) / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    let candidates = candidates.into_iter();
+    let slips = |candidate: &&str| strsim::damerau_levenshtein(&word, candidate);
+    let close = candidates.clone().filter(|c| slips(c) <= 1 + word.len().min(c.len()) / 4).min_by_key(slips);
+    let part = |long: &str, short: &str| {
+        short.len() >= TELLING && (long.starts_with(short) || long.ends_with(short))
+    };
+    close.or_else(|| candidates.filter(|c| part(c, &word) || part(&word, c)).min_by_key(slips))
+}
+
+/// Drops what is said to be missing where another mistake shows that it is there, only
+/// misspelt or unreadable: one slip of the pen is one mistake.
+pub(crate) fn drop_echoes(mistakes: &mut Vec<Mistake>) {
+    let others: Vec<Mistake> = mistakes.iter().filter(|m| m.absent.is_none()).cloned().collect();
+    mistakes.retain(|m| match (m.kind, m.absent) {
+        (_, Some(key)) => !others.iter().any(|o| o.is_about(key) || o.key == m.key),
+        (MistakeKind::Missing, None) => !others.iter().any(|other| other.explains(&m.key)),
+        _ => true,
+    });
+}
+
+impl Mistake {
+    /// Whether the key that this is about, or that was likely meant, ends in `name`.
+    fn is_about(&self, name: &str) -> bool {
+        let ends = |path: &str| path.rsplit('.').next() == Some(name);
+        ends(&self.key) || self.meant().is_some_and(ends)
+    }
+
+    /// What a misspelt key was likely meant to be.
+    fn meant(&self) -> Option<&str> {
+        self.nearest.as_deref().filter(|_| self.kind == MistakeKind::UnknownKey)
+    }
+
+    /// Whether this mistake is why `missing` was not found.
+    fn explains(&self, missing: &str) -> bool {
+        let (section, leaf) = missing.rsplit_once('.').unwrap_or((missing, ""));
+        let unread = |key: &str| self.kind == MistakeKind::WrongType && self.key == key;
+        if missing == "load" {
+            let bears_load = |path: &str| path.split('.').any(|part| part == "users" || part == "qps");
+            let section = self.meant().is_some_and(|n| n == "load" || n == "grid" || bears_load(n));
+            return section || unread("load") || unread("grid") || bears_load(&self.key);
+        }
+        let parent = self.key.rsplit_once('.').map_or("", |(parent, _)| parent);
+        let misspelt = parent == section && self.meant().is_some_and(|n| n.rsplit('.').next() == Some(leaf));
+        misspelt || unread(section) || (parent.is_empty() && self.meant() == Some(section))
+    }
 }

@@ -29,8 +29,8 @@ pub(crate) use grid::{Override, Point};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub(crate) use reader::Reader;
 pub use settings::{
-    Arrivals, CellSettings, ClientSettings, Cooldown, ForceLength, LengthShape, Lengths, Load, RequestLimit,
-    Settings, Slo, SloRule, Target, Tls, TokenizerChoice, Workload,
+    Arrivals, CellSettings, ClientSettings, Cooldown, ForceLength, LengthShape, Lengths, Load,
+    MAX_TOKENS_FIELDS, RequestLimit, Settings, Slo, SloRule, Target, Tls, TokenizerChoice, Workload,
 };
 pub use template::template;
 pub(crate) use tree::{Node, Origin, Table};
@@ -127,6 +127,7 @@ impl Experiment {
         refuse_idle_arrivals(&reader, &head.grids, &base);
         probe(&reader, &base, &head.grids);
         let mut mistakes = reader.take();
+        mistake::drop_echoes(&mut mistakes);
         // Where the text is not TOML, what else seems wrong on the line, or missing, may not be.
         if !syntax.is_empty() {
             mistakes.retain(|m| {
@@ -293,7 +294,8 @@ fn refuse_idle_arrivals(reader: &Reader<'_>, grids: &[Grid], base: &Table) {
         && !grids.iter().any(axis)
     {
         let mistake =
-            Mistake::new(MistakeKind::Conflict, "has no effect without qps: a closed loop has no arrivals");
+            Mistake::new(MistakeKind::Conflict, "has no effect without qps: a closed loop has no arrivals")
+                .for_want_of("qps");
         reader.add(arrivals.origin, "load.arrivals", mistake);
     }
 }

@@ -153,11 +153,14 @@ impl<'r> Section<'r> {
                 continue;
             }
             let near = nearest(&entry.key, asked.iter().copied());
-            // Through an axis the whole path was written, not this table's key.
             let near = match &entry.node.alias {
+                // Through an axis the whole path was written, not this table's key.
                 Some(_) => near.map(|key| self.key(key)),
                 None => near.map(str::to_owned),
             };
+            // A setting whose section was left out, as in `--set duration=3s`.
+            let near =
+                near.or_else(|| self.path.is_empty().then(|| super::grid::home_of(&entry.key)).flatten());
             let mut mistake =
                 Mistake::new(MistakeKind::UnknownKey, "unknown key").allowed(asked.join(", ")).nearest(near);
             if super::secret::looks_secret(&entry.key) {
@@ -324,7 +327,14 @@ impl<'r> Field<'r> {
             Value::Str(s) => match units::parse_count(s).ok().and_then(|n| i64::try_from(n).ok()) {
                 Some(n) => n,
                 None => {
-                    self.wrong_type("a whole number");
+                    let mistake = Mistake::new(MistakeKind::WrongType, "wants a whole number");
+                    // `--set grid.users=1,2` is a text until it has brackets.
+                    let list = s.contains(',').then(|| format!("[{s}]"));
+                    let mistake = mistake.found(self.node.describe());
+                    self.mistake(match list {
+                        Some(list) => mistake.allowed(format!("a list, where one is meant, is {list}")),
+                        None => mistake,
+                    });
                     return None;
                 }
             },
@@ -436,10 +446,15 @@ impl<'r> Field<'r> {
     }
 
     pub(crate) fn unknown_word(&self, text: &str, words: &[&str]) {
+        self.unknown_word_near(words, nearest(text, words.iter().copied()));
+    }
+
+    /// [`Field::unknown_word`], when it is known better which word was meant.
+    pub(crate) fn unknown_word_near(&self, words: &[&str], near: Option<&str>) {
         let quoted: Vec<String> = words.iter().map(|w| format!("{w:?}")).collect();
         let mistake = Mistake::new(MistakeKind::UnknownWord, "unknown word")
             .found(self.node.describe())
-            .nearest(nearest(text, words.iter().copied()))
+            .nearest(near)
             .allowed(quoted.join(", "));
         self.mistake(mistake);
     }

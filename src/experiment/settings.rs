@@ -21,6 +21,9 @@ pub struct Settings {
     pub sim: BTreeMap<String, Value>,
 }
 
+/// What [`Target::max_tokens_field`] may be; the first is the usual one.
+pub const MAX_TOKENS_FIELDS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
+
 /// Where load goes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Target {
@@ -38,6 +41,11 @@ pub struct Target {
     pub headers: BTreeMap<String, String>,
     /// Keys that override the request's body.
     pub extra_body: Map<String, Value>,
+    /// Key of the body that bears the output length asked for: `max_tokens`, or
+    /// `max_completion_tokens` for models that refuse the other. Left out of `plan.json` where
+    /// it is the usual one, so that a plan made before the key existed keeps its hash.
+    #[serde(default = "usual_max_tokens_field", skip_serializing_if = "is_usual_max_tokens_field")]
+    pub max_tokens_field: String,
     /// Limit of a whole request.
     pub timeout: Duration,
     pub connect_timeout: Duration,
@@ -54,6 +62,14 @@ impl Target {
     pub fn is_sim(&self) -> bool {
         self.url == "sim:"
     }
+}
+
+fn usual_max_tokens_field() -> String {
+    MAX_TOKENS_FIELDS[0].to_owned()
+}
+
+fn is_usual_max_tokens_field(field: &str) -> bool {
+    field == MAX_TOKENS_FIELDS[0]
 }
 
 /// TLS settings of a target.

@@ -107,13 +107,84 @@ fn secrets_are_named_not_written() {
 }
 
 #[test]
+fn a_base_with_a_version_works_as_it_is_pasted() {
+    for url in ["https://api.openai.com/v1", "http://127.0.0.1:8000/v1/", "http://gateway/llm/v1"] {
+        assert_eq!(settings(&format!("target.url = {url:?}\nload.users = 1")).target.url, url);
+    }
+}
+
+#[test]
+fn a_url_that_may_hold_a_password_is_not_repeated() {
+    for url in ["user:hush@host:8000", "http://u:hush@host", "//u:hush@h"] {
+        let found = mistakes(&format!("target.url = {url:?}\nload.users = 1"));
+        assert!(!found[0].to_string().contains("hush"), "{}", found[0]);
+    }
+}
+
+#[test]
+fn newer_models_want_another_key_for_the_length() {
+    let usual = settings(&with(""));
+    let newer = settings(&with("target.max_tokens_field = \"max_completion_tokens\"")).target;
+    assert_eq!(
+        (usual.target.max_tokens_field.as_str(), newer.max_tokens_field.as_str()),
+        ("max_tokens", "max_completion_tokens")
+    );
+    let json = serde_json::to_value(&usual.target).unwrap();
+    assert!(json.get("max_tokens_field").is_none(), "plans of before keep their hash");
+    assert_eq!(serde_json::from_value::<Target>(json).unwrap(), usual.target);
+    assert_eq!(
+        mistakes(&with("target.max_tokens_field = \"max_tokns\""))[0].nearest.as_deref(),
+        Some("max_tokens")
+    );
+}
+
+#[test]
+fn one_slip_is_one_mistake() {
+    for (text, key, near) in [
+        ("target.url = \"sim:\"\nload.user = 1", "load.user", Some("users")),
+        ("target.url = \"sim:\"\n[gird]\nusers = [1]", "gird", Some("grid")),
+        ("target.url = \"sim:\"\nload = 3", "load", None),
+        ("target.url = \"sim:\"\ngrid = 3", "grid", None),
+        ("target.url = \"sim:\"\ngrid.users = []", "grid.users", None),
+        ("target.url = \"sim:\"\ngrid.users = { from = 1, to = 8 }", "grid.users", None),
+        ("target.url = \"sim:\"\ngrid.user = [1]", "grid.user", Some("users")),
+        ("target.url = \"sim:\"\n[grid]\nuser = [1]\nexclude = [{ users = 1 }]", "grid.user", Some("users")),
+        ("target.url = \"sim:\"\nload.arrivals = \"constant\"\n[grid]\nqsp = [1]", "grid.qsp", Some("qps")),
+        ("target.url = \"sim:\"\nusers = 1", "users", Some("load.users")),
+        ("target.ulr = \"sim:\"\nload.users = 1", "target.ulr", Some("url")),
+        ("target = \"sim:\"\nload.users = 1", "target", None),
+        ("[traget]\nurl = \"sim:\"\n[load]\nusers = 1", "traget", Some("target")),
+        ("target.url = \"sim:\"\nload.users = 1\nduration = \"3s\"", "duration", Some("cell.duration")),
+        ("target.url = \"sim:\"\nload.users = 1\ntarget.api = \"openai\"", "target.api", Some("openai-chat")),
+        ("target.url = \"sim:\"\nload.users = 1\ntarget.api = \"vLLM\"", "target.api", Some("openai-chat")),
+        (
+            "target.url = \"sim:\"\n[load]\nqps = 1\narrivals = \"exponential\"",
+            "load.arrivals",
+            Some("poisson"),
+        ),
+    ] {
+        let found = mistakes(text);
+        assert_eq!(found.len(), 1, "{text}\n{found:#?}");
+        assert_eq!((found[0].key.as_str(), found[0].nearest.as_deref()), (key, near), "{text}");
+    }
+    // What is missing all the same is told beside the rest.
+    let found = mistakes("sede = 1\n[grid]\nmax_tokens = [0]");
+    let keys: Vec<_> = found.iter().map(|m| m.key.as_str()).collect();
+    assert!(
+        ["load", "target.url", "sede", "grid.max_tokens"].iter().all(|key| keys.contains(key)),
+        "{keys:?}"
+    );
+}
+
+#[test]
 fn urls() {
     for (url, part) in [
-        ("http://host:8000/v1", "did you mean \"http://host:8000\"?"),
+        ("127.0.0.1:8000", "did you mean \"http://127.0.0.1:8000\"?"),
+        ("host.example/v1", "did you mean \"http://host.example/v1\"?"),
         ("http://host/v1/chat/completions/", "did you mean \"http://host\"?"),
         ("localhost:8000", "did you mean \"http://localhost:8000\"?"),
         ("host", "not a URL"),
-        ("sim", "not a URL"),
+        ("sim", "did you mean \"sim:\"?"),
         ("sim:8b", "did you mean \"sim:\"?"),
         ("http://host?a=b", "no ? and no #"),
         ("ftp://host", "http://…"),

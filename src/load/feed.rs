@@ -39,6 +39,7 @@ pub(super) struct Maker {
     stream: bool,
     sampling: serde_json::Map<String, serde_json::Value>,
     extra_body: serde_json::Map<String, serde_json::Value>,
+    max_tokens_field: String,
     /// The last path asked for and what became of it: it is nearly always the same.
     url: Option<(String, url::Url)>,
 }
@@ -59,6 +60,7 @@ impl Maker {
             stream: settings.workload.stream,
             sampling: settings.workload.sampling.clone(),
             extra_body: settings.target.extra_body.clone(),
+            max_tokens_field: settings.target.max_tokens_field.clone(),
             url: None,
         })
     }
@@ -69,6 +71,7 @@ impl Maker {
             model: &self.endpoint.model,
             prompt: &asked.prompt,
             max_tokens: asked.max_tokens,
+            max_tokens_field: &self.max_tokens_field,
             stream: self.stream,
             force_length: self.endpoint.force_length,
             sampling: &self.sampling,

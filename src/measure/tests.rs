@@ -17,6 +17,7 @@ fn cell(load: Load) -> Cell {
         api_key_env: None,
         headers: BTreeMap::new(),
         extra_body: serde_json::Map::new(),
+        max_tokens_field: "max_tokens".to_owned(),
         timeout: Duration::from_secs(60),
         connect_timeout: Duration::from_secs(5),
         first_token_timeout: None,

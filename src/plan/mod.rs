@@ -1,6 +1,7 @@
 //! The plan: an experiment's grids expanded to cells, in order, each with its seed.
 
 mod build;
+mod difference;
 mod estimate;
 mod expand;
 mod factors;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use crate::experiment::Settings;
 
 pub use build::{MAX_CELLS, build};
+pub use difference::difference;
 pub use estimate::{Amount, CellEstimate, Estimate, Span, estimate};
 pub use table::render_table;
 

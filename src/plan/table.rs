@@ -40,10 +40,9 @@ pub fn render_table(plan: &Plan) -> String {
         row.push(amount(guess.requests));
         rows.push(row);
     }
-    let mut out = format!("{}: seed {}\n\n", plan.name, plan.seed);
+    let mut out = format!("{}: {}, seed {}\n\n", plan.name, target(plan), plan.seed);
     out.push_str(&aligned(&rows));
-    let cells = plan.cells.len();
-    let _ = writeln!(out, "\n{cells} {}", if cells == 1 { "cell" } else { "cells, repeats counted" });
+    let _ = writeln!(out, "\n{}", cells(rows.len() - 1, plan.cells.len()));
     let _ = writeln!(out, "time           {} (about {})", span(estimate.seconds), time(estimate.expected_s));
     let _ = writeln!(out, "requests       {}", amount(estimate.requests));
     let _ = writeln!(out, "prompt tokens  {}", amount(estimate.prompt_tokens));
@@ -52,6 +51,39 @@ pub fn render_table(plan: &Plan) -> String {
         out.push_str(
             "\nA closed loop sends as fast as the server answers: how much is not known before the run.\n",
         );
+    }
+    out
+}
+
+/// Whom the plan asks, as far as all cells agree.
+fn target(plan: &Plan) -> String {
+    let of = |read: fn(&Cell) -> &str| {
+        let first = plan.cells.first().map_or("", read);
+        if plan.cells.iter().all(|c| read(c) == first) { first } else { "several" }
+    };
+    let url = of(|c| &c.settings.target.url);
+    let model = match of(|c| &c.settings.target.model) {
+        "auto" => "its first model",
+        name => name,
+    };
+    format!("{} at {url} ({model})", of(|c| &c.settings.target.api))
+}
+
+/// `6 cells, 18 with their repeats`.
+fn cells(distinct: usize, all: usize) -> String {
+    let cells = if distinct == 1 { "1 cell".to_owned() } else { format!("{distinct} cells") };
+    if distinct == all { cells } else { format!("{cells}, {all} with their repeats") }
+}
+
+/// A count with its thousands apart: `100,608,000`.
+fn group(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
     }
     out
 }
@@ -111,8 +143,8 @@ fn span(span: Span) -> String {
 fn amount(amount: Option<Amount>) -> String {
     match amount {
         None => "not known".to_owned(),
-        Some(Amount { count, at_most: true }) => format!("at most {count}"),
-        Some(Amount { count, at_most: false }) => format!("about {count}"),
+        Some(Amount { count, at_most: true }) => format!("at most {}", group(count)),
+        Some(Amount { count, at_most: false }) => format!("about {}", group(count)),
     }
 }
 

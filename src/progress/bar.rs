@@ -5,7 +5,7 @@ use std::time::Instant;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{plain, text};
-use crate::event::{Event, Live, Watcher};
+use crate::event::{Event, Live, Stage, Watcher};
 
 /// Redraws a second: the eye needs no more, and the load cores need the time.
 const HZ: u8 = 4;
@@ -42,10 +42,10 @@ impl Bars {
             all.add(ProgressBar::new(length).with_style(style))
         };
         Self {
-            sweep: bar("sweep {bar:30.blue} {pos}/{len} cells {wide_msg}", 0),
-            cell: bar("cell  {bar:30.cyan} {wide_msg}", STEPS),
-            load: bar("      {wide_msg:.dim}", 0),
-            latency: bar("      {wide_msg:.dim}", 0),
+            sweep: bar("sweep {bar:20.blue} {pos}/{len} cells {wide_msg}", 0),
+            cell: bar("cell  {bar:20.cyan} {wide_msg}", STEPS),
+            load: bar(" {wide_msg:.dim}", 0),
+            latency: bar(" {wide_msg:.dim}", 0),
             all,
             started: Instant::now(),
             expected_s: 0.0,
@@ -66,21 +66,26 @@ impl Bars {
         self.sweep.set_position((self.finished_before + self.done) as u64);
         let todo = self.of.saturating_sub(self.finished_before);
         let left = text::sweep_left(self.expected_s, self.started.elapsed().as_secs_f64(), self.done, todo);
-        let left = left.map(|s| format!("· about {} left", text::duration(s))).unwrap_or_default();
+        let left = left.map(|s| format!("· about {} left", text::duration(s.round()))).unwrap_or_default();
         self.sweep.set_message(left);
     }
 
     fn show_cell(&self, live: &Live) {
-        let elapsed = text::duration(live.elapsed_s);
+        let elapsed = text::duration(live.elapsed_s.round());
         let (share, left) = match live.left_s {
             Some(left) => {
                 let whole = (live.elapsed_s + left).max(f64::MIN_POSITIVE);
-                (live.elapsed_s / whole, format!(", {} left", text::duration(left)))
+                (live.elapsed_s / whole, format!(", {} left", text::duration(left.round())))
             }
             None => (0.0, String::new()),
         };
         self.cell.set_position((share.clamp(0.0, 1.0) * STEPS as f64) as u64);
-        self.cell.set_message(format!("{} {elapsed}{left} · {}", text::stage(live.stage), self.name));
+        let doing = match live.stage {
+            // How long answers take can't be told; how many are still to come can.
+            Stage::Drain => format!("drain {elapsed}, {} still in flight", live.in_flight),
+            stage => format!("{} {elapsed}{left}", text::stage(stage)),
+        };
+        self.cell.set_message(format!("{doing} · {}", self.name));
         self.load.set_message(text::live_load(live));
         self.latency.set_message(text::live_latency(live));
     }
@@ -105,7 +110,8 @@ impl Watcher for Bars {
             }
             Event::CellStarted { cell, of, .. } => {
                 self.of = *of;
-                self.name = text::cell_name(cell, *of);
+                // The bar's own line begins with the word.
+                self.name = text::cell_name(cell, *of).trim_start_matches("cell ").to_owned();
                 self.clear_cell(self.name.clone());
                 self.show_sweep();
             }

@@ -65,7 +65,8 @@ impl<W: Write> Watcher for Plain<W> {
 }
 
 pub(super) fn cooling_down(min_s: f64, max_s: f64) -> String {
-    format!("cooling down: {} to {}", text::duration(min_s), text::duration(max_s.max(min_s)))
+    let (min, max) = (text::duration(min_s), text::duration(max_s.max(min_s)));
+    format!("cooling down: {min}, then until the server is idle, at most {max}")
 }
 
 pub(super) fn sweep_finished(run: &str, finished: usize, of: usize, interrupted: bool) -> String {
@@ -135,7 +136,7 @@ mod tests {
         assert_eq!(
             found[2..],
             [
-                "cooling down: 2s to 1m 00s",
+                "cooling down: 2s, then until the server is idle, at most 1m 00s",
                 "note: the server is gone",
                 "run r: finished, 2 of 2 cells",
                 "run r: stopped, 1 of 2 cells",

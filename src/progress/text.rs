@@ -23,11 +23,12 @@ pub(super) fn plain_line(live: &Live) -> String {
     )
 }
 
-/// The live line under the bars, first half: what happens.
+/// The live line under the bars, first half: what happens. Both halves fit into 80 columns,
+/// the narrowest terminal that is usual.
 pub(super) fn live_load(live: &Live) -> String {
     let ended = live.completed + live.failed;
     format!(
-        "in flight {} · {} requests · {} req/s · {} tok/s · errors {} · lag p99 {}",
+        "{} in flight · {} done · {} req/s · {} tok/s · {} failed · lag {}",
         count(f64::from(live.in_flight)),
         count(ended as f64),
         rate(live.completed_rps),
@@ -116,10 +117,13 @@ pub(super) fn sweep_left(expected_s: f64, elapsed_s: f64, done: usize, todo: usi
     Some((per_cell * todo as f64 - elapsed_s).max(0.0))
 }
 
-/// A duration as `45s`, `3m 05s`, `2h 03m`.
+/// A duration as `0.2s`, `45s`, `3m 05s`, `2h 03m`.
 pub(super) fn duration(seconds: f64) -> String {
     let s = seconds.max(0.0).round() as u64;
     match s {
+        _ if seconds > 0.0 && seconds < 9.95 && (seconds - seconds.round()).abs() > 0.05 => {
+            format!("{seconds:.1}s")
+        }
         0..60 => format!("{s}s"),
         60..3600 => format!("{}m {:02}s", s / 60, s % 60),
         _ => format!("{}h {:02}m", s / 3600, s % 3600 / 60),
@@ -142,11 +146,12 @@ fn latency(ms: f64) -> String {
     }
 }
 
-/// A rate: `0.42`, `58.3`, `1.2k`.
+/// A rate: `0.42`, `58.3`, `237`, `1.2k`.
 fn rate(value: f64) -> String {
     match value {
         _ if value < 9.995 => format!("{value:.2}"),
-        _ if value < 999.95 => format!("{value:.1}"),
+        _ if value < 99.95 => format!("{value:.1}"),
+        _ if value < 999.5 => format!("{value:.0}"),
         _ => thousands(value),
     }
 }
@@ -216,8 +221,24 @@ pub(super) mod tests {
     fn the_live_lines_hold_load_and_latency() {
         assert_eq!(
             live_load(&live(1.0)),
-            "in flight 20 · 145 requests · 4.83 req/s · 58.3 tok/s · errors 0.0% · lag p99 0.52 ms"
+            "20 in flight · 145 done · 4.83 req/s · 58.3 tok/s · 0.0% failed · lag 0.52 ms"
         );
+        let most = Live {
+            in_flight: 64,
+            completed: 123_456,
+            failed: 12_345,
+            completed_rps: 1234.0,
+            output_tps: 12_345.0,
+            ttft_p50_ms: Some(12_340.0),
+            ttft_p90_ms: Some(12_340.0),
+            e2e_p50_ms: Some(12_340.0),
+            e2e_p90_ms: Some(12_340.0),
+            e2e_p99_ms: Some(12_340.0),
+            ..live(1.0)
+        };
+        for line in [live_load(&most), live_latency(&most)] {
+            assert!(line.chars().count() < 80, "beside an indent of one: {line}");
+        }
         assert_eq!(live_latency(&live(1.0)), "TTFT p50 45.1 ms p90 245 ms · E2E p50 1.23 s p90 2.45 s p99 –");
     }
 
@@ -245,9 +266,10 @@ pub(super) mod tests {
             [0.0, 9.996, 99.96, 999.6, 9_996.0, 120_000.0].map(shown),
             ["0.00 ms", "10.0 ms", "100 ms", "1.00 s", "10.0 s", "120 s"]
         );
-        assert_eq!([0.0, 58.34, 1234.0, 99_999.0, 2.5e6].map(rate), ["0.00", "58.3", "1.2k", "100k", "2.5M"]);
+        assert_eq!([0.0, 58.34, 237.04, 1234.0, 2.5e6].map(rate), ["0.00", "58.3", "237", "1.2k", "2.5M"]);
         assert_eq!([0.0, 9999.0, 10_000.0].map(count), ["0", "9999", "10.0k"]);
         assert_eq!([59.6, 185.0, 7380.0, -1.0].map(duration), ["1m 00s", "3m 05s", "2h 03m", "0s"]);
+        assert_eq!([0.2, 2.98, 9.4, 9.96, 0.0].map(duration), ["0.2s", "3s", "9.4s", "10s", "0s"]);
     }
 
     #[test]

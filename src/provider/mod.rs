@@ -27,6 +27,8 @@ pub struct Call<'a> {
     pub prompt: &'a str,
     /// Output length asked for.
     pub max_tokens: u32,
+    /// Key of the body that says so: `max_tokens`, or `max_completion_tokens`.
+    pub max_tokens_field: &'a str,
     pub stream: bool,
     /// Ask the server not to stop before `max_tokens` (`ignore_eos`, `min_tokens`), where
     /// it takes such fields.

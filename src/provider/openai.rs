@@ -35,7 +35,7 @@ pub(super) fn request(api: Api, call: &Call<'_>) -> WireRequest {
         Api::Chat => put("messages", json!([{ "role": "user", "content": call.prompt }])),
         Api::Completions => put("prompt", call.prompt.into()),
     }
-    put("max_tokens", call.max_tokens.into());
+    put(call.max_tokens_field, call.max_tokens.into());
     put("stream", call.stream.into());
     if call.stream {
         put("stream_options", json!({ "include_usage": true }));

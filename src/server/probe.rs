@@ -8,7 +8,7 @@ use url::Url;
 use super::ask::Asker;
 use super::idle::IdleSign;
 use super::{DiscoverError, shown};
-use crate::experiment::{ForceLength, Lengths, Settings, Workload};
+use crate::experiment::{ForceLength, Lengths, MAX_TOKENS_FIELDS, Settings, Workload};
 use crate::provider::framing::Framer;
 use crate::provider::{Call, Closing, Provider, WireRequest, http_error, join};
 use crate::workload::{Source, Tokenizer, Words};
@@ -89,7 +89,13 @@ impl Probe<'_> {
                 return Err(DiscoverError::Refused { url: shown(&url), status, words });
             }
             Err(failure) => {
-                notes.push(format!("the server failed a first small request: {failure}"));
+                let field = &self.settings.target.max_tokens_field;
+                let other =
+                    MAX_TOKENS_FIELDS.iter().find(|f| *f != field && failure.to_string().contains(**f));
+                let hint = other.map_or_else(String::new, |other| {
+                    format!(". Perhaps it wants target.max_tokens_field = \"{other}\"")
+                });
+                notes.push(format!("the server failed a first small request: {failure}{hint}"));
                 return Ok(Learnt { answered: false, force_length: force, overhead: None });
             }
         };
@@ -107,7 +113,8 @@ impl Probe<'_> {
 
     /// Whether an answer ended before the length that was forced.
     fn is_short(&self, closing: &Closing) -> bool {
-        let overridden = self.settings.target.extra_body.contains_key("max_tokens");
+        let target = &self.settings.target;
+        let overridden = target.extra_body.contains_key(&target.max_tokens_field);
         !overridden && closing.output_tokens.is_some_and(|n| n < ANSWER)
     }
 
@@ -179,6 +186,7 @@ impl Probe<'_> {
             model: self.model,
             prompt,
             max_tokens,
+            max_tokens_field: &self.settings.target.max_tokens_field,
             stream,
             force_length,
             sampling: &self.settings.workload.sampling,

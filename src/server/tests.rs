@@ -153,6 +153,7 @@ fn settings() -> Settings {
             api_key_env: None,
             headers: BTreeMap::new(),
             extra_body: Map::new(),
+            max_tokens_field: "max_tokens".to_owned(),
             timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(10),
             first_token_timeout: None,
@@ -235,6 +236,27 @@ fn a_bare_server_is_found_with_notes() {
     named.workload.tokenizer = TokenizerChoice::Server;
     let words = failure(&named, &server.base);
     assert!(words.contains("doesn't tokenize: HTTP 404"), "{words}");
+}
+
+#[test]
+fn a_model_that_refuses_max_tokens_is_asked_in_its_own_words() {
+    let server = Server::start(|asked: &Asked| match asked.what.as_str() {
+        "POST /v1/chat/completions" if asked.body.get("max_tokens").is_some() => {
+            let words = "Unsupported parameter: 'max_tokens' is not supported with this model. \
+                         Use 'max_completion_tokens' instead.";
+            json_reply(400, &json!({ "error": { "message": words } }))
+        }
+        "POST /v1/chat/completions" => {
+            completion(asked, 11, asked.body["max_completion_tokens"].as_u64().unwrap_or_default())
+        }
+        _ => vllm(asked),
+    });
+    let mut settings = settings();
+    let notes = found(&server, &settings).notes.join("\n");
+    assert!(notes.contains("target.max_tokens_field = \"max_completion_tokens\""), "{notes}");
+    settings.target.max_tokens_field = "max_completion_tokens".into();
+    let found = found(&server, &settings);
+    assert_eq!((found.notes, found.endpoint.force_length), (Vec::new(), true));
 }
 
 #[test]

@@ -17,6 +17,9 @@ pub enum StoreError {
         path.display()
     )]
     NotARun { path: PathBuf },
+    /// There is no such directory of runs.
+    #[error("there is no directory {} (name the one that holds the runs, usually runs)", path.display())]
+    NoRuns { path: PathBuf },
     /// Another process writes this run.
     #[error("{} is in use by another process: wait for it to end, or start a new run", path.display())]
     InUse { path: PathBuf },
@@ -41,6 +44,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the user named a wrong directory.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::NotARun { .. } | Self::NoRuns { .. })
+    }
+
     /// For `map_err`: what was being done, and to which path.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }

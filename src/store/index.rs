@@ -185,6 +185,9 @@ pub struct Rebuilt {
 /// # Errors
 /// When `runs_root` can't be read or written. A run that can't be read is skipped and named.
 pub fn rebuild_summary(runs_root: &Path) -> Result<Rebuilt, StoreError> {
+    if !runs_root.is_dir() {
+        return Err(StoreError::NoRuns { path: runs_root.to_owned() });
+    }
     let _lock = Lock::wait(&runs_root.join(LOCK))?;
     rebuild_locked(runs_root)
 }

@@ -64,6 +64,7 @@ fn settings() -> Settings {
             api_key_env: None,
             headers: BTreeMap::new(),
             extra_body: Map::new(),
+            max_tokens_field: "max_tokens".to_owned(),
             timeout: std::time::Duration::from_secs(120),
             connect_timeout: std::time::Duration::from_millis(1500),
             first_token_timeout: None,

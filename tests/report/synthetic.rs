@@ -86,6 +86,7 @@ fn settings(spec: &Spec) -> Settings {
             api_key_env: None,
             headers: BTreeMap::new(),
             extra_body: serde_json::Map::new(),
+            max_tokens_field: "max_tokens".to_owned(),
             timeout: Duration::from_secs(120),
             connect_timeout: Duration::from_secs(10),
             first_token_timeout: None,

@@ -6,6 +6,7 @@ use super::LONGEST;
 use crate::experiment::mistake::{Mistake, MistakeKind};
 use crate::experiment::reader::{Field, Section};
 use crate::experiment::settings::{Arrivals, CellSettings, Cooldown, Load};
+use crate::experiment::tree::Value as Written;
 
 /// Most closed-loop users, and most requests in flight.
 const MAX_USERS: u32 = 1_000_000;
@@ -26,7 +27,7 @@ pub(super) fn load(root: &Section<'_>) -> Load {
     let qps = qps_field
         .as_ref()
         .and_then(|f| f.number_in("more than 0, at most 1000000", |x| x > 0.0 && x <= MAX_QPS));
-    let arrivals = section.get("arrivals").and_then(|f| f.word(&ARRIVALS)).unwrap_or(Arrivals::Poisson);
+    let arrivals = section.get("arrivals").and_then(|f| arrivals(&f)).unwrap_or(Arrivals::Poisson);
     if users_field.is_none() && qps_field.is_none() && root.reader.whole() {
         let mistake = Mistake::new(MistakeKind::Missing, "no load")
             .allowed("users = … (closed loop) or qps = … (open loop), in [load] or [grid]");
@@ -37,6 +38,15 @@ pub(super) fn load(root: &Section<'_>) -> Load {
         Some(qps) => Load::Open { qps, arrivals, max_in_flight: users },
         None => Load::Closed { users: users.unwrap_or(1) },
     }
+}
+
+fn arrivals(field: &Field<'_>) -> Option<Arrivals> {
+    // What some call the gaps' distribution, others call the process.
+    if matches!(&field.node.value, Written::Str(word) if word == "exponential") {
+        field.unknown_word_near(&ARRIVALS.map(|(word, _)| word), Some("poisson"));
+        return None;
+    }
+    field.word(&ARRIVALS)
 }
 
 pub(super) fn read(section: Section<'_>) -> CellSettings {

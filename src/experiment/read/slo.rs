@@ -60,10 +60,11 @@ fn unknown(field: &Field<'_>) {
         stats().collect::<Vec<_>>().join(", "),
         names(Kind::Scalar).join(", ")
     );
-    let mut near = nearest(field.name(), keys.iter().map(String::as_str)).map(str::to_owned);
-    if near.is_none() && metrics(Kind::Distribution).any(|m| m.name == field.name()) {
-        near = Some(format!("{}_p95", field.name()));
-    }
+    let near = if metrics(Kind::Distribution).any(|m| m.name == field.name()) {
+        Some(format!("{}_p95", field.name()))
+    } else {
+        nearest(field.name(), keys.iter().map(String::as_str)).map(str::to_owned)
+    };
     field.key_mistake(Mistake::new(MistakeKind::UnknownKey, "unknown key").nearest(near).allowed(allowed));
 }
 

@@ -6,11 +6,29 @@ use std::time::Duration;
 use serde_json::Map;
 
 use super::LONGEST;
-use crate::experiment::mistake::{Mistake, MistakeKind};
+use crate::experiment::mistake::{Mistake, MistakeKind, nearest};
 use crate::experiment::reader::{Field, Section};
 use crate::experiment::secret::{is_env_name, looks_secret};
-use crate::experiment::settings::{Target, Tls};
+use crate::experiment::settings::{MAX_TOKENS_FIELDS, Target, Tls};
 use crate::provider;
+
+const ALLOWED_URLS: &str = "http://…, https://… or \"sim:\"";
+
+/// Servers and services that speak OpenAI's API.
+const MAKES: [&str; 12] = [
+    "openai",
+    "chat",
+    "vllm",
+    "sglang",
+    "fireworks",
+    "anyscale",
+    "together",
+    "llama.cpp",
+    "llamacpp",
+    "llama-server",
+    "ollama",
+    "tgi",
+];
 
 const SHORTEST: Duration = Duration::from_millis(1);
 
@@ -25,6 +43,11 @@ pub(super) fn read(section: Section<'_>) -> Target {
         api_key_env: section.get("api_key_env").and_then(|f| env_name(&f)),
         headers: headers(&section.sub("headers")),
         extra_body: extra_body(&section),
+        max_tokens_field: section
+            .get("max_tokens_field")
+            .and_then(|f| f.word(&MAX_TOKENS_FIELDS.map(|name| (name, name))))
+            .unwrap_or(MAX_TOKENS_FIELDS[0])
+            .to_owned(),
         timeout: limit("timeout").unwrap_or(Duration::from_secs(120)),
         connect_timeout: limit("connect_timeout").unwrap_or(Duration::from_secs(5)),
         first_token_timeout: limit_or_none("first_token_timeout"),
@@ -61,41 +84,61 @@ fn url(section: &Section<'_>) -> String {
 }
 
 fn check_url(field: &Field<'_>, text: &str) {
+    let tell = |mistake: Mistake| {
+        // What is no URL to ask may still hold a password or a key.
+        let open = !text.contains(['@', '?']);
+        field.mistake(if open { mistake.found(format!("{text:?}")) } else { mistake.hidden() });
+    };
+    let bad = |problem: String| Mistake::new(MistakeKind::BadValue, problem);
     let url = match url::Url::parse(text) {
         Ok(url) => url,
-        Err(error) => return field.bad(format!("not a URL: {error}")),
+        Err(error) => {
+            let mistake = bad(format!("not a URL: {error}"));
+            return tell(mistake.nearest(nearest_url(text)).allowed(ALLOWED_URLS));
+        }
     };
     if !url.username().is_empty() || url.password().is_some() {
         let problem = "a URL must not hold a name or password";
-        let mistake =
-            Mistake::new(MistakeKind::Secret, problem).allowed("api_key_env, or headers with env:NAME");
-        return field.mistake(mistake.hidden());
+        return tell(
+            Mistake::new(MistakeKind::Secret, problem).allowed("api_key_env, or headers with env:NAME"),
+        );
     }
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        let near = if url.scheme() == "sim" { Some("sim:".to_owned()) } else { None };
-        let near =
-            near.or_else(|| text.contains(':').then(|| format!("http://{text}")).filter(|t| is_http(t)));
-        let mistake = Mistake::new(MistakeKind::BadValue, "not a URL to ask").found(format!("{text:?}"));
-        return field.mistake(mistake.nearest(near).allowed("http://…, https://… or \"sim:\""));
+        let mistake = bad("not a URL to ask".to_owned());
+        return tell(mistake.nearest(nearest_url(text)).allowed(ALLOWED_URLS));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return field.bad("a base URL has no ? and no #");
+        return tell(bad("a base URL has no ? and no #".to_owned()));
     }
-    for tail in ["/v1/chat/completions", "/v1/completions", "/v1"] {
-        if let Some(base) = text.trim_end_matches('/').strip_suffix(tail) {
-            let mistake = Mistake::new(MistakeKind::BadValue, "leave out the API's path: it is added");
-            return field.mistake(mistake.found(format!("{text:?}")).nearest(Some(base)));
-        }
+    // A base that ends in /v1, as most clients want it, is fine: see `provider::join`.
+    let base = text.trim_end_matches('/');
+    if let Some(base) = provider::ALL.iter().find_map(|entry| base.strip_suffix(entry.path)) {
+        tell(bad("leave out the API's path: it is added".to_owned()).nearest(Some(base)));
     }
 }
 
-fn is_http(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| url.host_str().is_some())
+/// What was likely meant by a text that is no URL to ask.
+fn nearest_url(text: &str) -> Option<String> {
+    if text.split(':').next().is_some_and(|scheme| scheme.eq_ignore_ascii_case("sim")) {
+        return Some("sim:".to_owned());
+    }
+    // `host:8000` and `host/path`, but no lone word, and no other scheme.
+    let meant = !text.contains("://") && !text.contains(['@', '?']) && text.contains([':', '.', '/']);
+    let url = format!("http://{text}");
+    (meant && url::Url::parse(&url).is_ok_and(|url| url.host_str().is_some())).then_some(url)
 }
 
 fn api(field: &Field<'_>) -> Option<String> {
-    let words: Vec<(&str, &str)> = provider::ALL.iter().map(|entry| (entry.name, entry.name)).collect();
-    field.word(&words).map(str::to_owned)
+    let text = field.str()?;
+    let names: Vec<&str> = provider::ALL.iter().map(|entry| entry.name).collect();
+    if names.contains(&text) {
+        return Some(text.to_owned());
+    }
+    // Other tools name the make of the server here, not the API that it speaks.
+    let make = MAKES.contains(&text.to_lowercase().as_str());
+    let near = if make { Some("openai-chat") } else { nearest(text, names.iter().copied()) };
+    field.unknown_word_near(&names, near);
+    None
 }
 
 fn env_name(field: &Field<'_>) -> Option<String> {

@@ -1,0 +1,55 @@
+//! What tells two plans apart, in words: why a run can't be resumed.
+
+use serde_json::Value;
+
+use super::Plan;
+use super::factors::in_words;
+
+/// The first difference that matters between the plan of a run and the one that is to go on
+/// with it. Where name, seed and cells are the same, only the salt is left.
+#[must_use]
+pub fn difference(run: &Plan, now: &Plan) -> String {
+    if run.name != now.name {
+        return format!("its name is {:?}, not {:?}", run.name, now.name);
+    }
+    if run.seed != now.seed {
+        return format!("its seed is {}, not {}", run.seed, now.seed);
+    }
+    if run.cells.len() != now.cells.len() {
+        return format!("it has {} cells, not {} (repeats counted)", run.cells.len(), now.cells.len());
+    }
+    for (theirs, ours) in run.cells.iter().zip(&now.cells) {
+        let number = theirs.index + 1;
+        if (&theirs.id, theirs.repeat) != (&ours.id, ours.repeat) {
+            return format!(
+                "its cell {number} is {} (repeat {}), not {} (repeat {})",
+                in_words(&theirs.factors),
+                theirs.repeat,
+                in_words(&ours.factors),
+                ours.repeat
+            );
+        }
+        let json = |cell: &super::Cell| serde_json::to_value(&cell.settings).unwrap_or_default();
+        if let Some((path, theirs, ours)) = first_difference("", &json(theirs), &json(ours)) {
+            return format!("in its cell {number} {path} is {theirs}, not {ours}");
+        }
+    }
+    "its salt is another".to_owned()
+}
+
+/// Dotted path and both values of the first place in which two documents differ.
+fn first_difference(path: &str, a: &Value, b: &Value) -> Option<(String, Value, Value)> {
+    if a == b {
+        return None;
+    }
+    let (Value::Object(left), Value::Object(right)) = (a, b) else {
+        return Some((path.to_owned(), a.clone(), b.clone()));
+    };
+    let keys = left.keys().chain(right.keys().filter(|k| !left.contains_key(*k)));
+    keys.filter_map(|key| {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let at = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
+        first_difference(&path, &at(left), &at(right))
+    })
+    .next()
+}
