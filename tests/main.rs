@@ -2,7 +2,7 @@
 //!
 //! A file here is about one room of the house (`plan`, `providers`, `load`, `sim`, `store`,
 //! `report`), or about what shows only from outside: the command line (`cli`), a sweep that
-//! is killed (`resume`), the client held to the simulator's truth (`truth`), documents held
+//! is killed (`resume`) or gets into other `trouble`, the client held to the simulator's truth (`truth`), documents held
 //! to the tables they describe (`docs`), and the imports (`architecture`).
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -19,3 +19,4 @@ mod report;
 mod resume;
 mod sim;
 mod store;
+mod trouble;

@@ -126,8 +126,7 @@ fn a_drain_cut_by_two_presses_leaves_an_interrupted_cell() {
 fn a_record_never_quotes_a_key() {
     let server = serve(|conn| {
         let words = r#"{"error":{"message":"Incorrect API key provided: sk-do-not-tell"}}"#;
-        let refusal =
-            format!("HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\n\r\n{words}", words.len());
+        let refusal = format!("HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\n\r\n{words}", words.len());
         conn.stream.write_all(refusal.as_bytes()).is_ok()
     });
     let mut cell = closed(1);
