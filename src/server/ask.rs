@@ -127,6 +127,11 @@ impl Asker {
         self.whole(self.headed(self.client.get(url.clone())), self.short)
     }
 
+    /// Whether no connection to `url` can be made, and that is known at once.
+    pub fn is_refused(&self, url: &Url) -> bool {
+        matches!(self.get(url), Err(AskError::Http(e)) if e.is_connect() && !e.is_timeout())
+    }
+
     /// POST a JSON document.
     pub fn post(&self, url: &Url, body: String) -> Result<Answer, AskError> {
         let request = self.client.post(url.clone()).header("content-type", "application/json").body(body);

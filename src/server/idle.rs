@@ -35,6 +35,8 @@ pub enum Idle {
     NoGauges { waited: Duration },
     /// Still not idle after the longest wait; `what` says what was seen last.
     TimedOut { waited: Duration, what: String },
+    /// Nobody takes connections there any more: nobody is there to become idle.
+    Gone { waited: Duration },
     /// `stop` said so.
     Stopped { waited: Duration },
 }
@@ -81,11 +83,16 @@ pub(super) fn wait(
     if matches!(sign, IdleSign::None) {
         return Idle::NoGauges { waited: began.elapsed() };
     }
-    let mut in_a_row = 0;
+    let (mut in_a_row, mut refused_in_a_row) = (0, 0);
     loop {
         let busy = look(asker, sign);
         in_a_row = if busy.is_none() { in_a_row + 1 } else { 0 };
         let waited = began.elapsed();
+        let refused = matches!(sign, IdleSign::Gauges(url) if busy.is_some() && asker.is_refused(url));
+        refused_in_a_row = if refused { refused_in_a_row + 1 } else { 0 };
+        if refused_in_a_row == IN_A_ROW {
+            return Idle::Gone { waited };
+        }
         if in_a_row == IN_A_ROW {
             return Idle::Idle { waited };
         }
