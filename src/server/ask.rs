@@ -67,6 +67,11 @@ pub(super) enum AskError {
 }
 
 impl AskError {
+    /// Whether no connection could be made, and that was known at once.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Http(e) if e.is_connect() && !e.is_timeout())
+    }
+
     /// What went wrong, and what to check.
     pub fn words(&self, url: &Url) -> (String, String) {
         let mut chain = self.to_string();
@@ -125,11 +130,6 @@ impl Asker {
     /// GET `url`.
     pub fn get(&self, url: &Url) -> Result<Answer, AskError> {
         self.whole(self.headed(self.client.get(url.clone())), self.short)
-    }
-
-    /// Whether no connection to `url` can be made, and that is known at once.
-    pub fn is_refused(&self, url: &Url) -> bool {
-        matches!(self.get(url), Err(AskError::Http(e)) if e.is_connect() && !e.is_timeout())
     }
 
     /// POST a JSON document.
