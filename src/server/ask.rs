@@ -67,6 +67,11 @@ pub(super) enum AskError {
 }
 
 impl AskError {
+    /// Whether no connection could be made, and that was known at once.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Http(e) if e.is_connect() && !e.is_timeout())
+    }
+
     /// What went wrong, and what to check.
     pub fn words(&self, url: &Url) -> (String, String) {
         let mut chain = self.to_string();

@@ -35,6 +35,8 @@ pub enum Idle {
     NoGauges { waited: Duration },
     /// Still not idle after the longest wait; `what` says what was seen last.
     TimedOut { waited: Duration, what: String },
+    /// Nobody takes connections there any more: nobody is there to become idle.
+    Gone { waited: Duration },
     /// `stop` said so.
     Stopped { waited: Duration },
 }
@@ -81,11 +83,16 @@ pub(super) fn wait(
     if matches!(sign, IdleSign::None) {
         return Idle::NoGauges { waited: began.elapsed() };
     }
-    let mut in_a_row = 0;
+    let (mut in_a_row, mut refused_in_a_row) = (0, 0);
     loop {
-        let busy = look(asker, sign);
+        let mut refused = false;
+        let busy = look(asker, sign, &mut refused);
         in_a_row = if busy.is_none() { in_a_row + 1 } else { 0 };
         let waited = began.elapsed();
+        refused_in_a_row = if refused { refused_in_a_row + 1 } else { 0 };
+        if refused_in_a_row == IN_A_ROW {
+            return Idle::Gone { waited };
+        }
         if in_a_row == IN_A_ROW {
             return Idle::Idle { waited };
         }
@@ -100,8 +107,9 @@ pub(super) fn wait(
     }
 }
 
-/// What the server is busy with; `None` when it looks idle.
-fn look(asker: &Asker, sign: &IdleSign) -> Option<String> {
+/// What the server is busy with; `None` when it looks idle. Notes whether nobody takes a
+/// connection.
+fn look(asker: &Asker, sign: &IdleSign, refused: &mut bool) -> Option<String> {
     match sign {
         IdleSign::Gauges(url) => match asker.get(url) {
             Ok(answer) if answer.is_ok() => match gauges::in_hand(&String::from_utf8_lossy(&answer.body)) {
@@ -110,7 +118,10 @@ fn look(asker: &Asker, sign: &IdleSign) -> Option<String> {
                 None => Some("no gauge of running requests in /metrics any more".to_owned()),
             },
             Ok(answer) => Some(format!("/metrics answers HTTP {}", answer.status)),
-            Err(e) => Some(format!("/metrics cannot be read: {}", e.words(url).0)),
+            Err(e) => {
+                *refused = e.is_refused();
+                Some(format!("/metrics cannot be read: {}", e.words(url).0))
+            }
         },
         IdleSign::FirstToken { idle, url, request, api } => {
             let Some(ttft) = probe::time_to_first(asker, url, request, api) else {
