@@ -25,7 +25,7 @@ use crate::record::{CellRun, EndedBy};
 use crate::server::{self, DiscoverError, Found, Idle, Stop};
 use crate::sim;
 use crate::store::{self, NewRun, RunDir, Status, StoreError};
-use crate::workload::{Source, WorkloadError};
+use crate::workload::Source;
 
 /// What a sweep is told beside its plan.
 #[derive(Debug, Clone)]
@@ -66,8 +66,6 @@ pub enum SweepError {
     #[error(transparent)]
     Discover(#[from] DiscoverError),
     #[error(transparent)]
-    Workload(#[from] WorkloadError),
-    #[error(transparent)]
     Load(#[from] LoadError),
     #[error("cannot start the simulator: {0}")]
     Sim(#[from] sim::SimError),
@@ -99,7 +97,7 @@ impl SweepError {
     #[must_use]
     pub const fn is_usage(&self) -> bool {
         match self {
-            Self::OtherExperiment { .. } | Self::Knob { .. } | Self::Url { .. } | Self::Workload(_) => true,
+            Self::OtherExperiment { .. } | Self::Knob { .. } | Self::Url { .. } => true,
             Self::Store(StoreError::NotARun { .. } | StoreError::InUse { .. }) => true,
             Self::Discover(error) => error.is_usage(),
             _ => false,
@@ -340,7 +338,7 @@ impl Walk<'_> {
         });
         let salt = &self.run.manifest().salt;
         let source =
-            Source::new(cell.settings.workload.clone(), cell.seed, salt, Arc::clone(&found.tokenizer))?;
+            Source::new(cell.settings.workload.clone(), cell.seed, salt, Arc::clone(&found.tokenizer));
         let api = &cell.settings.target.api;
         let entry = provider::find(api).ok_or_else(|| SweepError::Api { api: api.clone() })?;
         let job = Job {

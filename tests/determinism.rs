@@ -35,7 +35,7 @@ struct Sent {
 
 fn sent(cell: &Cell, salt: &str) -> Sent {
     let settings = &cell.settings;
-    let source = Source::new(settings.workload.clone(), cell.seed, salt, Arc::new(BundledTokenizer)).unwrap();
+    let source = Source::new(settings.workload.clone(), cell.seed, salt, Arc::new(BundledTokenizer));
     let provider = (provider::find(&settings.target.api).unwrap().build)();
     let body = |seq| {
         let request = source.request(seq);

@@ -221,8 +221,7 @@ impl RecordSink for FullDisk {
 
 fn with_job<T>(cell: &Cell, address: SocketAddr, work: impl FnOnce(&Job<'_>) -> T) -> T {
     let workload = cell.settings.workload.clone();
-    let source = Source::new(workload, cell.seed, "salt", Arc::new(BundledTokenizer))
-        .expect("a workload without a file can be made");
+    let source = Source::new(workload, cell.seed, "salt", Arc::new(BundledTokenizer));
     work(&Job {
         cell,
         endpoint: Endpoint {

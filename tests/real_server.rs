@@ -90,7 +90,6 @@ fn check(settings: &Settings) {
         began.elapsed()
     );
     let source = Source::new(settings.workload.clone(), 1, &format!("{began:?}"), found.tokenizer.clone());
-    let source = source.expect("a workload");
     let provider = (provider::find(&settings.target.api).expect("a provider").build)();
     // llama-server closes the socket after each stream: no connection is kept.
     let client = client_builder(&settings.target, &base).expect("a client").pool_max_idle_per_host(0);

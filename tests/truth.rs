@@ -73,8 +73,7 @@ fn hold(text: &str) -> Held {
     let base = sim.url().parse().expect("an address");
     let found = server::discover(&cell.settings, base).unwrap_or_else(|e| panic!("{e}"));
     let workload = cell.settings.workload.clone();
-    let source =
-        workload::Source::new(workload, cell.seed, "salt", found.tokenizer.clone()).expect("a source");
+    let source = workload::Source::new(workload, cell.seed, "salt", found.tokenizer.clone());
     let entry = provider::find(&cell.settings.target.api).expect("a provider");
     let job = Job {
         cell: &cell,

@@ -73,6 +73,9 @@ pub struct Counts {
     pub retries: u64,
     /// Failures by class.
     pub errors: BTreeMap<String, u64>,
+    /// The first failure of each class in the server's or the system's words.
+    #[serde(default)]
+    pub error_words: BTreeMap<String, String>,
     /// Records of ramp and warm-up, which no figure counts.
     pub before_window: u64,
 }

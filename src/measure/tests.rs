@@ -430,3 +430,22 @@ fn of_request_knows_every_distribution_but_the_pooled_one() {
     }
     assert_eq!(of_request("nonsense", &good(0)), None);
 }
+
+#[test]
+fn each_class_of_failure_keeps_its_first_words() {
+    let records: Vec<_> = (0..200)
+        .map(|seq| {
+            let mut r = good(seq);
+            if seq >= 190 {
+                r.outcome = Outcome::HttpError;
+                r.error_class = Some("4xx".to_owned());
+                r.detail = Some(format!("refused number {seq}"));
+            }
+            r
+        })
+        .collect();
+    let s = summed(&open(), &run(&records), &records);
+    assert_eq!(s.counts.errors["4xx"], 10);
+    assert_eq!(s.counts.error_words["4xx"], "refused number 190");
+    assert_eq!(s.counts.ok + s.counts.failed, s.counts.attempted);
+}

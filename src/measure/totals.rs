@@ -119,6 +119,9 @@ impl<'a> Totals<'a> {
                 counts.failed += 1;
                 let class = r.error_class.as_deref().unwrap_or(failure.name());
                 *counts.errors.entry(class.to_owned()).or_default() += 1;
+                if let Some(words) = r.detail.as_ref().filter(|_| !counts.error_words.contains_key(class)) {
+                    counts.error_words.insert(class.to_owned(), words.clone());
+                }
             }
         }
         if r.outcome == Outcome::Ok {

@@ -83,7 +83,9 @@ impl Court {
 fn schedule_kept(e: &Evidence<'_>, court: &mut Court) {
     let counts = &e.summary.counts;
     let none = (counts.attempted == 0).then_some(1.0);
-    court.hear(&table::NOTHING_DUE, none, |_, _| "no request was due in the window".to_owned());
+    court.hear(&table::NOTHING_DUE, none, |_, _| {
+        "no request was due in the window: make cell.duration longer than an answer takes".to_owned()
+    });
     let planned = e.run.planned.filter(|&n| n > 0);
     let off = planned.map(|n| (counts.sent as f64 / n as f64 - 1.0).abs());
     court.hear(&table::SENT_OFF_PLAN, off, |v, limit| {

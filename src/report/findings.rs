@@ -102,17 +102,26 @@ fn ran(run: &RunData, all: &[Repeats<'_>], families: &[Family<'_>]) -> Vec<Strin
             count(sum(|s| s.counts.dropped)),
             count(sum(|s| s.counts.censored)),
         ));
-        let mut classes: BTreeMap<&str, u64> = BTreeMap::new();
-        for (class, n) in summaries().flat_map(|s| &s.counts.errors) {
-            *classes.entry(class).or_default() += n;
-        }
-        let classes: Vec<String> =
-            classes.iter().map(|(class, n)| format!("{} {class}", count(*n))).collect();
-        if !classes.is_empty() {
-            out.push(format!("Failures by class: {}.", list(&classes, 8)));
-        }
+        out.extend(failures(run));
     }
     out
+}
+
+/// A line for each class of failure: how many, and the first one's own words.
+fn failures(run: &RunData) -> Vec<String> {
+    let mut classes: BTreeMap<&str, (u64, Option<&str>)> = BTreeMap::new();
+    for counts in run.cells.iter().filter_map(|c| c.summary.as_ref()).map(|s| &s.counts) {
+        for (class, n) in &counts.errors {
+            let (sum, words) = classes.entry(class).or_default();
+            *sum += n;
+            *words = words.or(counts.error_words.get(class).map(String::as_str));
+        }
+    }
+    let line = |(class, (n, words)): (&str, (u64, Option<&str>))| match words {
+        Some(words) => format!("Failed with {class}: {}, first with “{words}”.", count(n)),
+        None => format!("Failed with {class}: {}.", count(n)),
+    };
+    classes.into_iter().map(line).collect()
 }
 
 /// Best and worst p95 TTFT and the greatest throughput, among believable cells.

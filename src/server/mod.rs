@@ -21,7 +21,7 @@ use url::Url;
 
 use crate::experiment::{Settings, TokenizerChoice};
 use crate::provider::{self, join};
-use crate::workload::{BundledTokenizer, FileTokenizer, Tokenizer, TokenizerError, WorkloadError};
+use crate::workload::{BundledTokenizer, FileTokenizer, Tokenizer, TokenizerError};
 
 pub use ask::Stop;
 pub use client::{ClientError, client_builder, is_loopback};
@@ -91,8 +91,6 @@ pub enum DiscoverError {
     #[error("workload.tokenizer: {0}")]
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
-    Workload(#[from] WorkloadError),
-    #[error(transparent)]
     Client(#[from] ClientError),
 }
 
@@ -102,7 +100,6 @@ impl DiscoverError {
     pub const fn is_usage(&self) -> bool {
         match self {
             Self::NoVariable { .. } | Self::Header { .. } | Self::Api(_) | Self::Tokenizer(_) => true,
-            Self::Workload(_) => true,
             Self::Client(e) => matches!(e, ClientError::CaFile { .. } | ClientError::CaFormat { .. }),
             Self::Unreachable { .. } | Self::Stopped | Self::Refused { .. } => false,
             Self::NoModel { .. } | Self::NoTokenizer { .. } => false,

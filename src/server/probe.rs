@@ -66,7 +66,7 @@ impl Probe<'_> {
         tokenizer: &Arc<dyn Tokenizer>,
         notes: &mut Vec<String>,
     ) -> Result<Learnt, DiscoverError> {
-        let prompts = self.prompts(tokenizer)?;
+        let prompts = self.prompts(tokenizer);
         let wanted = self.settings.workload.force_length;
         let mut force = wanted != ForceLength::Never;
         let mut answer = self.complete(&prompts[0], ANSWER, force);
@@ -151,9 +151,7 @@ impl Probe<'_> {
     /// The sign of idleness of a server without gauges: what one token takes when nothing
     /// else is asked. The least of three, as the first may load something.
     pub fn idle_sign(&self) -> IdleSign {
-        let Ok([prompt, _]) = self.prompts(&(Arc::new(crate::workload::BundledTokenizer) as _)) else {
-            return IdleSign::None;
-        };
+        let [prompt, _] = self.prompts(&(Arc::new(crate::workload::BundledTokenizer) as _));
         let request = self.request(&prompt, 1, true, false);
         let url = join(self.base, &request.path);
         let api = self.settings.target.api.clone();
@@ -165,9 +163,9 @@ impl Probe<'_> {
     }
 
     /// Two prompts of the lengths in [`WORDS`], new each time.
-    fn prompts(&self, tokenizer: &Arc<dyn Tokenizer>) -> Result<[String; 2], DiscoverError> {
+    fn prompts(&self, tokenizer: &Arc<dyn Tokenizer>) -> [String; 2] {
         let salt = format!("probe {}", jiff::Timestamp::now());
-        let make = |words: u32| -> Result<String, DiscoverError> {
+        let make = |words: u32| {
             let work = Workload {
                 prompt_tokens: Lengths::constant(words),
                 prompt: None,
@@ -176,9 +174,9 @@ impl Probe<'_> {
                 ..self.settings.workload.clone()
             };
             let plain: Arc<dyn Tokenizer> = Arc::new(WordsOf(Arc::clone(tokenizer)));
-            Ok(Source::new(work, u64::from(words), &salt, plain)?.request(0).prompt)
+            Source::new(work, u64::from(words), &salt, plain).request(0).prompt
         };
-        Ok([make(WORDS[0])?, make(WORDS[1])?])
+        [make(WORDS[0]), make(WORDS[1])]
     }
 
     fn request(&self, prompt: &str, max_tokens: u32, stream: bool, force_length: bool) -> WireRequest {

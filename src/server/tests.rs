@@ -204,7 +204,7 @@ fn a_full_server_is_found_whole() {
     assert_eq!((found.tokenizer.name(), found.tokenizer.overhead()), ("server", 11));
     assert_eq!(found.notes, Vec::<String>::new());
 
-    let source = Source::new(settings().workload, 1, "s", found.tokenizer).expect("a workload");
+    let source = Source::new(settings().workload, 1, "s", found.tokenizer);
     let request = source.request(0);
     assert_eq!(word_ids(&request.prompt).len() + 11, 100, "what the server will report is what was asked");
     assert_eq!(request.prompt_tokens_counted, Some(100));

@@ -11,7 +11,6 @@ mod lengths;
 mod random;
 mod words;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::experiment::Workload;
@@ -65,14 +64,6 @@ pub trait Tokenizer: Send + Sync {
     }
 }
 
-/// A workload that can't be made.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkloadError {
-    /// `workload.prompt` names a file that can't be read as text.
-    #[error("workload.prompt: cannot read {path}: {source} (after `@` comes a text file's path)")]
-    PromptFile { path: PathBuf, source: std::io::Error },
-}
-
 /// Makes the requests of one cell. Random access, so that each load core makes its own.
 pub struct Source {
     workload: Workload,
@@ -94,25 +85,13 @@ impl Source {
     ///
     /// With `unique_prompts = false` neither has a say in the texts: arrival k has the same
     /// words in every cell, repeat and run, cut to its length.
-    ///
-    /// # Errors
-    /// When the file of a fixed prompt (`@path`, relative to the working directory) can't
-    /// be read.
-    pub fn new(
-        workload: Workload,
-        seed: u64,
-        salt: &str,
-        tokenizer: Arc<dyn Tokenizer>,
-    ) -> Result<Self, WorkloadError> {
+    #[must_use]
+    pub fn new(workload: Workload, seed: u64, salt: &str, tokenizer: Arc<dyn Tokenizer>) -> Self {
         let overhead = tokenizer.overhead();
-        let fixed = match &workload.prompt {
-            Some(prompt) => {
-                let text = read_prompt(prompt)?;
-                let tokens = tokenizer.count_exactly(&text) + overhead;
-                Some((text, tokens))
-            }
-            None => None,
-        };
+        let fixed = workload.prompt.clone().map(|text| {
+            let tokens = tokenizer.count_exactly(&text) + overhead;
+            (text, tokens)
+        });
         let mut prefix = workload.prefix.clone().unwrap_or_default();
         if !prefix.is_empty() && !prefix.ends_with(char::is_whitespace) {
             prefix.push(' ');
@@ -129,7 +108,7 @@ impl Source {
         if source.fixed.is_none() {
             source.around = source.measure_around() + i64::from(overhead);
         }
-        Ok(source)
+        source
     }
 
     /// The tokenizer in use.
@@ -184,15 +163,6 @@ impl Source {
         const SAMPLE: usize = 64;
         let text = self.text(u64::MAX, SAMPLE);
         i64::from(self.tokenizer.count_exactly(&text)) - SAMPLE as i64
-    }
-}
-
-/// The text of `workload.prompt`: itself, or what the file after `@` holds.
-fn read_prompt(prompt: &str) -> Result<String, WorkloadError> {
-    match prompt.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|source| WorkloadError::PromptFile { path: PathBuf::from(path), source }),
-        None => Ok(prompt.to_owned()),
     }
 }
 

@@ -20,7 +20,7 @@ fn workload(prompt_tokens: u32) -> Workload {
 }
 
 fn source(workload: Workload, seed: u64, salt: &str) -> Source {
-    Source::new(workload, seed, salt, Arc::new(BundledTokenizer)).expect("a workload")
+    Source::new(workload, seed, salt, Arc::new(BundledTokenizer))
 }
 
 fn prompts(source: &Source) -> Vec<String> {
@@ -95,31 +95,24 @@ fn prompts_that_repeat_do_so_across_seeds_salts_and_lengths() {
 fn prefix_and_template_are_part_of_the_length() {
     for prefix in ["You are a kind assistant.", "Answer briefly: ", "System:\n"] {
         let with = Workload { prefix: Some(prefix.to_owned()), ..workload(100) };
-        let source = Source::new(with, 1, "s", Arc::new(Templated(11))).expect("a workload");
+        let source = Source::new(with, 1, "s", Arc::new(Templated(11)));
         let request = source.request(0);
         assert!(request.prompt.starts_with(prefix));
         assert_eq!(BundledTokenizer.count(&request.prompt) + 11, 100, "{prefix:?}");
         assert_eq!(request.prompt_tokens_counted, Some(100));
     }
-    let short = Source::new(workload(4), 1, "s", Arc::new(Templated(11))).expect("a workload");
+    let short = Source::new(workload(4), 1, "s", Arc::new(Templated(11)));
     let request = short.request(0);
     assert_eq!(request.prompt.split(' ').count(), 1, "a prompt has at least one word");
     assert_eq!((request.prompt_tokens_asked, request.prompt_tokens_counted), (4, Some(12)));
 }
 
 #[test]
-fn a_fixed_prompt_is_text_or_a_file() {
+fn a_fixed_prompt_is_what_is_asked() {
     let fixed = |prompt: &str| Workload { prompt: Some(prompt.to_owned()), ..workload(5) };
     let text = source(fixed("great house"), 1, "s").request(7);
     assert_eq!((text.prompt.as_str(), text.prompt_tokens_counted), ("great house", Some(2)));
     assert_eq!(text.prompt_tokens_asked, 2, "what a fixed prompt has is what is asked");
-
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    std::fs::write(file.path(), "water\ntimes\n").expect("written");
-    let read = source(fixed(&format!("@{}", file.path().display())), 1, "s").request(0);
-    assert_eq!(read.prompt, "water\ntimes\n");
-
-    let missing = Source::new(fixed("@no/such/file"), 1, "s", Arc::new(BundledTokenizer));
-    let words = missing.err().map(|e| e.to_string()).unwrap_or_default();
-    assert!(words.contains("no/such/file") && words.contains("workload.prompt"), "{words}");
+    // The experiment has read any `@file`: what begins with the sign now is text.
+    assert_eq!(source(fixed("@home"), 1, "s").request(0).prompt, "@home");
 }

@@ -143,8 +143,7 @@ impl RecordSink for Memory {
 
 fn put(cell: &Cell, found: &Found) -> (Vec<RequestRecord>, CellSummary) {
     let source =
-        workload::Source::new(cell.settings.workload.clone(), cell.seed, "salt", found.tokenizer.clone())
-            .expect("a source");
+        workload::Source::new(cell.settings.workload.clone(), cell.seed, "salt", found.tokenizer.clone());
     let entry = provider::find(&cell.settings.target.api).expect("a provider");
     let job = Job {
         cell,
