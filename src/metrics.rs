@@ -202,7 +202,7 @@ pub const METRICS: &[Metric] = &[
         "goodput_rps",
         Unit::RequestsPerSecond,
         Better::Higher,
-        "Successful requests due in the window that meet every per-request SLO ÷ window.",
+        "Successful answers that ended inside the window and met every per-request SLO ÷ window.",
     ),
     scalar(
         "attainment",

@@ -48,21 +48,35 @@ fn of_family(family: &Family<'_>) -> Vec<Chart> {
     })
 }
 
-/// The first level at which less than 95 % of what was offered is completed.
+/// Standard deviations of the number in flight by which answers must fall short of arrivals:
+/// what was in flight at a window's ends is missing there by chance.
+const CHANCE_SD: f64 = 2.0;
+
+/// Whether a level leaves so much unanswered in its windows that chance doesn't explain it.
+fn falls_behind(level: &Level<'_>, offered: f64, completed: f64) -> bool {
+    let seconds: f64 = level.repeats.usable().iter().map(|s| s.window.seconds()).sum();
+    let in_flight = level.repeats.estimate("in_flight_mean", "").map_or(0.0, |e| e.mean);
+    let windows = level.repeats.usable().len() as f64;
+    let missing = (offered - completed) * seconds;
+    completed < 0.95 * offered && missing > CHANCE_SD * (windows * in_flight).sqrt()
+}
+
+/// The first level at which the server falls behind: less than 95 % of what was offered is
+/// completed, and that is not chance.
 fn short_of(family: &Family<'_>) -> String {
     let mut first: Option<(f64, f64, f64)> = None;
     for level in family.groups.iter().flat_map(|g| &g.levels) {
         let offered = level.repeats.estimate("offered_rps", "").map(|e| e.mean);
         let completed = level.repeats.estimate("completed_rps", "").map(|e| e.mean);
         if let (Some(offered), Some(completed)) = (offered, completed)
-            && completed < 0.95 * offered
+            && falls_behind(level, offered, completed)
             && first.is_none_or(|(x, ..)| level.x < x)
         {
             first = Some((level.x, offered, completed));
         }
     }
     match first {
-        None => "The server completes at least 95 % of what is offered at every level.".into(),
+        None => "The server keeps up at every level: at least 95 % of what is offered is completed, or what is missing was in flight at the window's ends.".into(),
         Some((x, offered, completed)) => format!(
             "From {} on the server falls behind: of {} req/s offered there it completes {} ({} %).",
             family.x.level(x),

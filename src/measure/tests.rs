@@ -179,7 +179,7 @@ fn a_quiet_cell_by_hand() {
         ("sent_rps", 20.0),
         ("completed_rps", 19.8),
         ("output_tps", 100.0),
-        ("goodput_rps", 20.0),
+        ("goodput_rps", 19.8),
         ("attainment", 1.0),
         ("error_rate", 0.0),
         ("in_flight_max", 3.0),

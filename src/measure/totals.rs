@@ -16,8 +16,10 @@ pub(super) struct Totals<'a> {
     pub(super) samples: Samples,
     pub(super) counts: Counts,
     pub(super) tokens: TokenCounts,
-    /// Requests that were good answers within every limit.
+    /// Requests due in the window that were good answers within every limit.
     good: u64,
+    /// The same of requests that ended in the window, whenever they were due.
+    good_in_window: u64,
     sent_in_window: u64,
     completed_in_window: u64,
     /// Tokens stamped in the window.
@@ -43,6 +45,7 @@ impl<'a> Totals<'a> {
             counts: Counts::default(),
             tokens: TokenCounts::default(),
             good: 0,
+            good_in_window: 0,
             sent_in_window: 0,
             completed_in_window: 0,
             output_in_window: 0.0,
@@ -73,7 +76,9 @@ impl<'a> Totals<'a> {
     /// What a request brings to the window whenever it was due.
     fn take_any(&mut self, r: &RequestRecord) {
         self.sent_in_window += u64::from(self.inside(r.sent_us));
-        self.completed_in_window += u64::from(r.outcome == Outcome::Ok && self.inside(r.end_us));
+        let completed = r.outcome == Outcome::Ok && self.inside(r.end_us);
+        self.completed_in_window += u64::from(completed);
+        self.good_in_window += u64::from(completed && is_good(r, &self.settings.slo.request));
         if r.chunks > 0 {
             // Servers may put several tokens in a chunk: each chunk stands for its share.
             let tokens = r.output_tokens.unwrap_or(r.chunks);
@@ -209,7 +214,7 @@ impl<'a> Totals<'a> {
             put("completed_rps", self.completed_in_window as f64 / seconds);
             put("output_tps", self.output_in_window / seconds);
             put("prompt_tps", self.prompt_in_window as f64 / seconds);
-            put("goodput_rps", self.good as f64 / seconds);
+            put("goodput_rps", self.good_in_window as f64 / seconds);
             put("in_flight_mean", self.in_flight_mean());
             put("in_flight_max", self.in_flight_max() as f64);
         }

@@ -134,12 +134,26 @@ fn goodput_and_attainment_follow_from_the_servers_log() {
     let (least, highest) = (good(&held, &pairs, limits, most), good(&held, &pairs, limits, -1000));
     let attempted = held.summary.counts.attempted;
     let seconds = held.run.window.seconds();
-    let ours = (held.summary.scalars["goodput_rps"] * seconds).round() as u64;
+    let attainment = held.summary.scalars["attainment"];
+    let ours = (attainment * attempted as f64).round() as u64;
     println!("good: {ours} of {attempted} here, {least} to {highest} by the server's log");
     assert!((least..=highest).contains(&ours), "{ours} good, {least} to {highest} by the server's log");
     assert!(ours > 0 && ours < attempted, "the limits cut nothing: {ours} of {attempted}");
-    let attainment = held.summary.scalars["attainment"];
-    assert!((attainment - ours as f64 / attempted as f64).abs() < 1e-9);
+    // Goodput counts answers that ended in the window, as throughput does.
+    let ended_in_window = |p: &&Pair<'_>| {
+        p.record.end_us.is_some_and(|t| t >= held.run.window.start_us && t < held.run.window.end_us)
+    };
+    let within = |p: &&Pair<'_>| {
+        let ms = |t: Option<u64>| (t.expect("a stamp") - p.record.intended_us) as f64 / 1e3;
+        ms(p.record.first_token_us) <= 60.0 && ms(p.record.last_token_us) <= 110.0
+    };
+    let good_ended = pairs.iter().filter(ended_in_window).filter(within).count();
+    let goodput = held.summary.scalars["goodput_rps"];
+    assert!(
+        (goodput - good_ended as f64 / seconds).abs() < 1e-9,
+        "{goodput} × {seconds} s, {good_ended} by hand"
+    );
+    assert!(goodput <= held.summary.scalars["completed_rps"]);
 }
 
 #[test]
