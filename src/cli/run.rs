@@ -139,7 +139,7 @@ fn why_nothing(data: &RunData) -> &'static str {
     if answered {
         "every cell with an answer is invalid, for the reasons above"
     } else {
-        "no request due in a window was answered; see the failures by class and the notes at the start, or \
+        "no request due in a window was answered; see the first words of each class of failure and the notes at the start, or \
          give cells a longer duration"
     }
 }

@@ -188,7 +188,7 @@ fn server_steady(e: &Evidence<'_>, court: &mut Court) {
     let e2e_per_warmup = e2e_s.filter(|_| warm > 0.0).map(|s| s / warm);
     court.hear(&table::E2E_PER_WARMUP, e2e_per_warmup, |v, _| {
         format!(
-            "the warm-up is shorter than an answer ({v:.1} × shorter): the window opened before the load had settled"
+            "an answer takes {v:.1} times as long as the warm-up did: the window opened before the load had settled"
         )
     });
     let Load::Open { .. } = e.settings.load else { return };

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::columns::COLUMNS;
 use super::findings;
 use crate::analysis::RunData;
-use crate::chart::{Repeats, count, figure, list};
+use crate::chart::{Repeats, count, figure};
 use crate::measure::Verdict;
 
 /// A table of the run's cells, the SLO's verdicts, what was invalid, and where the report
@@ -145,7 +145,7 @@ fn invalid(run: &RunData, out: &mut String) {
             let reasons: Vec<String> = s.validity.reasons.iter().map(|r| r.text.clone()).collect();
             let label = Repeats { cells: vec![c] }.label();
             let repeat = if repeated { format!(", repeat {}", c.cell.repeat) } else { String::new() };
-            format!("  {word}  {label}{repeat}: {}\n", list(&reasons, 3))
+            format!("  {word}  {label}{repeat}: {}\n", reasons.join("; "))
         })
         .collect();
     if lines.is_empty() {
