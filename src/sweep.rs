@@ -15,7 +15,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::event::{Event, Watcher};
-use crate::experiment::{Cooldown, Experiment, Lengths, Settings};
+use crate::experiment::{Cooldown, Experiment, Figures, Lengths, Settings};
 use crate::load::{self, Control, Job, LoadError};
 use crate::measure::validity::CONTAMINATED_NAME;
 use crate::measure::{self, CellSummary, Verdict};
@@ -212,6 +212,11 @@ fn begin(
         salt: experiment.salt.clone().unwrap_or_else(fresh_salt),
         set: options.sets.clone(),
         target: plan.cells.first().map(|c| c.settings.target.url.clone()).unwrap_or_default(),
+        title: experiment.report.title.clone(),
+        figures: match &experiment.report.figures {
+            Figures::All => None,
+            Figures::Only(names) => Some(names.clone()),
+        },
     };
     let environment = store::environment(identity.unwrap_or_default());
     Ok(RunDir::create(&options.runs, &experiment.text, plan, new, &environment)?)

@@ -243,3 +243,32 @@ pub fn only_run(dir: &Path) -> std::path::PathBuf {
     assert_eq!(runs.len(), 1, "{runs:?}");
     runs.remove(0)
 }
+
+#[test]
+fn the_report_is_as_the_file_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let wanted = "[report]\ntitle = \"For the team\"\nfigures = [\"latency-ttft\"]\nout = \"drawn\"\n";
+    let file = SMALL.replace("repeats = 2", "repeats = 1") + wanted;
+    std::fs::write(dir.path().join("small.toml"), &file).unwrap();
+    let output = plimsoll(dir.path(), &["run", "small.toml", "--progress", "none"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let drawn = |out: &Path| {
+        let page = std::fs::read_to_string(out.join("index.html")).unwrap();
+        assert!(page.contains("<title>For the team"), "{}", &page[..400]);
+        let names = std::fs::read_dir(out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut pictures: Vec<String> = names.filter(|name| name.ends_with(".png")).collect();
+        pictures.sort();
+        assert_eq!(pictures, ["latency-ttft.png"]);
+    };
+    drawn(&dir.path().join("drawn"));
+    // And again from the run alone.
+    let run = only_run(dir.path());
+    let again = plimsoll(dir.path(), &["report", run.to_str().unwrap(), "--out", "again"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    drawn(&dir.path().join("again").join(run.file_name().unwrap()));
+
+    std::fs::write(dir.path().join("wrong.toml"), file.replace("latency-ttft", "latency-tfft")).unwrap();
+    let wrong = plimsoll(dir.path(), &["plan", "wrong.toml"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("did you mean \"latency-ttft\""), "{}", stderr(&wrong));
+}

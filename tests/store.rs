@@ -100,6 +100,8 @@ fn new_run() -> NewRun {
         salt: "salt".to_owned(),
         set: vec!["load.users=4".to_owned()],
         target: "http://127.0.0.1:8000".to_owned(),
+        title: Some("Title".to_owned()),
+        figures: None,
     }
 }
 
@@ -519,7 +521,13 @@ fn rebuilding_names_what_it_could_not_read() {
 fn credentials_in_a_url_stay_out_of_everything_but_the_copy() {
     let root = tempfile::tempdir().unwrap();
     let url = "http://me:hunter2@127.0.0.1:8000/v1?key=hunter2";
-    let new = NewRun { salt: "s".to_owned(), set: vec![format!("target.url={url}")], target: url.to_owned() };
+    let new = NewRun {
+        salt: "s".to_owned(),
+        set: vec![format!("target.url={url}")],
+        target: url.to_owned(),
+        title: None,
+        figures: None,
+    };
     let run = RunDir::create(root.path(), "", &plan_for(1, url), new, &json!({})).unwrap();
     finish(&run, 0, &[bare(0)]);
     let mut seen = 0;

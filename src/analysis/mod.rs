@@ -42,6 +42,10 @@ pub struct RunData {
     /// The directory's name.
     pub id: String,
     pub name: String,
+    /// Title of its report: the experiment's own, else its name.
+    pub title: String,
+    /// Names of the figures that its report is to have; `None`: all.
+    pub figures: Option<Vec<String>>,
     /// `environment.json`, as written.
     pub environment: serde_json::Value,
     /// `run.json`, as written.

@@ -22,6 +22,8 @@ impl RunData {
         Ok(Self {
             path: path.to_owned(),
             id: checked.run,
+            title: checked.title.unwrap_or_else(|| checked.name.clone()),
+            figures: checked.figures,
             name: checked.name,
             environment: store::read_json(&path.join(store::ENVIRONMENT))?,
             manifest: store::read_json(&path.join(store::MANIFEST))?,

@@ -29,6 +29,8 @@ fn run() -> RunData {
         path: "runs/x".into(),
         id: "x".into(),
         name: "x".into(),
+        title: "synthetic".to_owned(),
+        figures: None,
         environment: Value::Null,
         manifest: Value::Null,
         experiment: String::new(),

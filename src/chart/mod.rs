@@ -304,8 +304,10 @@ pub const CHARTS: &[ChartDef] = &[
     },
 ];
 
-/// All figures that a run calls for, in the order of [`CHARTS`].
+/// All figures that a run calls for, in the order of [`CHARTS`]; only those that its
+/// experiment names, if it names any.
 #[must_use]
 pub fn all(run: &RunData) -> Vec<Chart> {
-    CHARTS.iter().flat_map(|def| (def.build)(run)).collect()
+    let wanted = |def: &&ChartDef| run.figures.as_ref().is_none_or(|names| names.iter().any(|n| n == def.id));
+    CHARTS.iter().filter(wanted).flat_map(|def| (def.build)(run)).collect()
 }

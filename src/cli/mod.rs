@@ -18,6 +18,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::chart::CHARTS;
+use crate::experiment::{Experiment, Figures};
+
 /// How a command ended, as the shell sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -141,6 +144,22 @@ fn say(text: &str) {
 /// Print a line to standard error, if anyone still reads it.
 fn say_err(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Whether every figure that `[report]` names exists. The experiment can't tell: charts are
+/// built on what it leads to.
+fn check_figures(experiment: &Experiment) -> Result<(), Failure> {
+    let Figures::Only(names) = &experiment.report.figures else { return Ok(()) };
+    let known: Vec<&str> = CHARTS.iter().map(|def| def.id).collect();
+    let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) else { return Ok(()) };
+    let near = known.iter().map(|k| (strsim::jaro_winkler(k, name), k)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let hint = near.filter(|(score, _)| *score > 0.75).map(|(_, k)| format!("; did you mean \"{k}\"?"));
+    Err(Failure::usage(anyhow::anyhow!(
+        "{}: report.figures: there is no figure {name:?}{} Allowed: {}",
+        experiment.path.display(),
+        hint.unwrap_or_else(|| ".".to_owned()),
+        known.join(", ")
+    )))
 }
 
 /// The chain of causes, each once: a cause that its parent already quotes adds nothing.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Failure, say};
+use super::{Exit, Failure, check_figures, say};
 use crate::experiment::Experiment;
 use crate::plan;
 
@@ -28,6 +28,7 @@ pub struct PlanArgs {
 /// Expand and show.
 pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     let experiment = Experiment::load(&args.file, &args.set).map_err(Failure::usage)?;
+    check_figures(&experiment)?;
     let plan = plan::build(&experiment).map_err(Failure::usage)?;
     if args.json {
         say(&format!("{:#}\n", json!({"estimate": plan::estimate(&plan), "plan": plan})));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
-use super::{Exit, Failure, chain, say, say_err};
+use super::{Exit, Failure, chain, check_figures, say, say_err};
 use crate::analysis::RunData;
 use crate::experiment::Experiment;
 use crate::load::Control;
@@ -39,9 +39,10 @@ pub struct RunArgs {
     /// How to show progress.
     #[arg(long, default_value = "auto", value_name = "auto|bar|plain|json|none", value_parser = str::parse::<progress::Mode>)]
     progress: progress::Mode,
-    /// Where the report goes; the run gets its own directory there.
-    #[arg(long, default_value = "reports", value_name = "DIR")]
-    reports: PathBuf,
+    /// Where the report goes; the run gets its own directory there (else where `report.out`
+    /// of the file says, else in `reports`).
+    #[arg(long, value_name = "DIR")]
+    reports: Option<PathBuf>,
     /// Write no report; `plimsoll report` can do it later.
     #[arg(long)]
     no_report: bool,
@@ -53,6 +54,7 @@ pub struct RunArgs {
 /// Plan, sweep, report.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let experiment = Experiment::load(&args.file, &args.set).map_err(Failure::usage)?;
+    check_figures(&experiment)?;
     let plan = plan::build(&experiment).map_err(Failure::usage)?;
     let control = Control::default();
     watch_signals(&control, announce)?;
@@ -60,7 +62,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let options = Options { runs: args.out.clone(), resume: args.resume.clone(), sets: args.set.clone() };
     let swept = sweep::run(&experiment, &plan, &options, &control, watcher.as_mut()).map_err(failure)?;
     drop(watcher);
-    match (report(args, &swept), &swept.ending) {
+    match (report(args, &experiment, &swept), &swept.ending) {
         (Ok(data), ending) => Ok(verdict(args, ending, &data)),
         // That there is no report of half a run is the lesser news.
         (Err(error), Ending::Interrupted) => {
@@ -82,10 +84,14 @@ fn failure(error: SweepError) -> Failure {
 }
 
 /// Read the run again, write its report unless told not to, and print its summary.
-fn report(args: &RunArgs, swept: &Swept) -> anyhow::Result<RunData> {
+fn report(args: &RunArgs, experiment: &Experiment, swept: &Swept) -> anyhow::Result<RunData> {
     let data = RunData::load(&swept.run)?;
-    let page =
-        if args.no_report { None } else { Some(report::write(&data, &args.reports.join(&data.id))?.page) };
+    let out = match (&args.reports, &experiment.report.out) {
+        (Some(dir), _) => dir.join(&data.id),
+        (None, Some(out)) => out.clone(),
+        (None, None) => Path::new("reports").join(&data.id),
+    };
+    let page = if args.no_report { None } else { Some(report::write(&data, &out)?.page) };
     let summary = report::terminal::summary(&data, page.as_deref());
     // In JSON mode stdout belongs to the events.
     if args.progress == progress::Mode::Json {

@@ -25,7 +25,7 @@ pub fn page(run: &RunData, charts: &[Chart]) -> Result<String, ReportError> {
         charts.iter().partition(|c| matches!(c.body, Body::Strip(_)));
     let strip_files = strips.len().min(MAX_STRIP_FILES);
     let context = Page {
-        name: &run.name,
+        name: &run.title,
         id: &run.id,
         css: include_str!("page.css"),
         script: include_str!("page.js"),

@@ -46,6 +46,10 @@ pub struct NewRun {
     pub set: Vec<String>,
     /// `sim:` or the target's URL; credentials in it are cut out here.
     pub target: String,
+    /// Title of its report; `None`: the experiment's name.
+    pub title: Option<String>,
+    /// Names of the figures of its report; `None`: all.
+    pub figures: Option<Vec<String>>,
 }
 
 /// Content of `run.json`.
@@ -67,6 +71,12 @@ pub struct Manifest {
     pub set: Vec<String>,
     /// `sim:` or the target's URL without credentials.
     pub target: String,
+    /// See [`NewRun::title`].
+    #[serde(default)]
+    pub title: Option<String>,
+    /// See [`NewRun::figures`].
+    #[serde(default)]
+    pub figures: Option<Vec<String>>,
     /// When it began, RFC 3339, UTC.
     pub started_at: String,
     /// When it ended; `None` while it runs or if it was killed.

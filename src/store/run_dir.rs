@@ -97,6 +97,8 @@ impl RunDir {
             salt: new.salt,
             set: new.set.iter().map(|s| public_setting(s)).collect(),
             target: without_credentials(&new.target).into_owned(),
+            title: new.title,
+            figures: new.figures,
             started_at: now.to_string(),
             ended_at: None,
             resumed_at: Vec::new(),

@@ -136,6 +136,8 @@ pub(super) fn manifest(run: &str) -> Manifest {
         salt: "s".to_owned(),
         set: Vec::new(),
         target: "sim:".to_owned(),
+        title: None,
+        figures: None,
         started_at: "2026-11-22T05:40:00Z".to_owned(),
         ended_at: None,
         resumed_at: Vec::new(),
@@ -227,7 +229,13 @@ pub(super) fn cell_run() -> CellRun {
 }
 
 pub(super) fn create(root: &Path, cells: u32) -> RunDir {
-    let new = NewRun { salt: "s".to_owned(), set: Vec::new(), target: "sim:".to_owned() };
+    let new = NewRun {
+        salt: "s".to_owned(),
+        set: Vec::new(),
+        target: "sim:".to_owned(),
+        title: None,
+        figures: None,
+    };
     RunDir::create(root, "name = \"x\"\n", &plan(cells), new, &json!({})).unwrap()
 }
 

@@ -53,6 +53,8 @@ pub fn run(name: &str, specs: &[(Spec, Fate)]) -> RunData {
         .collect();
     RunData {
         path: PathBuf::from(format!("runs/20261122T101500Z-{name}")),
+        title: name.to_owned(),
+        figures: None,
         id: format!("20261122T101500Z-{name}"),
         name: name.to_owned(),
         environment: json!({ "host": "loadgen-1", "cpu": { "model": "Example 9000", "cores": 16 }, "server": { "model": "example-8b" } }),
