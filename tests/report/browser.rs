@@ -61,6 +61,7 @@ fn chromium() -> Option<PathBuf> {
 /// What the probe saw in the page of `name` at `width` pixels; nothing without a browser.
 fn probe(name: &str, width: u32) -> Option<Value> {
     let Some(browser) = chromium() else {
+        assert!(std::env::var_os("REQUIRE_CHROMIUM").is_none(), "REQUIRE_CHROMIUM is set, and there is none");
         eprintln!("SKIPPED: no chromium on the PATH, so the page was not opened");
         return None;
     };
