@@ -165,6 +165,7 @@ fn cell(load: Load) -> Cell {
                 first_token_timeout: None,
                 stall_timeout: None,
                 tls: Tls::default(),
+                connections: plimsoll::experiment::Connections::default(),
             },
             workload: Workload {
                 prompt_tokens: Lengths::constant(8),
@@ -174,6 +175,7 @@ fn cell(load: Load) -> Cell {
                 tokenizer: TokenizerChoice::Bundled,
                 unique_prompts: true,
                 stream: true,
+                stop_after: plimsoll::experiment::StopAfter::End,
                 force_length: ForceLength::Never,
                 sampling: serde_json::Map::new(),
             },

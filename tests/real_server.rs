@@ -31,6 +31,7 @@ fn settings(url: &str, api: &str, tokenizer: TokenizerChoice) -> Settings {
             first_token_timeout: None,
             stall_timeout: None,
             tls: Tls::default(),
+            connections: plimsoll::experiment::Connections::default(),
         },
         workload: Workload {
             prompt_tokens: Lengths::constant(100),
@@ -40,6 +41,7 @@ fn settings(url: &str, api: &str, tokenizer: TokenizerChoice) -> Settings {
             tokenizer,
             unique_prompts: true,
             stream: true,
+            stop_after: plimsoll::experiment::StopAfter::End,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
         },

@@ -32,6 +32,7 @@ fn settings(url: &str) -> Settings {
             first_token_timeout: None,
             stall_timeout: Some(Duration::from_secs(5)),
             tls: Tls::default(),
+            connections: plimsoll::experiment::Connections::default(),
         },
         workload: Workload {
             prompt_tokens: Lengths::constant(128),
@@ -41,6 +42,7 @@ fn settings(url: &str) -> Settings {
             tokenizer: TokenizerChoice::File(PathBuf::from("tokenizer.json")),
             unique_prompts: true,
             stream: true,
+            stop_after: plimsoll::experiment::StopAfter::End,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
         },

@@ -29,8 +29,9 @@ pub(crate) use grid::{Override, Point};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub(crate) use reader::Reader;
 pub use settings::{
-    Arrivals, CellSettings, ClientSettings, Cooldown, ForceLength, LengthShape, Lengths, Load,
-    MAX_TOKENS_FIELDS, RequestLimit, Settings, Slo, SloRule, Target, Tls, TokenizerChoice, Workload,
+    Arrivals, CellSettings, ClientSettings, Connections, Cooldown, Dns, ForceLength, HttpVersion,
+    LengthShape, Lengths, Load, MAX_TOKENS_FIELDS, Proxy, RequestLimit, Settings, Slo, SloRule, StopAfter,
+    Target, Tls, TokenizerChoice, Workload,
 };
 pub use template::template;
 pub(crate) use tree::{Node, Origin, Table};

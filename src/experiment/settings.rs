@@ -54,6 +54,10 @@ pub struct Target {
     /// Limit between two reads of a stream; `None`: `timeout` alone.
     pub stall_timeout: Option<Duration>,
     pub tls: Tls,
+    /// How connections are made. Left out of `plan.json` where all is as usual, so that a plan
+    /// made before these keys existed keeps its hash.
+    #[serde(default, skip_serializing_if = "Connections::is_usual")]
+    pub connections: Connections,
 }
 
 impl Target {
@@ -77,8 +81,77 @@ fn is_usual_max_tokens_field(field: &str) -> bool {
 pub struct Tls {
     /// PEM file with further certificate authorities.
     pub ca_file: Option<PathBuf>,
+    /// PEM file with the certificate by which this client shows who it is, and its chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with that certificate's private key. Only its path is ever stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
     /// Accept any certificate. For tests of one's own server.
     pub insecure: bool,
+}
+
+/// How connections to a target are made and kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    pub http: HttpVersion,
+    /// Use a connection for one request after another; `false`: a fresh one for each.
+    pub keep_alive: bool,
+    /// Connect to this Unix socket; the URL then only says what is asked for.
+    pub unix_socket: Option<PathBuf>,
+    pub proxy: Proxy,
+    pub dns: Dns,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            http: HttpVersion::Http1,
+            keep_alive: true,
+            unix_socket: None,
+            proxy: Proxy::Environment,
+            dns: Dns::Start,
+        }
+    }
+}
+
+impl Connections {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The version of HTTP that a target is spoken to with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HttpVersion {
+    #[serde(rename = "1.1")]
+    Http1,
+    /// Many requests at once on one connection; without TLS by prior knowledge.
+    #[serde(rename = "2")]
+    Http2,
+}
+
+/// What stands between this client and a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proxy {
+    /// What `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say; never towards this
+    /// machine itself.
+    Environment,
+    None,
+    /// This one: `http://`, `socks5://` or `socks5h://`; or `env:NAME`, a variable that holds
+    /// such a URL, which may then bear a name and password.
+    Url(String),
+}
+
+/// When the target's name is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dns {
+    /// Once, before a cell starts: no request waits for it.
+    Start,
+    /// For every new connection.
+    Connect,
 }
 
 /// What is asked of the server.
@@ -99,6 +172,25 @@ pub struct Workload {
     pub force_length: ForceLength,
     /// Sampling settings by their wire names.
     pub sampling: Map<String, Value>,
+    /// Where an answer is left. Left out of `plan.json` where it is the end.
+    #[serde(default, skip_serializing_if = "StopAfter::is_end")]
+    pub stop_after: StopAfter,
+}
+
+/// How much of each answer is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopAfter {
+    #[default]
+    End,
+    /// Hang up after the first token: for the study of prefill alone.
+    FirstToken,
+}
+
+impl StopAfter {
+    fn is_end(&self) -> bool {
+        *self == Self::End
+    }
 }
 
 /// Whether to send `ignore_eos` and `min_tokens`.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::collect::{Collector, Recent, Silence};
 use super::feed::{Maker, feed, make_all};
+use super::http::Dialer;
 use super::schedule::{Schedule, Shard};
 use super::shard::{self, Ledger, Start};
 use super::tally::{Report, Totals};
@@ -58,12 +59,14 @@ impl Crew<'_> {
         live: &mut dyn FnMut(Live),
     ) -> Result<Ended, LoadError> {
         let size = load_cores(&self.job.cell.settings, machine_cores());
+        let target = &self.job.cell.settings.target;
+        let dialer = Dialer::new(target, &self.job.endpoint.base)?;
         let (reports, reported) = sync_channel(REPORTS);
         thread::scope(|scope| {
             let (ready, readied) = sync_channel(size as usize);
             // When one can't be spawned, those before it are told by hanging up.
             let hands = (0..size)
-                .map(|rank| self.hand(scope, Shard { rank, size }, reports.clone(), ready.clone()))
+                .map(|rank| self.hand(scope, Shard { rank, size }, &dialer, reports.clone(), ready.clone()))
                 .collect::<Result<Vec<_>, _>>()?;
             drop((ready, reports));
             let all_ready = readied.iter().count() == size as usize;
@@ -97,13 +100,14 @@ impl Crew<'_> {
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         shard: Shard,
+        dialer: &Dialer,
         reports: SyncSender<Report>,
         ready: SyncSender<()>,
     ) -> Result<Hand<'scope>, LoadError> {
         let rank = shard.rank;
         let failed = |source| LoadError::Thread { core: rank, source };
         let (out, feed) = feed();
-        let mut maker = Maker::new(self.job)?;
+        let mut maker = Maker::new(self.job, dialer)?;
         let bodies = thread::Builder::new()
             .name(format!("plimsoll-body-{rank}"))
             .spawn_scoped(scope, move || make_all(&mut maker, shard.numbers(), &out))
@@ -114,6 +118,7 @@ impl Crew<'_> {
             shard,
             schedule: self.schedule.cloned(),
             control: self.control,
+            dialer: dialer.clone(),
             reports,
             feed,
             ready,

@@ -5,14 +5,13 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use hyper::body::Body as _;
 use tokio::time::Sleep;
 
-use super::client::Failure;
 use super::clock::Clock;
+use super::failure::Failure;
 use super::feed::Prepared;
 use super::flight::{Flight, Limits};
+use super::http::Answer;
 use crate::provider::framing::Framer;
 use crate::provider::{self, Closing, Decoder};
 use crate::record::Outcome;
@@ -29,14 +28,14 @@ pub(super) async fn perform(flight: &mut Flight, prepared: Prepared) {
     let sent = flight.sent();
     let mut alarm = Alarm::new(flight.core.clock, flight.core.limits, sent);
     match respond(flight, &mut alarm, prepared).await {
-        Ok(Ok(response)) => {
-            flight.record.headers_us = Some(flight.core.clock.now_us());
-            flight.record.status = Some(response.status().as_u16());
-            alarm.reading(flight.core.clock.now_us());
-            if response.status().is_success() {
-                read_answer(flight, &mut alarm, response).await;
+        Ok(Ok(answer)) => {
+            flight.record.headers_us = Some(answer.head_us);
+            flight.record.status = Some(answer.status);
+            alarm.reading(answer.head_us);
+            if (200..300).contains(&answer.status) {
+                read_answer(flight, &mut alarm, answer).await;
             } else {
-                read_refusal(flight, &mut alarm, response).await;
+                read_refusal(flight, &mut alarm, answer).await;
             }
         }
         Ok(Err(failure)) => {
@@ -47,33 +46,29 @@ pub(super) async fn perform(flight: &mut Flight, prepared: Prepared) {
     }
 }
 
-/// Until the headers. A kept-alive connection that the server has closed meanwhile is no
-/// fault of the server's: as long as no byte of an answer came, ask again at once, on a
-/// fresh connection, which then has no such excuse.
-///
-/// The pool doesn't say which connection a failed request went out on. Before any was kept
-/// it was surely a fresh one; afterwards a fresh one that dies unanswered is excused like a
-/// kept one, once, and counted.
+/// Until the head of the answer. A kept-alive connection that the server has closed meanwhile
+/// is no fault of the server's: as long as no byte of an answer came, ask again at once, on
+/// a fresh connection, which then has no such excuse.
 async fn respond(
     flight: &mut Flight,
     alarm: &mut Alarm,
     prepared: Prepared,
-) -> Result<Result<reqwest::Response, Failure>, Expired> {
+) -> Result<Result<Answer, Failure>, Expired> {
     let core = Rc::clone(&flight.core);
-    let keeps = core.keeps_connections();
-    let kept_alive = keeps && core.kept.get() > 0;
-    let client = if keeps { &core.pooled } else { &core.fresh };
-    let failure = match alarm.guard(client.execute(prepared.request)).await? {
-        Ok(response) => return Ok(Ok(response)),
-        Err(error) => Failure::before_headers(&error),
-    };
-    let Some(spare) = prepared.spare.filter(|_| kept_alive && failure.unanswered) else {
-        return Ok(Err(failure));
-    };
-    flight.record.retries += 1;
-    core.died.set(core.died.get() + 1);
-    let again = alarm.guard(core.fresh.execute(spare)).await?;
-    Ok(again.map_err(|error| Failure::before_headers(&error)))
+    if let Some(conn) = core.pool.kept() {
+        let request = prepared.request.clone();
+        match alarm.guard(conn.ask(request, &core.scratch, core.clock)).await? {
+            Err(failure) if failure.unanswered => {
+                core.pool.found_dead();
+                flight.record.retries += 1;
+            }
+            answered => return Ok(answered),
+        }
+    }
+    match alarm.guard(core.pool.fresh()).await? {
+        Ok(conn) => alarm.guard(conn.ask(prepared.request, &core.scratch, core.clock)).await,
+        Err(failure) => Ok(Err(failure)),
+    }
 }
 
 fn expire(flight: &mut Flight, expired: Expired) {
@@ -82,45 +77,50 @@ fn expire(flight: &mut Flight, expired: Expired) {
 }
 
 /// Read a 2xx answer.
-async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, response: reqwest::Response) {
+async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer) {
     let core = Rc::clone(&flight.core);
-    let keeps = core.keeps_connections() && stays_open(&response);
     let mut reader = Reader {
         framer: Framer::new(core.provider.framing(core.stream)),
         decoder: core.provider.decoder(core.stream, core.keep_text.get()),
         broken: None,
     };
-    let mut body = reqwest::Body::from(response);
-    let mut last_read = core.clock.now_us();
+    let mut last_read = answer.head_us;
     let mut end = last_read;
     let mut failure = None;
     loop {
-        match alarm.guard(next_bytes(&mut body)).await {
-            Ok(Some(Ok(bytes))) => {
-                // The stamp comes before any parsing.
-                last_read = core.clock.now_us();
-                end = last_read;
+        let mut take = |t: u64, bytes: &[u8]| {
+            last_read = t;
+            flight.record.bytes += bytes.len() as u64;
+            reader.take(flight, bytes, t);
+        };
+        let read = poll_fn(|cx| answer.poll_read(cx, &core.scratch, core.clock, &mut take));
+        let step = alarm.guard(read).await;
+        match step {
+            Ok(Ok(ended)) => {
                 alarm.read(last_read);
-                flight.record.bytes += bytes.len() as u64;
-                reader.take(flight, &bytes, last_read);
                 if flight.record.chunks > 0 {
                     alarm.first_content();
+                    if core.first_token_only {
+                        return flight.leave_early(last_read);
+                    }
                 }
                 if reader.broken.is_some() {
+                    end = last_read;
+                    break;
+                }
+                if ended {
+                    end = core.clock.now_us();
+                    core.pool.take_back(answer);
                     break;
                 }
                 if reader.decoder.done() {
+                    end = last_read;
                     alarm.linger(last_read + LINGER_US);
                 }
             }
-            Ok(None) => {
-                core.kept.set(core.kept.get() + u64::from(keeps));
+            Ok(Err(error)) => {
                 end = core.clock.now_us();
-                break;
-            }
-            Ok(Some(Err(error))) => {
-                end = core.clock.now_us();
-                failure = Some(Failure::in_body(&error));
+                failure = Some(error);
                 break;
             }
             // All was said; only the connection could not be kept.
@@ -159,57 +159,37 @@ fn judge(closing: &mut Closing, broken: Option<String>, failure: Option<Failure>
 }
 
 /// Read an answer with a status other than 2xx, for its words and to keep the connection.
-async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, response: reqwest::Response) {
+async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer) {
     let core = Rc::clone(&flight.core);
-    let status = response.status().as_u16();
-    let keeps = core.keeps_connections() && stays_open(&response);
-    let mut body = reqwest::Body::from(response);
+    let status = answer.status;
     let mut text = Vec::new();
     loop {
-        match alarm.guard(next_bytes(&mut body)).await {
-            Ok(Some(Ok(bytes))) => {
-                alarm.read(core.clock.now_us());
-                flight.record.bytes += bytes.len() as u64;
-                text.extend_from_slice(&bytes);
+        let mut last_read = None;
+        let mut take = |t: u64, bytes: &[u8]| {
+            last_read = Some(t);
+            text.extend_from_slice(bytes);
+        };
+        let read = poll_fn(|cx| answer.poll_read(cx, &core.scratch, core.clock, &mut take));
+        match alarm.guard(read).await {
+            Ok(Ok(ended)) => {
+                if let Some(t) = last_read {
+                    alarm.read(t);
+                }
+                if ended {
+                    core.pool.take_back(answer);
+                    break;
+                }
                 if text.len() > ERROR_BODY {
                     break;
                 }
             }
-            Ok(None) => {
-                core.kept.set(core.kept.get() + u64::from(keeps));
-                break;
-            }
             // The status stands, whatever became of the words.
-            Ok(Some(Err(_))) | Err(_) => break,
+            Ok(Err(_)) | Err(_) => break,
         }
     }
+    flight.record.bytes += text.len() as u64;
     let (class, words) = provider::http_error(status, &core.secrets.hide_in_body(text));
     flight.fail(core.clock.now_us(), Failure::new(Outcome::HttpError, class, Some(words)));
-}
-
-/// Whether the connection goes back to the pool once the body is read.
-fn stays_open(response: &reqwest::Response) -> bool {
-    let closes = response.headers().get(reqwest::header::CONNECTION);
-    !closes.is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"close"))
-        && response.version() != reqwest::Version::HTTP_10
-}
-
-/// Bytes of the body as they come; `None` at its end.
-async fn next_bytes(body: &mut reqwest::Body) -> Option<Result<Bytes, reqwest::Error>> {
-    poll_fn(|cx| {
-        loop {
-            return Poll::Ready(match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => Some(Ok(data)),
-                    // Trailers hold nothing that is measured.
-                    Err(_) => continue,
-                },
-                Some(Err(error)) => Some(Err(error)),
-                None => None,
-            });
-        }
-    })
-    .await
 }
 
 /// Bytes to content chunks.

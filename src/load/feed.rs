@@ -5,12 +5,17 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{
+    ACCEPT, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION,
+    TRANSFER_ENCODING, USER_AGENT,
+};
 use tokio::sync::mpsc;
 
+use super::http::{Dialer, Outgoing};
 use super::{Job, LoadError};
+use crate::experiment::HttpVersion;
 use crate::provider::{self, Call, Provider, WireRequest};
-use crate::server::Endpoint;
+use crate::server::{self, Endpoint};
 use crate::workload::Source;
 
 /// Most requests that go over at once; waking the thread for each would cost a system call.
@@ -21,9 +26,7 @@ const DEPTH: usize = 4;
 /// A request, ready to go.
 pub(super) struct Prepared {
     pub(super) seq: u64,
-    pub(super) request: reqwest::Request,
-    /// For another try when a kept-alive connection turns out dead. The body is shared.
-    pub(super) spare: Option<reqwest::Request>,
+    pub(super) request: Outgoing,
     pub(super) asked: u32,
     pub(super) counted: Option<u32>,
     pub(super) max_tokens: u32,
@@ -34,7 +37,11 @@ pub(super) struct Maker {
     source: Arc<Source>,
     provider: Arc<dyn Provider>,
     endpoint: Endpoint,
+    version: HttpVersion,
+    /// Headers that every request has, the user's own among them.
     headers: HeaderMap,
+    /// A proxy takes requests for the target: they name its whole URL.
+    proxied: bool,
     cell_index: u32,
     stream: bool,
     sampling: serde_json::Map<String, serde_json::Value>,
@@ -45,17 +52,31 @@ pub(super) struct Maker {
 }
 
 impl Maker {
-    pub(super) fn new(job: &Job<'_>) -> Result<Self, LoadError> {
+    pub(super) fn new(job: &Job<'_>, dialer: &Dialer) -> Result<Self, LoadError> {
         let settings = &job.cell.settings;
         let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(server::USER_AGENT));
+        if !dialer.keep_alive() && dialer.version() == HttpVersion::Http1 {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let proxied = dialer.asks_a_proxy();
+        if let Some(Some(auth)) = proxied {
+            headers.insert(PROXY_AUTHORIZATION, auth.clone());
+        }
         for (name, value) in &job.endpoint.headers {
             put_header(&mut headers, name, value)?;
         }
+        // How long the body is and how it comes is not for a setting to say.
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
         Ok(Self {
             source: Arc::clone(&job.source),
             provider: Arc::clone(&job.provider),
             endpoint: job.endpoint.clone(),
+            version: dialer.version(),
             headers,
+            proxied: proxied.is_some(),
             cell_index: job.cell.index,
             stream: settings.workload.stream,
             sampling: settings.workload.sampling.clone(),
@@ -77,29 +98,45 @@ impl Maker {
             sampling: &self.sampling,
             extra_body: &self.extra_body,
         });
-        let method = wire
-            .method
-            .parse()
-            .map_err(|_| LoadError::Request(format!("the method `{}` is none of HTTP's", wire.method)))?;
-        let mut request = reqwest::Request::new(method, self.url(&wire));
-        let headers = request.headers_mut();
-        *headers = self.headers.clone();
+        let mut headers = self.headers.clone();
         for (name, value) in &wire.headers {
             // The user's own header wins over the provider's.
             if !headers.contains_key(name) {
-                put_header(headers, name, value)?;
+                put_header(&mut headers, name, value)?;
             }
         }
-        put_header(headers, "x-request-id", &format!("plimsoll-{}-{seq}", self.cell_index))?;
-        *request.body_mut() = Some(wire.body.into());
+        put_header(&mut headers, "x-request-id", &format!("plimsoll-{}-{seq}", self.cell_index))?;
+        let url = self.url(&wire);
+        let request = match self.version {
+            HttpVersion::Http1 => self.http1(&wire, &url, &headers),
+            HttpVersion::Http2 => http2(wire, &url, headers)?,
+        };
         Ok(Prepared {
             seq,
-            spare: request.try_clone(),
             request,
             asked: asked.prompt_tokens_asked,
             counted: asked.prompt_tokens_counted,
             max_tokens: asked.max_tokens,
         })
+    }
+
+    /// Head and body as they go over the wire (RFC 9112).
+    fn http1(&self, wire: &WireRequest, url: &url::Url, headers: &HeaderMap) -> Outgoing {
+        let target = if self.proxied { url.as_str() } else { url.path() };
+        let mut bytes = Vec::with_capacity(wire.body.len() + 512);
+        bytes.extend_from_slice(format!("{} {target} HTTP/1.1\r\n", wire.method).as_bytes());
+        if !headers.contains_key(HOST) {
+            bytes.extend_from_slice(format!("host: {}\r\n", authority(url)).as_bytes());
+        }
+        for (name, value) in headers {
+            bytes.extend_from_slice(name.as_str().as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", wire.body.len()).as_bytes());
+        bytes.extend_from_slice(&wire.body);
+        Outgoing::H1(bytes.into())
     }
 
     fn url(&mut self, wire: &WireRequest) -> url::Url {
@@ -112,6 +149,21 @@ impl Maker {
         self.url = Some((wire.path.clone(), url.clone()));
         url
     }
+}
+
+/// Host and port as `Host` has them: without a port that goes without saying.
+fn authority(url: &url::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn http2(wire: WireRequest, url: &url::Url, headers: HeaderMap) -> Result<Outgoing, LoadError> {
+    let request = hyper::Request::builder().method(wire.method).uri(url.as_str()).body(());
+    let (mut parts, ()) = request.map_err(|e| LoadError::Request(e.to_string()))?.into_parts();
+    parts.headers = headers;
+    // The authority says it; some servers refuse both.
+    parts.headers.remove(HOST);
+    Ok(Outgoing::H2(Box::new(parts), wire.body))
 }
 
 /// The value may be a secret: it stays out of the error and out of debug output.

@@ -5,9 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::client::Failure;
 use super::clock::Clock;
+use super::failure::Failure;
 use super::feed::Prepared;
+use super::http::{Pool, Scratch};
 use super::tally::{Done, Tally};
 use super::window::Gate;
 use crate::provider::{Closing, Provider};
@@ -30,17 +31,13 @@ pub(super) struct Core {
     pub(super) rank: u32,
     pub(super) provider: Arc<dyn Provider>,
     pub(super) stream: bool,
-    /// Keeps connections alive.
-    pub(super) pooled: reqwest::Client,
-    /// Opens a connection for each request: for another try after a dead one.
-    pub(super) fresh: reqwest::Client,
+    /// Answers are left after their first token.
+    pub(super) first_token_only: bool,
+    pub(super) pool: Pool,
+    pub(super) scratch: Scratch,
     pub(super) limits: Limits,
     /// What no record may quote.
     pub(super) secrets: Secrets,
-    /// Answers that left their connection in the pool.
-    pub(super) kept: Cell<u64>,
-    /// Requests that died unanswered on what may have been such a connection.
-    pub(super) died: Cell<u64>,
     /// Whether answers' texts are to be kept for counting. Ends with the first answer that
     /// brings its own `usage`.
     pub(super) keep_text: Cell<bool>,
@@ -54,22 +51,6 @@ pub(super) struct Core {
     pub(super) starved: Cell<bool>,
     /// Arrivals of the schedule that this core has taken up.
     pub(super) taken: Cell<u64>,
-}
-
-/// Dead connections that prove nothing yet: any server closes one that was idle for long.
-const DIED_FEW: u64 = 3;
-/// Of this many kept connections at most one may be dead, else keeping them costs more than
-/// opening new ones.
-const KEPT_PER_DEAD: u64 = 100;
-
-impl Core {
-    /// Whether connections are worth keeping. Some servers promise to keep them and close
-    /// each after its answer; a request that runs into that is sent twice, and the time of
-    /// the first try would be in its latency as if the server had taken it. Once found out,
-    /// every request opens its own: nothing is kept any more that could change the verdict.
-    pub(super) fn keeps_connections(&self) -> bool {
-        self.died.get() < DIED_FEW || self.died.get() * KEPT_PER_DEAD < self.kept.get()
-    }
 }
 
 /// A record of an arrival of which nothing is known yet but its number.
@@ -198,6 +179,13 @@ impl Flight {
         self.record.outcome = outcome;
         self.ended = true;
         self.core.tally.borrow_mut().left(t, Some(outcome == Outcome::Ok));
+    }
+
+    /// Enough was seen at `t`, the first token. How long the answer is nobody will know, so it
+    /// has no last token either.
+    pub(super) fn leave_early(&mut self, t: u64) {
+        self.record.last_token_us = None;
+        self.end(t, Outcome::Ok);
     }
 
     /// It failed at `t`.

@@ -4,14 +4,15 @@
 //! and its own tallies, merged once at the end; of one global schedule, core `r` of `n`
 //! takes the arrivals `k mod n = r`. [`drive`] blocks until the cell has drained.
 
-mod client;
 mod clock;
 mod closed;
 mod collect;
 mod crew;
 mod exchange;
+mod failure;
 mod feed;
 mod flight;
+mod http;
 mod open;
 mod schedule;
 mod shard;
@@ -30,7 +31,7 @@ use crate::experiment::Load;
 use crate::plan::Cell;
 use crate::provider::Provider;
 use crate::record::{CellRun, ClientHealth, RecordSink};
-use crate::server::Endpoint;
+use crate::server::{ClientError, Endpoint};
 use crate::workload::Source;
 use tally::Course;
 use window::Gate;
@@ -72,8 +73,8 @@ impl Control {
 pub enum LoadError {
     #[error("cannot start load core {core}: {source}")]
     Thread { core: u32, source: std::io::Error },
-    #[error("cannot build the HTTP client: {0}")]
-    Client(String),
+    #[error(transparent)]
+    Client(#[from] ClientError),
     #[error("load core {core} panicked")]
     Panicked { core: u32 },
     #[error("cannot build a request: {0}")]

@@ -10,18 +10,18 @@ use hdrhistogram::Histogram;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Mutex;
 
-use super::client;
 use super::clock::{Clock, thread_cpu_ns};
 use super::closed::start_users;
 use super::feed::Feed;
 use super::flight::{Core, Limits, blank_record};
+use super::http::{Dialer, Pool, Scratch};
 use super::open::pace;
 use super::schedule::{Schedule, Shard};
 use super::tally::{Course, Done, Report, Tally, gap_histogram};
 use super::timer::Timer;
 use super::window::Gate;
 use super::{Control, Job, LoadError};
-use crate::experiment::Load;
+use crate::experiment::{Load, StopAfter};
 use crate::record::EndedBy;
 use crate::server::Secrets;
 
@@ -47,6 +47,7 @@ pub(super) struct Start<'a> {
     pub(super) shard: Shard,
     pub(super) schedule: Option<Schedule>,
     pub(super) control: &'a Control,
+    pub(super) dialer: Dialer,
     pub(super) reports: SyncSender<Report>,
     pub(super) feed: Feed,
     /// Says that this core is ready.
@@ -61,12 +62,8 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
     let failed = |source: io::Error| LoadError::Thread { core: rank, source };
     let runtime =
         Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(failed)?;
-    let Start { job, shard, schedule, control, reports, mut feed, ready, go } = start;
+    let Start { job, shard, schedule, control, dialer, reports, mut feed, ready, go } = start;
     let target = &job.cell.settings.target;
-    let (pooled, fresh) = {
-        let _inside = runtime.enter();
-        (client::build(job, true)?, client::build(job, false)?)
-    };
     runtime.block_on(feed.fill());
     let _ = ready.send(());
     // Hung up, so that the count of the ready ends when the last core has come or failed.
@@ -81,16 +78,15 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
         rank,
         provider: Arc::clone(&job.provider),
         stream: job.cell.settings.workload.stream,
-        pooled,
-        fresh,
+        first_token_only: job.cell.settings.workload.stop_after == StopAfter::FirstToken,
+        pool: Pool::new(dialer),
+        scratch: Scratch::new(),
         limits: Limits {
             total: us(target.timeout),
             first_token: target.first_token_timeout.map(us),
             stall: target.stall_timeout.map(us),
         },
         secrets: Secrets::of(target, &job.endpoint.headers),
-        kept: Cell::new(0),
-        died: Cell::new(0),
         // A count over the network would be another load on the server.
         keep_text: Cell::new(job.source.tokenizer().name() != "server"),
         open: Cell::new(0),

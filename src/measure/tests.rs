@@ -23,6 +23,7 @@ fn cell(load: Load) -> Cell {
         first_token_timeout: None,
         stall_timeout: None,
         tls: Tls::default(),
+        connections: crate::experiment::Connections::default(),
     };
     let workload = Workload {
         prompt_tokens: Lengths::constant(8),
@@ -32,6 +33,7 @@ fn cell(load: Load) -> Cell {
         tokenizer: TokenizerChoice::Bundled,
         unique_prompts: true,
         stream: true,
+        stop_after: crate::experiment::StopAfter::End,
         force_length: ForceLength::Never,
         sampling: serde_json::Map::new(),
     };

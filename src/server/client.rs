@@ -8,7 +8,12 @@ use reqwest::header::{HeaderName, HeaderValue};
 use url::{Host, Url};
 
 use super::DiscoverError;
-use crate::experiment::Target;
+use super::route::Route;
+use super::tls::tls_config;
+use crate::experiment::{HttpVersion, Target};
+
+/// What this client calls itself.
+pub const USER_AGENT: &str = concat!("plimsoll/", env!("CARGO_PKG_VERSION"));
 
 /// The header of the key.
 pub(super) const AUTHORIZATION: &str = "authorization";
@@ -16,52 +21,80 @@ pub(super) const AUTHORIZATION: &str = "authorization";
 /// A client that can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("target.tls.ca_file: cannot read {path}: {source}")]
-    CaFile { path: PathBuf, source: std::io::Error },
-    #[error("target.tls.ca_file: {path} holds no PEM certificate{reason}")]
-    CaFormat { path: PathBuf, reason: String },
+    #[error("{key}: cannot read {path}: {source}")]
+    File { key: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{key}: {path} holds no PEM {what}{reason}")]
+    Pem { key: &'static str, path: PathBuf, what: &'static str, reason: String },
+    #[error("target.proxy: {0}")]
+    Proxy(String),
     #[error("cannot set up an HTTP client: {0}")]
     Build(String),
 }
 
-/// A client for `target` at `base`: HTTP/1.1, no redirects (they would hide a hop's time in a
-/// request's), `TCP_NODELAY`, the target's TLS settings and connect time-out. Proxies of
-/// the environment are used, but never towards this machine. No limit on whole requests:
-/// that is for the caller.
+impl ClientError {
+    /// Whether what the user wrote is at fault.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        !matches!(self, Self::Build(_))
+    }
+}
+
+/// A client for questions to `target` at `base`, on the same way as the load: no redirects
+/// (they would hide a hop's time in a request's), `TCP_NODELAY`, the target's settings of TLS,
+/// proxy and HTTP version, and its connect time-out. No limit on whole requests: that is for
+/// the caller.
 ///
 /// # Errors
-/// When the file of certificate authorities can't be read.
+/// When a file of certificates can't be read, or what is named as a proxy is none.
 pub fn client_builder(target: &Target, base: &Url) -> Result<reqwest::ClientBuilder, ClientError> {
-    static PROVIDER: Once = Once::new();
-    // An error would mean that one is installed already, which is as good.
-    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
     let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("plimsoll/", env!("CARGO_PKG_VERSION")))
-        .http1_only()
+        .user_agent(USER_AGENT)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .tcp_nodelay(true)
+        .no_proxy()
         .connect_timeout(target.connect_timeout.max(Duration::from_millis(1)));
-    if is_loopback(base) {
-        builder = builder.no_proxy();
-    }
-    if base.scheme() == "http" {
-        // Nothing is encrypted: spare the start the reading of the system's certificates.
-        return Ok(builder.tls_certs_only([]));
-    }
-    if let Some(path) = &target.tls.ca_file {
-        let pem = std::fs::read(path).map_err(|source| ClientError::CaFile { path: path.clone(), source })?;
-        let format = |reason: String| ClientError::CaFormat { path: path.clone(), reason };
-        let certs = reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| format(format!(": {e}")))?;
-        if certs.is_empty() {
-            return Err(format(String::new()));
+    builder = match target.connections.http {
+        HttpVersion::Http1 => builder.http1_only(),
+        HttpVersion::Http2 => builder.http2_prior_knowledge(),
+    };
+    builder = match Route::to(base, &target.connections, Route::environment)? {
+        Route::Direct => builder,
+        Route::Unix(path) => builder.unix_socket(path),
+        Route::Http { proxy, auth } => {
+            let through = named_proxy(&proxy)?;
+            builder.proxy(match auth {
+                Some(auth) => through.custom_http_auth(auth),
+                None => through,
+            })
         }
-        builder = builder.tls_certs_merge(certs);
-    }
-    if target.tls.insecure {
-        builder = builder.tls_danger_accept_invalid_certs(true);
-    }
-    Ok(builder)
+        Route::Socks { proxy, auth, .. } => {
+            let through = named_proxy(&proxy)?;
+            builder.proxy(match auth {
+                Some((name, password)) => through.basic_auth(&name, &password),
+                None => through,
+            })
+        }
+    };
+    // Where nothing is encrypted the start is spared the reading of the system's certificates.
+    Ok(if base.scheme() == "http" {
+        install_crypto();
+        builder.tls_certs_only([])
+    } else {
+        builder.tls_backend_preconfigured(tls_config(&target.tls)?)
+    })
+}
+
+fn named_proxy(proxy: &hyper::Uri) -> Result<reqwest::Proxy, ClientError> {
+    reqwest::Proxy::all(proxy.to_string())
+        .map_err(|_| ClientError::Proxy("it is no URL of a proxy".to_owned()))
+}
+
+/// reqwest wants a process-wide one, even where nothing is encrypted.
+fn install_crypto() {
+    static PROVIDER: Once = Once::new();
+    // An error would mean that one is installed already, which is as good.
+    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
 }
 
 /// Whether `base` is on this machine.

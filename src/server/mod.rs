@@ -11,7 +11,9 @@ mod gauges;
 mod identity;
 mod idle;
 mod probe;
+mod route;
 mod secrets;
+mod tls;
 mod tokenize;
 
 use std::sync::Arc;
@@ -24,10 +26,12 @@ use crate::provider::{self, join};
 use crate::workload::{BundledTokenizer, FileTokenizer, Tokenizer, TokenizerError};
 
 pub use ask::Stop;
-pub use client::{ClientError, client_builder, is_loopback};
+pub use client::{ClientError, USER_AGENT, client_builder, is_loopback};
 pub use identity::{Engine, Identity, ModelInfo};
 pub use idle::{Idle, wait_idle};
+pub use route::Route;
 pub use secrets::Secrets;
+pub use tls::tls_config;
 pub use tokenize::ServerTokenizer;
 
 use ask::{Answer, AskError, Asker};
@@ -100,7 +104,7 @@ impl DiscoverError {
     pub const fn is_usage(&self) -> bool {
         match self {
             Self::NoVariable { .. } | Self::Header { .. } | Self::Api(_) | Self::Tokenizer(_) => true,
-            Self::Client(e) => matches!(e, ClientError::CaFile { .. } | ClientError::CaFormat { .. }),
+            Self::Client(e) => e.is_usage(),
             Self::Unreachable { .. } | Self::Stopped | Self::Refused { .. } => false,
             Self::NoModel { .. } | Self::NoTokenizer { .. } => false,
         }

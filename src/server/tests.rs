@@ -159,6 +159,7 @@ fn settings() -> Settings {
             first_token_timeout: None,
             stall_timeout: None,
             tls: Tls::default(),
+            connections: crate::experiment::Connections::default(),
         },
         workload: Workload {
             prompt_tokens: Lengths::constant(100),
@@ -168,6 +169,7 @@ fn settings() -> Settings {
             tokenizer: TokenizerChoice::Auto,
             unique_prompts: true,
             stream: true,
+            stop_after: crate::experiment::StopAfter::End,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
         },
@@ -414,7 +416,7 @@ fn a_file_of_authorities_that_does_not_do() {
     target.tls.ca_file = Some("no/such/file".into());
     let words = client_builder(&target, &base).err().map(|e| e.to_string()).unwrap_or_default();
     assert!(words.contains("cannot read no/such/file"), "{words}");
-    target.tls = Tls { ca_file: None, insecure: true };
+    target.tls = Tls { insecure: true, ..Tls::default() };
     assert!(client_builder(&target, &base).is_ok_and(|b| b.build().is_ok()));
 }
 

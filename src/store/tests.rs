@@ -70,6 +70,7 @@ fn settings() -> Settings {
             first_token_timeout: None,
             stall_timeout: None,
             tls: Tls::default(),
+            connections: crate::experiment::Connections::default(),
         },
         workload: Workload {
             prompt_tokens: Lengths::constant(128),
@@ -79,6 +80,7 @@ fn settings() -> Settings {
             tokenizer: TokenizerChoice::Auto,
             unique_prompts: true,
             stream: true,
+            stop_after: crate::experiment::StopAfter::End,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
         },

@@ -14,6 +14,7 @@ fn workload(prompt_tokens: u32) -> Workload {
         tokenizer: TokenizerChoice::Bundled,
         unique_prompts: true,
         stream: true,
+        stop_after: crate::experiment::StopAfter::End,
         force_length: ForceLength::Auto,
         sampling: Map::new(),
     }

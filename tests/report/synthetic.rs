@@ -94,6 +94,7 @@ fn settings(spec: &Spec) -> Settings {
             first_token_timeout: None,
             stall_timeout: None,
             tls: Tls::default(),
+            connections: plimsoll::experiment::Connections::default(),
         },
         workload: Workload {
             prompt_tokens: Lengths::constant(spec.prompt),
@@ -103,6 +104,7 @@ fn settings(spec: &Spec) -> Settings {
             tokenizer: TokenizerChoice::Auto,
             unique_prompts: true,
             stream: true,
+            stop_after: plimsoll::experiment::StopAfter::End,
             force_length: ForceLength::Auto,
             sampling: serde_json::Map::new(),
         },

@@ -1,6 +1,7 @@
 //! From the tree to [`Settings`]: one file per section, with its defaults and its limits.
 
 mod cell;
+mod connections;
 mod slo;
 mod target;
 mod workload;

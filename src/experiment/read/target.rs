@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::Map;
 
-use super::LONGEST;
+use super::{LONGEST, connections};
 use crate::experiment::mistake::{Mistake, MistakeKind, nearest};
 use crate::experiment::reader::{Field, Section};
 use crate::experiment::secret::{is_env_name, looks_secret};
-use crate::experiment::settings::{MAX_TOKENS_FIELDS, Target, Tls};
+use crate::experiment::settings::{MAX_TOKENS_FIELDS, Target};
 use crate::provider;
 
 const ALLOWED_URLS: &str = "http://…, https://… or \"sim:\"";
@@ -52,7 +52,8 @@ pub(super) fn read(section: Section<'_>) -> Target {
         connect_timeout: limit("connect_timeout").unwrap_or(Duration::from_secs(5)),
         first_token_timeout: limit_or_none("first_token_timeout"),
         stall_timeout: limit_or_none("stall_timeout"),
-        tls: tls(section.sub("tls")),
+        tls: connections::tls(section.sub("tls")),
+        connections: connections::read(&section),
     };
     known_wrong_keys(&section);
     section.done();
@@ -188,13 +189,4 @@ fn headers(section: &Section<'_>) -> BTreeMap<String, String> {
 
 fn extra_body(section: &Section<'_>) -> Map<String, serde_json::Value> {
     section.get("extra_body").and_then(|f| f.table().map(|t| t.json())).unwrap_or_default()
-}
-
-fn tls(section: Section<'_>) -> Tls {
-    let tls = Tls {
-        ca_file: section.get("ca_file").and_then(|f| f.file()),
-        insecure: section.get("insecure").and_then(|f| f.bool()).unwrap_or(false),
-    };
-    section.done();
-    tls
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::experiment::mistake::{Mistake, MistakeKind};
 use crate::experiment::reader::{Field, Section};
-use crate::experiment::settings::{ForceLength, LengthShape, Lengths, TokenizerChoice, Workload};
+use crate::experiment::settings::{ForceLength, LengthShape, Lengths, StopAfter, TokenizerChoice, Workload};
 use crate::experiment::tree::Value as Written;
 
 /// Longest prompt or answer that can be asked for, in tokens.
@@ -19,6 +19,8 @@ const SHAPES: [(&str, LengthShape); 4] = [
 
 const FORCE: [(&str, ForceLength); 3] =
     [("auto", ForceLength::Auto), ("always", ForceLength::Always), ("never", ForceLength::Never)];
+
+const STOPS: [(&str, StopAfter); 2] = [("end", StopAfter::End), ("first_token", StopAfter::FirstToken)];
 
 pub(super) fn read(section: Section<'_>) -> Workload {
     let prompt = section.get("prompt");
@@ -38,6 +40,13 @@ pub(super) fn read(section: Section<'_>) -> Workload {
             field.mistake(Mistake::new(MistakeKind::Conflict, problem));
         }
     }
+    let stream = section.get("stream").and_then(|f| f.bool()).unwrap_or(true);
+    let stop = section.get("stop_after");
+    let stop_after = stop.as_ref().and_then(|f| f.word(&STOPS)).unwrap_or_default();
+    if let (Some(field), StopAfter::FirstToken, false) = (&stop, stop_after, stream) {
+        let problem = "an answer that is not streamed has no first token to stop after";
+        field.mistake(Mistake::new(MistakeKind::Conflict, problem));
+    }
     let workload = Workload {
         unique_prompts: unique_prompts.unwrap_or(prompt.is_none()),
         prompt_tokens: lengths.and_then(|f| read_lengths(&f)).unwrap_or(Lengths::constant(512)),
@@ -48,7 +57,8 @@ pub(super) fn read(section: Section<'_>) -> Workload {
         prompt: prompt.and_then(|f| f.text_or_file()),
         prefix: prefix.and_then(|f| f.text_or_file()),
         tokenizer: section.get("tokenizer").and_then(|f| tokenizer(&f)).unwrap_or(TokenizerChoice::Auto),
-        stream: section.get("stream").and_then(|f| f.bool()).unwrap_or(true),
+        stream,
+        stop_after,
         force_length: section.get("force_length").and_then(|f| f.word(&FORCE)).unwrap_or(ForceLength::Auto),
         sampling: sampling(&section),
     };

@@ -1,0 +1,143 @@
+//! HTTP/2: many requests at once on one connection, which hyper drives in a task of its own.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::http::{Request, request::Parts};
+use hyper_util::rt::TokioIo;
+
+use super::io::Io;
+use super::{Answer, Body};
+use crate::load::clock::Clock;
+use crate::load::failure::{Failure, chain};
+
+/// Requests on one connection at once before another is opened: what most servers allow.
+const STREAMS: u32 = 100;
+
+/// A connection that others may be using as well.
+pub(super) struct Shared {
+    sender: SendRequest<Full<Bytes>>,
+    streams: Rc<Cell<u32>>,
+}
+
+/// Room for one request on a connection.
+pub(crate) struct Stream {
+    sender: SendRequest<Full<Bytes>>,
+    place: Place,
+}
+
+/// Counts a request on its connection for as long as it is there.
+struct Place(Rc<Cell<u32>>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Shared {
+    /// Speak HTTP/2 on a fresh connection.
+    pub(super) async fn open(io: Io) -> Result<Self, Failure> {
+        let (sender, connection) = Builder::new(OnThisCore)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|e| Failure::connect(format!("HTTP/2: {}", chain(&e))))?;
+        // Its errors reach the requests that they strike.
+        tokio::task::spawn_local(async move { drop(connection.await) });
+        Ok(Self { sender, streams: Rc::new(Cell::new(0)) })
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Room for one more, if there is.
+    pub(super) fn stream(&self) -> Option<Stream> {
+        if self.streams.get() >= STREAMS {
+            return None;
+        }
+        self.streams.set(self.streams.get() + 1);
+        Some(Stream { sender: self.sender.clone(), place: Place(Rc::clone(&self.streams)) })
+    }
+}
+
+/// Runs hyper's own tasks on the load core's thread.
+#[derive(Clone)]
+struct OnThisCore;
+
+impl<F> hyper::rt::Executor<F> for OnThisCore
+where
+    F: Future + 'static,
+{
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(async move { drop(task.await) });
+    }
+}
+
+impl Stream {
+    pub(super) async fn ask(mut self, parts: Parts, body: Bytes, clock: Clock) -> Result<Answer, Failure> {
+        let request = Request::from_parts(parts, Full::new(body));
+        let response = self.sender.send_request(request).await.map_err(|e| before_head(&e))?;
+        let head_us = clock.now_us();
+        let (parts, body) = response.into_parts();
+        let reading = Reading { body, _place: self.place };
+        Ok(Answer { status: parts.status.as_u16(), head_us, body: Body::H2(reading) })
+    }
+}
+
+/// An answer that comes on one of a connection's streams.
+pub(super) struct Reading {
+    body: Incoming,
+    _place: Place,
+}
+
+impl Reading {
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        clock: Clock,
+        sink: &mut dyn FnMut(u64, &[u8]),
+    ) -> Poll<Result<bool, Failure>> {
+        Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                let at = clock.now_us();
+                // Trailers hold nothing that is measured.
+                if let Ok(data) = frame.into_data() {
+                    sink(at, &data);
+                }
+                Ok(self.body.is_end_stream())
+            }
+            Some(Err(error)) => Err(in_body(&error)),
+            None => Ok(true),
+        })
+    }
+}
+
+fn io_error(error: &hyper::Error) -> Option<&io::Error> {
+    std::iter::successors(std::error::Error::source(error), |e| e.source()).find_map(|e| e.downcast_ref())
+}
+
+fn before_head(error: &hyper::Error) -> Failure {
+    if error.is_parse() {
+        return Failure::malformed(chain(error));
+    }
+    // Not one byte went out, or the server said that it had not looked at it.
+    let unanswered = error.is_canceled() || error.is_closed() || io_error(error).is_some();
+    let failure = Failure::before_head(None, !unanswered);
+    Failure { detail: Some(chain(error)), ..failure }
+}
+
+fn in_body(error: &hyper::Error) -> Failure {
+    if error.is_incomplete_message() {
+        return Failure::in_body(None);
+    }
+    let failure = Failure::in_body(Some(&io::Error::other("")));
+    Failure { detail: Some(chain(error)), ..failure }
+}

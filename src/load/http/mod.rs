@@ -1,0 +1,110 @@
+//! Requests on sockets: the one part of the client that bytes go through.
+//!
+//! HTTP/1.1 is spoken here rather than through a client library: what a load generator
+//! spends on an event is its own error, and a connection that is driven by the task that
+//! waits for it, reads into one buffer of its core, and hands on slices of it, costs least
+//! (figures in `docs/performance.md`). It is also known then which connection a request
+//! went out on and whether a byte of an answer had come, which is what decides whether it may be
+//! asked again. HTTP/2 is hyper's.
+
+mod body;
+mod dial;
+mod h1;
+mod h2;
+mod head;
+mod io;
+mod pool;
+
+use std::cell::RefCell;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+pub(super) use dial::Dialer;
+pub(super) use pool::Pool;
+
+use super::clock::Clock;
+use super::failure::Failure;
+
+/// A request, whole, as it goes out.
+#[derive(Debug, Clone)]
+pub(super) enum Outgoing {
+    /// Head and body in one piece.
+    H1(Bytes),
+    H2(Box<hyper::http::request::Parts>, Bytes),
+}
+
+/// A connection on which a request can go out now.
+pub(super) enum Conn {
+    H1(h1::H1),
+    H2(h2::Stream),
+}
+
+/// Where bytes are read into: one for all connections of a load core, as each read is taken
+/// in before the next.
+pub(super) struct Scratch(RefCell<Box<[u8]>>);
+
+/// Bytes of one read, at most. A stream in full flow fills it; a token's chunk is 200 bytes.
+const SCRATCH: usize = 64 << 10;
+
+impl Scratch {
+    pub(super) fn new() -> Self {
+        Self(RefCell::new(vec![0; SCRATCH].into_boxed_slice()))
+    }
+}
+
+/// An answer of which the head has come.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// When the read returned that brought the end of the head.
+    pub(super) head_us: u64,
+    body: Body,
+}
+
+enum Body {
+    H1(h1::Reading),
+    H2(h2::Reading),
+}
+
+impl Conn {
+    /// Send `request` and await the head of its answer. What fails before a byte of an answer
+    /// is marked so.
+    pub(super) async fn ask(
+        self,
+        request: Outgoing,
+        scratch: &Scratch,
+        clock: Clock,
+    ) -> Result<Answer, Failure> {
+        match (self, request) {
+            (Self::H1(conn), Outgoing::H1(bytes)) => conn.ask(bytes, scratch, clock).await,
+            (Self::H2(stream), Outgoing::H2(parts, body)) => stream.ask(*parts, body, clock).await,
+            _ => unreachable!("requests are made for the version that the target is spoken to with"),
+        }
+    }
+}
+
+impl Answer {
+    /// Await the next bytes of the body and hand them to `sink` with the time at which their
+    /// read returned, taken before anything is done with them. `true`: that was the end.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &Scratch,
+        clock: Clock,
+        sink: &mut dyn FnMut(u64, &[u8]),
+    ) -> Poll<Result<bool, Failure>> {
+        match &mut self.body {
+            Body::H1(reading) => reading.poll_read(cx, scratch, clock, sink),
+            Body::H2(reading) => reading.poll_read(cx, clock, sink),
+        }
+    }
+
+    /// The connection, once the body was read to its end and if it can bear another request.
+    pub(super) fn into_conn(self) -> Option<h1::H1> {
+        match self.body {
+            Body::H1(reading) => reading.into_conn(),
+            // Its connection never left the pool.
+            Body::H2(_) => None,
+        }
+    }
+}
