@@ -698,6 +698,103 @@ fn hundreds_of_clients_at_once_are_all_served() {
     assert!(t.iter().all(|r| r.outcome == TruthOutcome::Ok && r.output_tokens == 20 && r.chunks == 20));
 }
 
+/// A server that goes by the clock.
+fn by_the_clock(knobs: Value) -> Server {
+    let knobs: BTreeMap<_, _> = knobs.as_object().unwrap().clone().into_iter().collect();
+    Server::start(Config::from_knobs(&knobs).unwrap(), "127.0.0.1:0".parse().unwrap()).unwrap()
+}
+
+#[test]
+fn a_flood_is_whole_in_order_and_true() {
+    // Longer than any socket's buffers: many writes, some of them cut short.
+    const TOKENS: u64 = 40_000;
+    let s = by_the_clock(json!({"preset": "flood"}));
+    let asked = chat(json!({"max_tokens": TOKENS, "stream_options": {"include_usage": true}}));
+    let mut socket = connect(s.addr());
+    let before = now_ns();
+    send(&mut socket, "POST", CHAT, &asked.to_string(), "");
+    // A client that doesn't read holds the server back, and nothing is lost.
+    std::thread::sleep(Duration::from_millis(100));
+    let middle = now_ns();
+    assert!(s.truth().is_empty(), "the answer can't have ended: nobody read it");
+    let mut bytes = Vec::new();
+    let mut part = [0; 64 * 1024];
+    while !bytes.ends_with(b"0\r\n\r\n") {
+        let n = socket.read(&mut part).unwrap();
+        assert!(n > 0, "the stream broke off");
+        bytes.extend_from_slice(&part[..n]);
+    }
+    let after = now_ns();
+    let head_end = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+    // Each event has an HTTP chunk of its own.
+    let events = bytes.windows(8).filter(|w| *w == b"\r\ndata: ").count() as u64;
+    assert_eq!(events, 1 + TOKENS + 1 + 1);
+    let (body, whole) = unchunk(&bytes[head_end..]);
+    assert!(whole);
+    let a = Answer { status: 200, head: String::new(), body: String::from_utf8(body).unwrap(), whole };
+    let chunks = a.chunks();
+    let text: String = chunks.iter().filter_map(|c| c["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(text.split(' ').count() as u64, TOKENS);
+    assert_eq!(chunks.last().unwrap()["usage"]["completion_tokens"], TOKENS);
+    assert_eq!(a.frames().last(), Some(&"[DONE]"));
+
+    let t = &truths(&s, 1)[0];
+    assert_eq!(
+        (t.outcome, u64::from(t.output_tokens), u64::from(t.chunks)),
+        (TruthOutcome::Ok, TOKENS, TOKENS)
+    );
+    let (first, last) = (t.first_token_ns.unwrap(), t.last_token_ns.unwrap());
+    assert!(before < t.arrival_ns && t.arrival_ns <= t.prompt_read_ns.unwrap());
+    assert!(t.prompt_read_ns <= t.admitted_ns && t.admitted_ns.unwrap() <= first);
+    assert!(first < middle, "the first chunks went out while nobody read");
+    // The end was held back until somebody did, and the truth knows.
+    assert!((middle..after).contains(&last) && last <= t.end_ns && t.end_ns < after);
+}
+
+#[test]
+fn by_the_clock_no_token_is_early_and_load_changes_nothing() {
+    let s = by_the_clock(json!({"ttft": "20ms", "tpot": "3ms", "max_num_seqs": 1, "max_waiting": 0}));
+    let mut sockets: Vec<_> = (0..40).map(|_| connect(s.addr())).collect();
+    for socket in &mut sockets {
+        send(socket, "POST", CHAT, &chat(json!({"max_tokens": 11})).to_string(), "");
+    }
+    for socket in &mut sockets {
+        assert_eq!(receive(socket).unwrap().chunks().len(), 12);
+    }
+    let whole = post(&s, CHAT, chat(json!({"stream": false, "max_tokens": 11}))).json();
+    assert_eq!(whole["usage"]["completion_tokens"], 11);
+    let t = truths(&s, 41);
+    for r in &t {
+        assert_eq!((r.outcome, r.output_tokens, r.preemptions), (TruthOutcome::Ok, 11, 0));
+        // Never early; a busy host may be late.
+        let last = r.last_token_ns.unwrap();
+        assert!(last >= r.arrival_ns + 20_000_000 + 10 * 3_000_000);
+        if r.stream {
+            assert_eq!(r.chunks, 11);
+            let first = r.first_token_ns.unwrap();
+            assert!(first >= r.arrival_ns + 20_000_000);
+        } else {
+            assert_eq!((r.chunks, r.first_token_ns), (1, r.last_token_ns));
+        }
+    }
+    // One at a time, as an engine with one slot would, takes longer than this by far.
+    let (from, to) = (t.iter().map(|r| r.arrival_ns).min(), t[..40].iter().map(|r| r.end_ns).max());
+    let in_a_row = 40 * (20_000_000 + 10 * 3_000_000);
+    assert!(to.unwrap() - from.unwrap() < in_a_row, "the answers must overlap");
+}
+
+#[test]
+fn faults_and_habits_work_by_the_clock_too() {
+    let s =
+        by_the_clock(json!({"preset": "flood", "fault_no_end": 1, "tokens_per_chunk": 4, "comments": 0.5}));
+    let a = post(&s, CHAT, chat(json!({"max_tokens": 1000})));
+    assert!(a.whole && !a.body.contains("[DONE]"));
+    let t = &truths(&s, 1)[0];
+    assert_eq!(outcome(t), "fault:no_end");
+    assert_eq!(t.chunks, t.output_tokens.div_ceil(4));
+    assert_eq!(a.chunks().len() as u32, 1 + t.chunks);
+}
+
 /// `docs/simulator.md` has the tables of knobs and presets as the code has them.
 #[test]
 fn the_documentation_lists_every_knob_and_preset() {

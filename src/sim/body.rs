@@ -19,6 +19,7 @@ use super::engine::{Event, Finish};
 use super::faults::Fault;
 use super::flight::Flight;
 use super::request::Ask;
+use super::timetable::Row;
 use super::tokens::{mix, unit, word};
 use super::truth::TruthOutcome;
 use super::wire::{Frames, Text, Usage};
@@ -93,9 +94,51 @@ enum Piece {
     Reset,
 }
 
+/// Where an answer's tokens come from.
+pub(super) enum Source {
+    Engine(UnboundedReceiver<Notice>),
+    Timetable(Row),
+}
+
+impl Source {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Notice>> {
+        match self {
+            Self::Engine(notices) => notices.poll_recv(cx),
+            Self::Timetable(row) => row.poll(cx).map(|event| event.map(Notice::Engine)),
+        }
+    }
+
+    /// Whether the request has found a place in the queue; a timetable has room for all.
+    pub async fn queued(&mut self) -> bool {
+        match self {
+            Self::Engine(notices) => matches!(notices.recv().await, Some(Notice::Queued(_))),
+            Self::Timetable(_) => true,
+        }
+    }
+
+    /// Wait for the last token. `false`: the engine has stopped.
+    pub async fn whole(&mut self, conn: &Conn, usage: &mut Usage) -> bool {
+        let notices = match self {
+            Self::Engine(notices) => notices,
+            Self::Timetable(row) => {
+                row.whole().await;
+                return true;
+            }
+        };
+        while let Some(notice) = notices.recv().await {
+            let Notice::Engine(event) = notice else { continue };
+            note(conn, &event, usage);
+            if matches!(event, Event::Token { finish: Some(_), .. }) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
 /// A streamed answer.
 pub(super) struct Stream {
-    notices: UnboundedReceiver<Notice>,
+    source: Source,
     flight: Flight,
     frames: Frames,
     ask_key: u64,
@@ -114,14 +157,14 @@ pub(super) struct Stream {
 impl Stream {
     pub fn new(
         flight: Flight,
-        notices: UnboundedReceiver<Notice>,
+        source: Source,
         frames: Frames,
         ask: &Ask,
         fault: Option<(Fault, u32)>,
     ) -> Self {
         let reasoning = flight.config().reasoning_tokens.filter(|_| ask.chat).unwrap_or(0);
         Self {
-            notices,
+            source,
             frames,
             ask_key: ask.key,
             usage: Usage { prompt: ask.prompt.len() as u32, ..Usage::default() },
@@ -162,7 +205,7 @@ impl Stream {
                     return Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())));
                 }
                 None if self.ended => return Poll::Ready(None),
-                None => match ready!(self.notices.poll_recv(cx)) {
+                None => match ready!(self.source.poll(cx)) {
                     Some(notice) => self.hear(notice),
                     None => return Poll::Ready(Some(Err(io::ErrorKind::BrokenPipe.into()))),
                 },
@@ -309,6 +352,9 @@ impl Stream {
             let c: &Config = self.flight.config();
             (c.comments.0, c.split_frames.0, c.split_gap)
         };
+        if comments == 0.0 && split == 0.0 {
+            return self.queue.push_back(Piece::Bytes { bytes, tokens, end: false });
+        }
         let u = |salt: u64| unit(mix(self.ask_key ^ salt) ^ self.frame_number);
         let with_comment = u(0xc0) < comments;
         let cuts = (u(0xc1) < split && bytes.len() >= 3).then(|| {

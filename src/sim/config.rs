@@ -144,6 +144,11 @@ knobs! {
     /// Prepend a token to every prompt, as models with a BOS token do.
     add_bos: bool = "false";
 
+    /// Time from a request's arrival to its first token, whatever the load: with this or `tpot` set, answers go by the clock and the engine has no part in them. 0: at once.
+    ttft: Option<Duration> = "none";
+    /// Time between two tokens of an answer, whatever the load. 0, or none beside `ttft`: as fast as the client takes them, many chunks to a system call.
+    tpot: Option<Duration> = "none";
+
     /// Tokens put into one chunk of a stream.
     tokens_per_chunk: u32 = "1";
     /// First chunk of a streamed chat answer.
@@ -240,6 +245,12 @@ impl Config {
     #[must_use]
     pub fn fault_rate(&self) -> f64 {
         super::faults::Fault::ALL.iter().map(|f| f.rate(self).0).sum()
+    }
+
+    /// Whether answers go by a timetable instead of the engine.
+    #[must_use]
+    pub fn by_the_clock(&self) -> bool {
+        self.ttft.is_some() || self.tpot.is_some()
     }
 
     /// What no knob can see alone.

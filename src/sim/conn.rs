@@ -113,9 +113,20 @@ impl Conn {
         self.lock().reset = true;
     }
 
-    fn wrote(&self, at_ns: u64) {
+    /// A system call that began at `at_ns` took bytes; `all`: every one that was waiting.
+    fn wrote(&self, at_ns: u64, all: bool) {
         let mut inner = self.lock();
         if !inner.token_pending && !inner.end_pending {
+            return;
+        }
+        if !all {
+            // The last token and the end are in what is left.
+            if inner.token_pending
+                && let Some(record) = inner.open.as_mut()
+            {
+                record.first_token_ns.get_or_insert(at_ns);
+                record.last_token_ns = Some(at_ns);
+            }
             return;
         }
         if std::mem::take(&mut inner.token_pending)
@@ -198,8 +209,8 @@ impl AsyncWrite for Watched {
         self.refuse()?;
         let at = now_ns();
         let result = Pin::new(&mut self.socket).poll_write(cx, buf);
-        if let Poll::Ready(Ok(1..)) = result {
-            self.conn.wrote(at);
+        if let Poll::Ready(Ok(n @ 1..)) = result {
+            self.conn.wrote(at, n == buf.len());
         }
         result
     }
@@ -212,8 +223,8 @@ impl AsyncWrite for Watched {
         self.refuse()?;
         let at = now_ns();
         let result = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
-        if let Poll::Ready(Ok(1..)) = result {
-            self.conn.wrote(at);
+        if let Poll::Ready(Ok(n @ 1..)) = result {
+            self.conn.wrote(at, n == bufs.iter().map(|b| b.len()).sum::<usize>());
         }
         result
     }

@@ -12,6 +12,7 @@ use super::conn::Conn;
 use super::driver::{Command, Notice};
 use super::engine::{NewRequest, RequestId};
 use super::metrics::Metrics;
+use super::timetable::Timetable;
 use super::truth::TruthLog;
 
 /// Where each request's notices go. A request has at most as many as tokens asked for.
@@ -19,6 +20,8 @@ type Desks = HashMap<RequestId, UnboundedSender<Notice>>;
 
 pub(super) struct Shared {
     pub config: Config,
+    /// What answers go by, where it is not the engine.
+    pub timetable: Option<Arc<Timetable>>,
     pub commands: mpsc::Sender<Command>,
     pub metrics: Arc<Mutex<Metrics>>,
     pub truth: Arc<TruthLog>,
@@ -79,6 +82,11 @@ impl Flight {
             Self { id, shared: Arc::clone(shared), conn: Arc::clone(conn), computed: false, done: false },
             notices,
         )
+    }
+
+    /// One that the engine has no part in.
+    pub fn by_the_clock(shared: &Arc<Shared>, conn: &Arc<Conn>, id: RequestId) -> Self {
+        Self { id, shared: Arc::clone(shared), conn: Arc::clone(conn), computed: true, done: false }
     }
 
     pub fn config(&self) -> &Config {

@@ -93,6 +93,21 @@ impl KnobValue for Duration {
     }
 }
 
+impl KnobValue for Option<Duration> {
+    const UNIT: &'static str = "ms";
+    const ALLOWED: &'static str =
+        "a duration such as \"20us\", \"5ms\", \"1.5s\", a number of milliseconds, or \"none\"";
+    fn parse(value: &Value) -> Option<Self> {
+        match value {
+            Value::String(s) if s == "none" => Some(None),
+            _ => Duration::parse(value).map(Some),
+        }
+    }
+    fn show(&self) -> Value {
+        self.map_or_else(|| "none".into(), |d| d.show())
+    }
+}
+
 impl KnobValue for u64 {
     const UNIT: &'static str = "number";
     const ALLOWED: &'static str = "a whole number from 0";

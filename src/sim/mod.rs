@@ -8,9 +8,12 @@
 //!           └─▶ truth                             └─▶ metrics
 //! ```
 //!
+//! Where `ttft` or `tpot` is set, a timetable stands in for driver and engine.
+//!
 //! It shares no code with the client side, so that a mistake in one can't be hidden by the
 //! same mistake in the other. `docs/simulator.md` describes its model and its knobs.
 
+mod alarm;
 mod body;
 mod clock;
 mod config;
@@ -26,6 +29,7 @@ mod presets;
 mod request;
 mod routes;
 mod server;
+mod timetable;
 mod tokens;
 mod truth;
 mod wire;

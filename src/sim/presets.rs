@@ -34,7 +34,24 @@ pub const PRESETS: &[Preset] = &[
     Preset { name: "8b-h100", help: "An 8B model, bf16, on one H100 80 GB SXM" },
     Preset { name: "70b-4xh100", help: "A 70B model, bf16, on four H100 80 GB SXM, tensor parallel" },
     Preset { name: "70b-8xa100", help: "A 70B model, bf16, on eight A100 80 GB SXM, tensor parallel" },
+    Preset {
+        name: "paced",
+        help: "No model: the first token after 20 ms, then one every 5 ms, whatever the load",
+    },
+    Preset { name: "flood", help: "No model: every answer as fast as its client takes it" },
 ];
+
+/// A server without an engine; its answers may be as long as a client wants to be fed.
+fn by_the_clock(name: &str, ttft_ms: u64, tpot_ms: u64) -> Config {
+    Config {
+        preset: name.to_owned(),
+        ttft: Some(Duration::from_millis(ttft_ms)),
+        tpot: Some(Duration::from_millis(tpot_ms)),
+        max_model_len: 1 << 20,
+        kv_blocks: 1 << 16,
+        ..Config::default()
+    }
+}
 
 struct Class {
     base_us: u64,
@@ -49,6 +66,8 @@ struct Class {
 pub(super) fn build(name: &str) -> Option<Config> {
     let class = match name {
         "demo" => return Some(Config::default()),
+        "paced" => return Some(by_the_clock(name, 20, 5)),
+        "flood" => return Some(by_the_clock(name, 0, 0)),
         // 0.5 GB of weights at 50 GB/s: 10 ms / 0.85. 1 GFLOP a token at 1 TFLOP/s with 60 %:
         // 1.6 ms, and decoding is bound by the same arithmetic, a little less of it.
         "tiny-cpu" => Class {

@@ -9,10 +9,10 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::body::{Answer, Stream, note};
+use super::body::{Answer, Source, Stream, note};
 use super::clock::now_ns;
 use super::conn::Conn;
-use super::driver::{Command, Notice};
+use super::driver::Command;
 use super::engine::{Event, NewRequest};
 use super::faults::{self, Fault};
 use super::flight::{Flight, Shared};
@@ -207,36 +207,39 @@ async fn generate(
 async fn start(
     shared: &Arc<Shared>,
     conn: &Arc<Conn>,
-    mut ask: Ask,
+    ask: Ask,
     fault: Option<Fault>,
     number: u64,
     arrival_ns: u64,
     id: &str,
 ) -> Handled {
     let config = &shared.config;
-    let prompt = ask.prompt.clone();
-    let new = NewRequest {
-        id: number,
-        prompt: std::mem::take(&mut ask.prompt),
-        output: ask.output,
-        finish: ask.finish,
+    let (mut flight, mut source) = if let Some(timetable) = &shared.timetable {
+        // Nothing is ever waited for but the clock.
+        let admitted = Event::Admitted { id: number, at_ns: now_ns(), cached_tokens: 0 };
+        note(conn, &admitted, &mut Usage::default());
+        let row = timetable.row(number, arrival_ns, ask.output, ask.finish);
+        (Flight::by_the_clock(shared, conn, number), Source::Timetable(row))
+    } else {
+        let prompt = ask.prompt.clone();
+        let new = NewRequest { id: number, prompt, output: ask.output, finish: ask.finish };
+        let (flight, notices) = Flight::start(shared, conn, new, arrival_ns);
+        (flight, Source::Engine(notices))
     };
-    ask.prompt = prompt;
-    let (mut flight, mut notices) = Flight::start(shared, conn, new, arrival_ns);
-    if config.max_waiting.is_some() && !matches!(notices.recv().await, Some(Notice::Queued(_))) {
+    if config.max_waiting.is_some() && !source.queued().await {
         flight.computed();
         flight.done();
         return Ok(refuse(conn, &queue_full(config.full_queue_503), TruthOutcome::Rejected));
     }
     let id = format!("{}-{id}", if ask.chat { "chatcmpl" } else { "cmpl" });
     if !ask.stream {
-        return whole(flight, notices, &ask, fault, &id).await;
+        return whole(flight, source, &ask, fault, &id).await;
     }
     let fault = fault.map(|f| (f, faults::strikes_after(config, number, ask.output)));
     let frames = Frames::new(config, &id, created(), ask.chat, ask.include_usage, ask.continuous_usage);
     conn.note(|r| r.status = Some(200));
     let close = config.close_after_stream;
-    let stream = Stream::new(flight, notices, frames, &ask, fault);
+    let stream = Stream::new(flight, source, frames, &ask, fault);
     let mut response = Response::new(Answer::Stream(Box::new(stream)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
@@ -315,26 +318,13 @@ fn broken(conn: &Conn, fault: Fault) -> std::io::Error {
 }
 
 /// An answer that is not streamed: wait for the last token, then say it all.
-async fn whole(
-    mut flight: Flight,
-    mut notices: tokio::sync::mpsc::UnboundedReceiver<Notice>,
-    ask: &Ask,
-    fault: Option<Fault>,
-    id: &str,
-) -> Handled {
+async fn whole(mut flight: Flight, mut source: Source, ask: &Ask, fault: Option<Fault>, id: &str) -> Handled {
     let conn = Arc::clone(flight.conn());
     let mut usage = Usage { prompt: ask.prompt.len() as u32, output: ask.output, cached: 0 };
-    loop {
-        let Some(notice) = notices.recv().await else {
-            return Err(std::io::ErrorKind::BrokenPipe.into());
-        };
-        let Notice::Engine(event) = notice else { continue };
-        note(&conn, &event, &mut usage);
-        if matches!(event, Event::Token { finish: Some(_), .. }) {
-            flight.computed();
-            break;
-        }
+    if !source.whole(&conn, &mut usage).await {
+        return Err(std::io::ErrorKind::BrokenPipe.into());
     }
+    flight.computed();
     if fault == Some(Fault::Stall) {
         tokio::time::sleep(flight.config().fault_stall_time).await;
     }

@@ -23,6 +23,7 @@ use super::engine::Engine;
 use super::flight::Shared;
 use super::metrics::Metrics;
 use super::routes::route;
+use super::timetable::Timetable;
 use super::truth::{TruthLog, TruthRecord, write_lines};
 
 /// The simulator could not serve.
@@ -59,6 +60,10 @@ impl Server {
         let bind = |source| SimError::Bind { addr, source };
         let listener = listen(&runtime, addr).map_err(bind)?;
         let addr = listener.local_addr().map_err(bind)?;
+        let timetable = {
+            let _inside = runtime.enter();
+            Timetable::new(&config).map_err(|source| SimError::Start { what: "timer", source })?
+        };
         let truth = Arc::new(TruthLog::new(config.truth_limit));
         let stopping = Arc::new(AtomicBool::new(false));
         let (commands, orders) = mpsc::channel();
@@ -77,6 +82,7 @@ impl Server {
         let shared = Arc::new(Shared {
             ready_ns: now_ns() + nanos(config.startup_delay),
             config,
+            timetable,
             commands: commands.clone(),
             metrics,
             truth: Arc::clone(&truth),
@@ -170,6 +176,9 @@ async fn serve(
             desk.hand_out(&batch);
         }
     });
+    if let Some(timetable) = shared.timetable.clone() {
+        tokio::spawn(async move { timetable.run().await });
+    }
     let accept = async {
         loop {
             match listener.accept().await {
@@ -188,12 +197,22 @@ async fn serve(
     }
 }
 
+/// Most bytes that one system call writes when answers go by the clock: about 250 chunks,
+/// and what a processor's nearer caches hold.
+const COALESCED: usize = 64 * 1024;
+
 async fn connection(socket: TcpStream, shared: Arc<Shared>) {
     let conn = Conn::new(Arc::clone(&shared.truth), Arc::clone(&shared.stopping));
     let io = TokioIo::new(Watched::new(socket, Arc::clone(&conn)));
+    let mut http = http1::Builder::new();
+    if shared.timetable.is_some() {
+        // Chunks that are due together are copied into one buffer and go out with one
+        // system call, each in its own HTTP chunk as ever.
+        http.writev(false).max_buf_size(COALESCED);
+    }
     let service = service_fn(move |request| route(Arc::clone(&shared), Arc::clone(&conn), request));
     // A broken connection is the client's doing, or a fault: the truth has it.
-    let _ = http1::Builder::new().serve_connection(io, service).await;
+    let _ = http.serve_connection(io, service).await;
 }
 
 /// How often the log of the truth is written out, and `stop` asked.

@@ -1,12 +1,14 @@
 //! Answers as they go out: vLLM's documents and event-stream frames, in the variants that
 //! other servers are known for.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde_json::json;
 
 use super::config::{Config, FinishStyle, FirstChunk, LineEnd, UsageStyle};
 use super::engine::Finish;
 
+/// Stands for a chunk's words while what is around them is made; no document holds it.
+const MARK: &str = "\u{1}";
 const FINGERPRINT: &str = "plimsoll-sim";
 
 /// Token counts of one answer.
@@ -54,13 +56,22 @@ pub(super) struct Frames {
     first: FirstChunk,
     pub finish: FinishStyle,
     pub done: bool,
+    /// What stands before and after the words of an ordinary chunk with content.
+    around: (String, String),
+    /// Room for the chunks to come: they share an allocation.
+    room: BytesMut,
+    allocated: usize,
 }
+
+/// Bytes in a stream's first allocation for chunks, and in the largest: each is twice the
+/// one before, so that short answers cost little memory and long ones little time.
+const ROOM: std::ops::RangeInclusive<usize> = 2 * 1024..=64 * 1024;
 
 impl Frames {
     pub fn new(config: &Config, id: &str, created: i64, chat: bool, asked: bool, continuous: bool) -> Self {
         let object = if chat { "chat.completion.chunk" } else { "text_completion" };
         let (id, model) = (json!(id), json!(config.model));
-        Self {
+        let mut frames = Self {
             chat,
             head: format!(
                 r#"{{"id":{id},"object":"{object}","created":{created},"model":{model},"choices":["#
@@ -80,7 +91,16 @@ impl Frames {
             first: config.first_chunk,
             finish: config.finish,
             done: config.done,
+            around: Default::default(),
+            room: BytesMut::new(),
+            allocated: 0,
+        };
+        let sample = frames.payload(Some(Text { text: MARK, reasoning: false }), None, Usage::default());
+        if let Some((before, after)) = sample.split_once(MARK) {
+            let end = frames.line_end;
+            frames.around = (format!("data: {before}"), format!("{after}{end}{end}"));
         }
+        frames
     }
 
     pub fn frame(&self, payload: &str) -> Bytes {
@@ -114,7 +134,32 @@ impl Frames {
     }
 
     /// A chunk with text, empty or not, and perhaps the finish reason.
-    pub fn chunk(&self, text: Option<Text<'_>>, finish: Option<Finish>, usage: Usage) -> Bytes {
+    pub fn chunk(&mut self, text: Option<Text<'_>>, finish: Option<Finish>, usage: Usage) -> Bytes {
+        match text {
+            Some(Text { text, reasoning: false })
+                if finish.is_none() && self.usage != UsageStyle::EveryChunk =>
+            {
+                self.ordinary(text)
+            }
+            _ => self.frame(&self.payload(text, finish, usage)),
+        }
+    }
+
+    /// All but the words is the same in every such chunk of a stream.
+    fn ordinary(&mut self, text: &str) -> Bytes {
+        let (before, after) = &self.around;
+        let length = before.len() + text.len() + after.len();
+        if self.room.capacity() < length {
+            self.allocated = (self.allocated * 2).clamp(*ROOM.start(), *ROOM.end());
+            self.room = BytesMut::with_capacity(self.allocated.max(length));
+        }
+        self.room.extend_from_slice(before.as_bytes());
+        self.room.extend_from_slice(text.as_bytes());
+        self.room.extend_from_slice(after.as_bytes());
+        self.room.split().freeze()
+    }
+
+    fn payload(&self, text: Option<Text<'_>>, finish: Option<Finish>, usage: Usage) -> String {
         let mut out = String::with_capacity(self.head.len() + 192);
         out.push_str(&self.head);
         let said = text.map_or("", |t| t.text);
@@ -151,7 +196,7 @@ impl Frames {
             out.push_str(&self.running_usage(usage));
         }
         out.push('}');
-        self.frame(&out)
+        out
     }
 
     /// The chunk of usage after the last one with text, where this server sends one.
