@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::collect::{Collector, Recent, Silence};
 use super::feed::{Maker, feed, make_all};
+use super::pin::Places;
 use super::schedule::{Schedule, Shard};
 use super::shard::{self, Ledger, Start};
 use super::tally::{Report, Totals};
@@ -58,12 +59,17 @@ impl Crew<'_> {
         live: &mut dyn FnMut(Live),
     ) -> Result<Ended, LoadError> {
         let size = load_cores(&self.job.cell.settings, machine_cores());
+        let places = if self.job.cell.settings.client.pin {
+            Places::apart(size).map_err(|source| LoadError::Thread { core: 0, source })?
+        } else {
+            Places::default()
+        };
         let (reports, reported) = sync_channel(REPORTS);
         thread::scope(|scope| {
             let (ready, readied) = sync_channel(size as usize);
             // When one can't be spawned, those before it are told by hanging up.
             let hands = (0..size)
-                .map(|rank| self.hand(scope, Shard { rank, size }, reports.clone(), ready.clone()))
+                .map(|rank| self.hand(scope, Shard { rank, size }, reports.clone(), ready.clone(), &places))
                 .collect::<Result<Vec<_>, _>>()?;
             drop((ready, reports));
             let all_ready = readied.iter().count() == size as usize;
@@ -99,14 +105,19 @@ impl Crew<'_> {
         shard: Shard,
         reports: SyncSender<Report>,
         ready: SyncSender<()>,
+        places: &Places,
     ) -> Result<Hand<'scope>, LoadError> {
         let rank = shard.rank;
-        let failed = |source| LoadError::Thread { core: rank, source };
+        let failed = move |source| LoadError::Thread { core: rank, source };
         let (out, feed) = feed();
         let mut maker = Maker::new(self.job)?;
+        let place = places.clone();
         let bodies = thread::Builder::new()
             .name(format!("plimsoll-body-{rank}"))
-            .spawn_scoped(scope, move || make_all(&mut maker, shard.numbers(), &out))
+            .spawn_scoped(scope, move || {
+                place.take_bodies().map_err(failed)?;
+                make_all(&mut maker, shard.numbers(), &out)
+            })
             .map_err(failed)?;
         let (go, starter) = sync_channel(1);
         let start = Start {
@@ -116,6 +127,7 @@ impl Crew<'_> {
             control: self.control,
             reports,
             feed,
+            places: places.clone(),
             ready,
             go: starter,
         };
@@ -156,13 +168,13 @@ fn join(threads: Vec<Threads<'_>>) -> Result<Vec<Ledger>, LoadError> {
     }
 }
 
-fn machine_cores() -> u32 {
+pub(super) fn machine_cores() -> u32 {
     thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
 }
 
 /// Load cores for a cell: as many as set, else as many as it needs and the machine has;
 /// never more than there are users or slots to share out.
-fn load_cores(settings: &Settings, machine: u32) -> u32 {
+pub(super) fn load_cores(settings: &Settings, machine: u32) -> u32 {
     let (needed, most) = match settings.load {
         Load::Closed { users } => (users.div_ceil(USERS_PER_CORE), users),
         Load::Open { qps, max_in_flight, .. } => {
@@ -170,15 +182,4 @@ fn load_cores(settings: &Settings, machine: u32) -> u32 {
         }
     };
     settings.client.threads.unwrap_or_else(|| needed.min(machine)).min(most).max(1)
-}
-
-/// Connections that the load may hold at once, as far as its settings say; with the
-/// simulator in the same process each has its other end here as well.
-pub(super) fn connections(settings: &Settings) -> u64 {
-    let most = match settings.load {
-        Load::Closed { users } => u64::from(users),
-        // Without a cap only the server's speed decides: a second's worth at the least.
-        Load::Open { qps, max_in_flight, .. } => max_in_flight.map_or(qps.clamp(0.0, 1e6) as u64, u64::from),
-    };
-    most * if settings.target.is_sim() { 2 } else { 1 }
 }
