@@ -160,7 +160,7 @@ fn client_fit(e: &Evidence<'_>, court: &mut Court) {
     });
     let throttled = client.throttled_us.map(|us| us as f64 / 1000.0);
     court.hear(&table::THROTTLED, throttled, |v, _| {
-        format!("throttled: a CPU quota stopped this client for {v:.0} ms: give its cgroup more")
+        format!("throttled: a CPU quota stopped this client for {v:.0} ms, summed over processors: give its control group more")
     });
     let ms = |us: Option<u64>| us.map(|us| us as f64 / 1000.0);
     court.hear(&table::SUSPENDED, ms(client.suspended_us), |v, _| {
