@@ -67,6 +67,8 @@ pub enum SweepError {
     Discover(#[from] DiscoverError),
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error("this machine can't run the plan: {0}")]
+    BeyondThisMachine(String),
     #[error("cannot start the simulator: {0}")]
     Sim(#[from] sim::SimError),
     #[error("sim.{key}: {reason}")]
@@ -97,7 +99,10 @@ impl SweepError {
     #[must_use]
     pub const fn is_usage(&self) -> bool {
         match self {
-            Self::OtherExperiment { .. } | Self::Knob { .. } | Self::Url { .. } => true,
+            Self::OtherExperiment { .. }
+            | Self::Knob { .. }
+            | Self::Url { .. }
+            | Self::BeyondThisMachine(_) => true,
             Self::Store(StoreError::NotARun { .. } | StoreError::InUse { .. }) => true,
             Self::Discover(error) => error.is_usage(),
             _ => false,
@@ -127,7 +132,8 @@ pub fn run(
     let resumed = options.resume.as_deref().map(|path| reopen(path, plan, watcher)).transpose()?;
     let done = resumed.as_ref().map(RunDir::finished).unwrap_or_default();
     let left: Vec<&Cell> = plan.cells.iter().filter(|c| !done.contains(&c.index)).collect();
-    // Before anything is written: is there a server at all?
+    // Before anything is written: can this machine do it, and is there a server at all?
+    look_ahead(&left, watcher)?;
     if let Some(first) = left.first() {
         bench.ready(&first.settings, watcher)?;
     }
@@ -179,6 +185,21 @@ pub fn run(
         interrupted: ending == Ending::Interrupted,
     });
     Ok(Swept { run: run.path().to_owned(), ending })
+}
+
+/// Hold every cell against what this machine allows: what can't be is an error before the
+/// first one has run, and not after hours.
+fn look_ahead(cells: &[&Cell], watcher: &mut dyn Watcher) -> Result<(), SweepError> {
+    let (beyond, at_risk): (Vec<_>, Vec<_>) =
+        load::preflight(cells, &load::Allowed::of_this_process()).into_iter().partition(|f| f.certain);
+    if !beyond.is_empty() {
+        let texts: Vec<String> = beyond.into_iter().map(|finding| finding.text).collect();
+        return Err(SweepError::BeyondThisMachine(texts.join("\n")));
+    }
+    for finding in at_risk {
+        watcher.on(&Event::Notice { text: &finding.text });
+    }
+    Ok(())
 }
 
 /// Open a run to go on with it, if it was made by the same experiment.

@@ -189,7 +189,7 @@ fn cell(load: Load) -> Cell {
                 cooldown: Cooldown { min: Duration::ZERO, max: Duration::ZERO },
             },
             slo: Slo::default(),
-            client: ClientSettings { threads: Some(1), dead_after: 3 },
+            client: ClientSettings { threads: Some(1), dead_after: 3, pin: false },
             sim: BTreeMap::new(),
         },
     }

@@ -2,10 +2,10 @@
 //!
 //! A file here is about one room of the house (`plan`, `providers`, `load`, `sim`, `store`,
 //! `report`), or about what shows only from outside: the command line (`cli`), a sweep that
-//! is killed (`resume`) or gets into other `trouble`, the client held to the simulator's
-//! truth (`truth`) and to a real server's (`real_server`), the load that a file gives
-//! (`determinism`), mistakes in files (`mistakes`), documents held to the tables they
-//! describe (`docs`), and the imports (`architecture`).
+//! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
+//! (`validity`), the client held to the simulator's truth (`truth`) and to a real server's
+//! (`real_server`), the load that a file gives (`determinism`), mistakes in files (`mistakes`),
+//! documents held to the tables they describe (`docs`), and the imports (`architecture`).
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -24,3 +24,4 @@ mod sim;
 mod store;
 mod trouble;
 mod truth;
+mod validity;

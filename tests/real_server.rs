@@ -55,7 +55,7 @@ fn settings(url: &str, api: &str, tokenizer: TokenizerChoice) -> Settings {
             cooldown: Cooldown { min: Duration::ZERO, max: Duration::from_secs(30) },
         },
         slo: Slo::default(),
-        client: ClientSettings { threads: None, dead_after: 3 },
+        client: ClientSettings { threads: None, dead_after: 3, pin: false },
         sim: BTreeMap::new(),
     }
 }

@@ -59,7 +59,7 @@ fn settings(url: &str) -> Settings {
             rules: vec![SloRule { metric: "ttft".to_owned(), stat: "p95".to_owned(), limit: 1000.0 }],
             request: Vec::new(),
         },
-        client: ClientSettings { threads: None, dead_after: 3 },
+        client: ClientSettings { threads: None, dead_after: 3, pin: false },
         sim: BTreeMap::from([("slots".to_owned(), json!(32))]),
     }
 }

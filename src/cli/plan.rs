@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Failure, check_figures, say};
+use super::{Exit, Failure, check_figures, say, say_err};
 use crate::experiment::Experiment;
-use crate::plan;
+use crate::{load, plan};
 
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
@@ -34,6 +34,11 @@ pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
         say(&format!("{:#}\n", json!({"estimate": plan::estimate(&plan), "plan": plan})));
     } else {
         say(&plan::render_table(&plan));
+    }
+    // A plan may be meant for another machine, so that it is told and no error.
+    let cells: Vec<&plan::Cell> = plan.cells.iter().collect();
+    for finding in load::preflight(&cells, &load::Allowed::of_this_process()) {
+        say_err(&format!("on this machine: {}", finding.text));
     }
     Ok(Exit::Fine)
 }

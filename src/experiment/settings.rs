@@ -340,4 +340,8 @@ pub struct ClientSettings {
     pub threads: Option<u32>,
     /// Cells in a row in which nothing was answered, after which the sweep stops.
     pub dead_after: u32,
+    /// Each load core on a processor of its own. Left out of `plan.json` where it is not asked
+    /// for, so that a plan made before the key existed keeps its hash.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pin: bool,
 }

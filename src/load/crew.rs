@@ -9,6 +9,7 @@ use super::clock::Clock;
 use super::collect::{Collector, Recent, Silence};
 use super::feed::{Maker, feed, make_all};
 use super::http::Dialer;
+use super::pin::Places;
 use super::schedule::{Schedule, Shard};
 use super::shard::{self, Ledger, Start};
 use super::tally::{Report, Totals};
@@ -61,12 +62,19 @@ impl Crew<'_> {
         let size = load_cores(&self.job.cell.settings, machine_cores());
         let target = &self.job.cell.settings.target;
         let dialer = Dialer::new(target, &self.job.endpoint.base)?;
+        let places = if self.job.cell.settings.client.pin {
+            Places::apart(size).map_err(|source| LoadError::Thread { core: 0, source })?
+        } else {
+            Places::default()
+        };
         let (reports, reported) = sync_channel(REPORTS);
         thread::scope(|scope| {
             let (ready, readied) = sync_channel(size as usize);
             // When one can't be spawned, those before it are told by hanging up.
             let hands = (0..size)
-                .map(|rank| self.hand(scope, Shard { rank, size }, &dialer, reports.clone(), ready.clone()))
+                .map(|rank| {
+                    self.hand(scope, Shard { rank, size }, (&dialer, &places), reports.clone(), ready.clone())
+                })
                 .collect::<Result<Vec<_>, _>>()?;
             drop((ready, reports));
             let all_ready = readied.iter().count() == size as usize;
@@ -100,17 +108,21 @@ impl Crew<'_> {
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         shard: Shard,
-        dialer: &Dialer,
+        (dialer, places): (&Dialer, &Places),
         reports: SyncSender<Report>,
         ready: SyncSender<()>,
     ) -> Result<Hand<'scope>, LoadError> {
         let rank = shard.rank;
-        let failed = |source| LoadError::Thread { core: rank, source };
+        let failed = move |source| LoadError::Thread { core: rank, source };
         let (out, feed) = feed();
         let mut maker = Maker::new(self.job, dialer)?;
+        let place = places.clone();
         let bodies = thread::Builder::new()
             .name(format!("plimsoll-body-{rank}"))
-            .spawn_scoped(scope, move || make_all(&mut maker, shard.numbers(), &out))
+            .spawn_scoped(scope, move || {
+                place.take_bodies().map_err(failed)?;
+                make_all(&mut maker, shard.numbers(), &out)
+            })
             .map_err(failed)?;
         let (go, starter) = sync_channel(1);
         let start = Start {
@@ -121,6 +133,7 @@ impl Crew<'_> {
             dialer: dialer.clone(),
             reports,
             feed,
+            places: places.clone(),
             ready,
             go: starter,
         };
@@ -161,13 +174,13 @@ fn join(threads: Vec<Threads<'_>>) -> Result<Vec<Ledger>, LoadError> {
     }
 }
 
-fn machine_cores() -> u32 {
+pub(super) fn machine_cores() -> u32 {
     thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
 }
 
 /// Load cores for a cell: as many as set, else as many as it needs and the machine has;
 /// never more than there are users or slots to share out.
-fn load_cores(settings: &Settings, machine: u32) -> u32 {
+pub(super) fn load_cores(settings: &Settings, machine: u32) -> u32 {
     let (needed, most) = match settings.load {
         Load::Closed { users } => (users.div_ceil(USERS_PER_CORE), users),
         Load::Open { qps, max_in_flight, .. } => {
@@ -175,15 +188,4 @@ fn load_cores(settings: &Settings, machine: u32) -> u32 {
         }
     };
     settings.client.threads.unwrap_or_else(|| needed.min(machine)).min(most).max(1)
-}
-
-/// Connections that the load may hold at once, as far as its settings say; with the
-/// simulator in the same process each has its other end here as well.
-pub(super) fn connections(settings: &Settings) -> u64 {
-    let most = match settings.load {
-        Load::Closed { users } => u64::from(users),
-        // Without a cap only the server's speed decides: a second's worth at the least.
-        Load::Open { qps, max_in_flight, .. } => max_in_flight.map_or(qps.clamp(0.0, 1e6) as u64, u64::from),
-    };
-    most * if settings.target.is_sim() { 2 } else { 1 }
 }

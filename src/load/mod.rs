@@ -4,6 +4,7 @@
 //! and its own tallies, merged once at the end; of one global schedule, core `r` of `n`
 //! takes the arrivals `k mod n = r`. [`drive`] blocks until the cell has drained.
 
+mod cgroup;
 mod clock;
 mod closed;
 mod collect;
@@ -13,7 +14,11 @@ mod failure;
 mod feed;
 mod flight;
 mod http;
+mod jumps;
+mod machine;
 mod open;
+mod pin;
+mod preflight;
 mod schedule;
 mod shard;
 mod system;
@@ -24,7 +29,9 @@ mod window;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+pub use preflight::{Finding, preflight};
 pub use schedule::{Schedule, Shard};
+pub use system::Allowed;
 
 use crate::event::Live;
 use crate::experiment::Load;
@@ -106,23 +113,24 @@ pub fn drive(
         Load::Closed { .. } => None,
     };
     let gate = Arc::new(Gate::of(settings, schedule.as_ref()).ok_or(LoadError::Endless)?);
-    system::raise_file_limit(crew::connections(settings))?;
-    let throttled_before = system::throttled_us();
+    let (sure, most) = preflight::open_files(settings, crew::machine_cores());
+    system::raise_file_limit(sure, most)?;
     let crew = crew::Crew { job, control, schedule: schedule.as_ref(), gate: &gate };
     let ended = crew.run(sink, live)?;
 
     let window = gate.window(ended.clock.now_us());
     let mut course = Course::empty();
-    let mut client = ClientHealth {
-        throttled_us: throttled_before
-            .zip(system::throttled_us())
-            .map(|(before, after)| after.saturating_sub(before)),
-        ..ClientHealth::default()
-    };
+    let mut client = ClientHealth::default();
     for ledger in ended.ledgers {
         course.merge(ledger.course);
         client.core_cpu.extend(ledger.core_cpu);
         client.timer_overshoot_p99_us.extend(ledger.overshoot_p99_us);
+        client.longest_stall_us.push(ledger.longest_stall_us);
+        if let Some(taken) = ledger.taken {
+            client.throttled_us = taken.throttled_us;
+            client.wall_step_us = taken.wall_step_us;
+            client.suspended_us = taken.suspended_us;
+        }
         client.held_reports += ledger.held_reports;
         client.body_waits += ledger.body_waits;
     }

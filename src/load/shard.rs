@@ -15,7 +15,9 @@ use super::closed::start_users;
 use super::feed::Feed;
 use super::flight::{Core, Limits, blank_record};
 use super::http::{Dialer, Pool, Scratch};
+use super::machine::{Machine, Taken};
 use super::open::pace;
+use super::pin::Places;
 use super::schedule::{Schedule, Shard};
 use super::tally::{Course, Done, Report, Tally, gap_histogram};
 use super::timer::Timer;
@@ -37,6 +39,9 @@ pub(super) struct Ledger {
     pub(super) course: Course,
     pub(super) core_cpu: Option<f64>,
     pub(super) overshoot_p99_us: Option<u64>,
+    pub(super) longest_stall_us: u64,
+    /// From the one core that looks at the machine.
+    pub(super) taken: Option<Taken>,
     pub(super) held_reports: u64,
     pub(super) body_waits: u64,
 }
@@ -50,6 +55,7 @@ pub(super) struct Start<'a> {
     pub(super) dialer: Dialer,
     pub(super) reports: SyncSender<Report>,
     pub(super) feed: Feed,
+    pub(super) places: Places,
     /// Says that this core is ready.
     pub(super) ready: SyncSender<()>,
     /// Brings the epoch once all cores are.
@@ -62,7 +68,8 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
     let failed = |source: io::Error| LoadError::Thread { core: rank, source };
     let runtime =
         Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(failed)?;
-    let Start { job, shard, schedule, control, dialer, reports, mut feed, ready, go } = start;
+    let Start { job, shard, schedule, control, dialer, reports, mut feed, places, ready, go } = start;
+    places.take_load(rank).map_err(failed)?;
     let target = &job.cell.settings.target;
     runtime.block_on(feed.fill());
     let _ = ready.send(());
@@ -112,6 +119,8 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
         core_cpu: watched.cpu.share(),
         overshoot_p99_us: (watched.overshoot.len() >= OVERSHOOTS)
             .then(|| watched.overshoot.value_at_quantile(0.99)),
+        longest_stall_us: watched.longest_stall_us,
+        taken: watched.machine.map(Machine::finish),
         held_reports,
         body_waits,
     })
@@ -153,6 +162,9 @@ impl CpuMarks {
 struct Watched {
     cpu: CpuMarks,
     overshoot: Histogram<u64>,
+    longest_stall_us: u64,
+    /// With the first core alone.
+    machine: Option<Machine>,
 }
 
 /// Put the load on, and every 10 ms look at the clock: has the window ended, has someone
@@ -182,7 +194,12 @@ async fn watch(
             tokio::task::spawn_local(start_users(Rc::clone(&core), Rc::clone(&feed), shard, users, times))
         }
     };
-    let mut watched = Watched { cpu: CpuMarks::default(), overshoot: gap_histogram() };
+    let mut watched = Watched {
+        cpu: CpuMarks::default(),
+        overshoot: gap_histogram(),
+        longest_stall_us: 0,
+        machine: (shard.rank == 0).then(Machine::new),
+    };
     let mut next = WATCH_US;
     loop {
         timer.until(next).await?;
@@ -192,10 +209,17 @@ async fn watch(
             watched.cpu.first.get_or_insert_with(|| (now, thread_cpu_ns()));
             watched.cpu.last = Some((now, thread_cpu_ns()));
         }
+        if core.gate.opened(next) {
+            watched.longest_stall_us = watched.longest_stall_us.max(now - next);
+        }
         if control.finish() {
             core.gate.close(now, EndedBy::Interrupt);
         }
-        if (next / WATCH_US).is_multiple_of(REPORT_EVERY) {
+        let reports = (next / WATCH_US).is_multiple_of(REPORT_EVERY);
+        if let Some(machine) = &mut watched.machine {
+            machine.look(&core.gate, now, reports);
+        }
+        if reports {
             let mut tally = core.tally.borrow_mut();
             tally.advance(now);
             tally.report();

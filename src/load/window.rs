@@ -85,6 +85,11 @@ impl Gate {
         t >= self.start() && t < self.end()
     }
 
+    /// Whether the measured window has opened by `t`, closed again or not.
+    pub(super) fn opened(&self, t: u64) -> bool {
+        t >= self.start()
+    }
+
     /// Leave for one closed-loop request that is due at `t`; it must then be sent. The first
     /// user who asks after the last ticket has gone closes the window: until then the
     /// concurrency was full, so no tail of idle users is ever measured.

@@ -214,12 +214,13 @@ pub fn summarise(cell: &Cell, run: &CellRun, records: impl Iterator<Item = Reque
         workload_hash,
     };
     summary.slo = settings.slo.rules.iter().map(|rule| verdict_of(rule, &summary)).collect();
-    let lags = totals.lags;
+    let totals::Totals { lags, ttft, .. } = totals;
     summary.validity = validity::judge(&validity::Evidence {
         settings,
         run,
         summary: &summary,
         lags: &lags,
+        ttft: &ttft,
         in_flight_by_records,
     });
     summary

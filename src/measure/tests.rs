@@ -59,7 +59,7 @@ fn cell(load: Load) -> Cell {
             load,
             cell,
             slo: Slo::default(),
-            client: ClientSettings { threads: None, dead_after: 3 },
+            client: ClientSettings { threads: None, dead_after: 3, pin: false },
             sim: BTreeMap::new(),
         },
     }
@@ -135,7 +135,10 @@ fn run(records: &[RequestRecord]) -> CellRun {
         client: ClientHealth {
             core_cpu: vec![0.2, 0.3],
             timer_overshoot_p99_us: vec![200, 300],
+            longest_stall_us: vec![2_000, 3_000],
             throttled_us: Some(0),
+            wall_step_us: Some(12),
+            suspended_us: Some(0),
             held_reports: 0,
             body_waits: 0,
         },
@@ -281,6 +284,10 @@ fn each_signal_fires_past_its_limit() {
         &|run, _| run.client.timer_overshoot_p99_us[0] = 26_000,
         ("timer_overshoot_p99_ms", Verdict::Invalid),
     );
+    check(&|run, _| run.client.longest_stall_us[1] = 101_000, ("longest_stall_ms", Verdict::Warn));
+    check(&|run, _| run.client.longest_stall_us[0] = 201_000, ("longest_stall_ms", Verdict::Invalid));
+    check(&|run, _| run.client.wall_step_us = Some(51_000), ("wall_step_ms", Verdict::Warn));
+    check(&|run, _| run.client.suspended_us = Some(11_000), ("suspended_ms", Verdict::Invalid));
     check(&|run, _| run.client.throttled_us = Some(1), ("throttled_ms", Verdict::Invalid));
     check(&|run, _| run.lost_records = Some((3, "full".to_owned())), ("lost_records", Verdict::Invalid));
     check(&|run, _| run.in_flight_mean = Some(4.0), ("little", Verdict::Invalid));
@@ -343,6 +350,36 @@ fn an_open_loop_that_piles_up_is_overloaded_and_a_closed_one_is_not() {
 }
 
 #[test]
+fn a_stall_weighs_by_the_window_it_is_in() {
+    let records: Vec<_> = (0..200).map(good).collect();
+    let mut run = run(&records);
+    run.client.longest_stall_us[0] = 300_000;
+    let verdict = |run: &CellRun| fired(&summed(&open(), run, &records))[0].1;
+    assert_eq!(verdict(&run), Verdict::Invalid);
+    // 300 ms are 3 % of ten seconds, and 0.5 % of a minute.
+    run.window.end_us = 61_000_000;
+    let s = summed(&open(), &run, &records);
+    assert!(fired(&s).contains(&("longest_stall_ms", Verdict::Warn)), "{:?}", s.validity);
+}
+
+#[test]
+fn a_window_of_which_half_is_a_beginning_is_not_steady() {
+    // Each answer begins 3 ms later than the one before.
+    let records: Vec<_> = (0..200)
+        .map(|seq| {
+            let mut r = good(seq);
+            r.first_token_us = Some(r.intended_us + 100_000 + seq * 3_000);
+            r.last_token_us = Some(r.intended_us + 140_000 + seq * 3_000);
+            r.end_us = r.last_token_us;
+            r
+        })
+        .collect();
+    let s = summed(&cell(Load::Closed { users: 8 }), &run(&records), &records);
+    assert!(fired(&s).contains(&("not_steady", Verdict::Warn)), "{:?}", s.validity);
+    assert!((4.5..=5.5).contains(&s.validity.signals["mser_cut_s"]), "{:?}", s.validity);
+}
+
+#[test]
 fn a_few_more_in_flight_at_the_end_are_no_overload() {
     // The same slope share, but of a pile that chance arrivals make as well.
     let records: Vec<_> = (0..200)
@@ -380,7 +417,8 @@ fn a_cap_explains_its_own_lag() {
     }
     let s = summed(&open(), &run(&records), &records);
     assert!(s.semi_open);
-    assert_eq!(fired(&s), [("cap_blocked", Verdict::Warn)]);
+    // In flight differs between the halves as well, and truly so.
+    assert_eq!(fired(&s), [("cap_blocked", Verdict::Warn), ("not_steady", Verdict::Warn)]);
     assert!(s.distributions["lag"].p90 > 98.0, "reported all the same");
 }
 

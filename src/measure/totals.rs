@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use super::samples::{Samples, of_request, prompt_tokens};
+use super::validity::BySending;
 use super::{Counts, TokenCounts};
 use crate::experiment::{Load, RequestLimit, Settings};
 use crate::record::{Outcome, Phase, RequestRecord, TokenSource, Window};
@@ -32,6 +33,7 @@ pub(super) struct Totals<'a> {
     stays: Vec<(u64, u64)>,
     /// Due time and lag in ms of requests that no cap held back.
     pub(super) lags: Vec<(u64, f64)>,
+    pub(super) ttft: BySending,
     /// What the workload hash is taken over, by arrival: due time and lengths.
     identity: Vec<(u64, u64, u32, u32)>,
 }
@@ -55,6 +57,7 @@ impl<'a> Totals<'a> {
             last_byte_us: None,
             stays: Vec::new(),
             lags: Vec::new(),
+            ttft: BySending::new(window),
             identity: Vec::new(),
         }
     }
@@ -130,6 +133,9 @@ impl<'a> Totals<'a> {
             }
         }
         if r.outcome == Outcome::Ok {
+            if let (Some(sent), Some(ttft)) = (r.sent_us, of_request("ttft", r)) {
+                self.ttft.take(sent, ttft);
+            }
             self.good += u64::from(is_good(r, &self.settings.slo.request));
             self.take_tokens(r);
         }

@@ -1,6 +1,7 @@
 //! Can a cell's figures be believed? Each signal's value is kept, fired or not; a signal that
 //! goes past a limit gives a reason, and the worst reason is the verdict.
 
+mod steady;
 mod table;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use crate::experiment::{Load, Settings};
 use crate::record::{CellRun, EndedBy, TICK_US, Tick, Window};
 use crate::stats::{Line, regress, student_t_quantile};
 
+pub(super) use steady::BySending;
 pub use table::{CONTAMINATED_NAME, Limit, SIGNALS, Signal, Unit};
 
 /// Trends are read from so many batch means, which makes neighbours nearly independent.
@@ -31,6 +33,8 @@ pub(super) struct Evidence<'a> {
     pub(super) summary: &'a CellSummary,
     /// Due time in microseconds and lag in ms of requests that no cap held back.
     pub(super) lags: &'a [(u64, f64)],
+    /// TTFT of the good answers due in the window, by when they were asked for.
+    pub(super) ttft: &'a BySending,
     /// X·R, from the records.
     pub(super) in_flight_by_records: f64,
 }
@@ -40,7 +44,8 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Validity {
     // Without streaming there is no TTFT; the whole answer is then what lag is held against.
     let summary = evidence.summary;
     let scale_ms = summary.value("ttft", "p50").or(summary.value("e2e", "p50")).unwrap_or(0.0);
-    let mut court = Court { scale_ms, signals: BTreeMap::new(), reasons: Vec::new() };
+    let window_ms = summary.window.seconds() * 1000.0;
+    let mut court = Court { scale_ms, window_ms, signals: BTreeMap::new(), reasons: Vec::new() };
     schedule_kept(evidence, &mut court);
     client_fit(evidence, &mut court);
     accounts_agree(evidence, &mut court);
@@ -54,6 +59,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Validity {
 struct Court {
     /// What limits that are shares of a latency are taken of.
     scale_ms: f64,
+    window_ms: f64,
     signals: BTreeMap<String, f64>,
     reasons: Vec<Reason>,
 }
@@ -64,7 +70,7 @@ impl Court {
     fn hear(&mut self, signal: &Signal, value: Option<f64>, text: impl Fn(f64, f64) -> String) {
         let Some(value) = value.filter(|v| v.is_finite()) else { return };
         self.signals.insert(signal.name.to_owned(), value);
-        let past = |limit: Limit| limit.value(self.scale_ms).filter(|&limit| value > limit);
+        let past = |limit: Limit| limit.value(self.scale_ms, self.window_ms).filter(|&limit| value > limit);
         let fired = past(signal.invalid)
             .map(|limit| (Verdict::Invalid, limit))
             .or_else(|| past(signal.warn).map(|limit| (Verdict::Warn, limit)));
@@ -137,6 +143,13 @@ fn client_fit(e: &Evidence<'_>, court: &mut Court) {
             )
         },
     );
+    let stall = client.longest_stall_us.iter().max().map(|&us| us as f64 / 1000.0);
+    court.hear(&table::LONGEST_STALL, stall, |v, limit| {
+        format!(
+            "this client stood still for {v:.0} ms (limit {limit:.0} ms): whatever was due or came then was sent or \
+             stamped late"
+        )
+    });
     let busiest = client.core_cpu.iter().copied().reduce(f64::max);
     court.hear(&table::BUSIEST_CORE, busiest, |v, limit| {
         format!(
@@ -147,7 +160,14 @@ fn client_fit(e: &Evidence<'_>, court: &mut Court) {
     });
     let throttled = client.throttled_us.map(|us| us as f64 / 1000.0);
     court.hear(&table::THROTTLED, throttled, |v, _| {
-        format!("a CPU quota stopped this client for {v:.0} ms: give its cgroup more")
+        format!("throttled: a CPU quota stopped this client for {v:.0} ms, summed over processors: give its control group more")
+    });
+    let ms = |us: Option<u64>| us.map(|us| us as f64 / 1000.0);
+    court.hear(&table::SUSPENDED, ms(client.suspended_us), |v, _| {
+        format!("this machine was suspended for {:.1} s: latencies leave that time out", v / 1000.0)
+    });
+    court.hear(&table::WALL_STEP, ms(client.wall_step_us), |v, _| {
+        format!("the wall clock was set by {v:.0} ms: latencies are right, the cell's dates may not be")
     });
     court.note(&table::HELD_REPORTS, Some(client.held_reports as f64));
     court.note(&table::BODY_WAITS, Some(client.body_waits as f64));
@@ -190,6 +210,14 @@ fn server_steady(e: &Evidence<'_>, court: &mut Court) {
         format!(
             "an answer takes {v:.1} times as long as the warm-up did: the window opened before the load had settled"
         )
+    });
+    let mean_s = |metric| e.summary.value(metric, "mean").map(|ms| ms / 1000.0);
+    let answer_s = mean_s("e2e").map(|e2e| e2e - mean_s("ttft").unwrap_or(0.0));
+    let steadiness = steady::steadiness(window, &e.run.timeline, e.ttft, answer_s);
+    court.note(&table::MSER_CUT, steadiness.map(|s| s.cut_s));
+    court.hear(&table::NOT_STEADY, steadiness.map(|s| s.shift), |_, _| {
+        let of = steadiness.map_or("", |s| s.of);
+        format!("not steady: by MSER-5 half of the window is a beginning, as {of} differs between its halves by more than chance")
     });
     let Load::Open { .. } = e.settings.load else { return };
     court.note(&table::COMPLETED_OF_DUE, completed_of_due(window, &e.run.timeline));

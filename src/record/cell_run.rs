@@ -33,9 +33,18 @@ pub struct ClientHealth {
     pub core_cpu: Vec<f64>,
     /// How late a 10 ms timer beside the load woke, p99 over the window, per core.
     pub timer_overshoot_p99_us: Vec<u64>,
-    /// Time that cgroup throttling took from this process during the cell; `None` where the
-    /// system doesn't say.
+    /// The latest that the same timer woke from the window's start to the end of the drain, in
+    /// microseconds, per core: for so long nothing was sent or stamped.
+    pub longest_stall_us: Vec<u64>,
+    /// Time that a CPU quota took from this process from just before the window to its end, in
+    /// microseconds, summed over processors as the system does; `None` where it doesn't say.
     pub throttled_us: Option<u64>,
+    /// The largest step of the wall clock against the steady one during the cell, either way,
+    /// in microseconds; `None` where it was not taken.
+    pub wall_step_us: Option<u64>,
+    /// Time in which the machine was suspended during the cell, in microseconds; `None` where
+    /// it was not taken.
+    pub suspended_us: Option<u64>,
     /// Times that records had to wait on a load core because the calling thread was behind.
     pub held_reports: u64,
     /// Requests whose body was not ready when its turn came.

@@ -183,7 +183,7 @@ fn settings() -> Settings {
             cooldown: Cooldown { min: Duration::ZERO, max: Duration::ZERO },
         },
         slo: Slo::default(),
-        client: ClientSettings { threads: None, dead_after: 3 },
+        client: ClientSettings { threads: None, dead_after: 3, pin: false },
         sim: BTreeMap::new(),
     }
 }

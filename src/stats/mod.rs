@@ -1,7 +1,9 @@
 //! Statistics as pure functions on slices: no clock, no I/O, no type of this crate.
 
+mod mser;
 mod student;
 
+pub use mser::{MSER_BATCH, Truncation, mser};
 pub use student::{student_t_cdf, student_t_quantile};
 
 /// Quantile `q` (0 to 1) of samples sorted in ascending order, by the rule that R calls type

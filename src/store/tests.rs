@@ -94,7 +94,7 @@ fn settings() -> Settings {
             cooldown: Cooldown { min: std::time::Duration::ZERO, max: std::time::Duration::ZERO },
         },
         slo: Slo::default(),
-        client: ClientSettings { threads: None, dead_after: 3 },
+        client: ClientSettings { threads: None, dead_after: 3, pin: false },
         sim: BTreeMap::new(),
     }
 }

@@ -124,7 +124,7 @@ fn settings(spec: &Spec) -> Settings {
             ],
             request: vec![RequestLimit { metric: "ttft".into(), limit_ms: 1000.0 }],
         },
-        client: ClientSettings { threads: None, dead_after: 3 },
+        client: ClientSettings { threads: None, dead_after: 3, pin: false },
         sim: BTreeMap::new(),
     }
 }

@@ -42,6 +42,7 @@ fn client(section: Section<'_>) -> ClientSettings {
     let settings = ClientSettings {
         threads: section.get("threads").and_then(|f| f.u32(1, 1024)),
         dead_after: section.get("dead_after").and_then(|f| f.u32(1, 1_000_000)).unwrap_or(3),
+        pin: section.get("pin").and_then(|f| f.bool()).unwrap_or(false),
     };
     section.done();
     settings

@@ -10,6 +10,7 @@ pub enum Unit {
     /// Of 1.
     Share,
     Ms,
+    Seconds,
     MsPerS,
     Ratio,
 }
@@ -24,16 +25,20 @@ pub enum Limit {
     /// The greater of a value in milliseconds and a share of the median TTFT (of the median
     /// E2E where answers are not streamed).
     OverOrShare(f64, f64),
+    /// The greater of a value in milliseconds and a share of the window's length.
+    OverOrWindow(f64, f64),
 }
 
 impl Limit {
-    /// The limit in the signal's unit, where the median latency is `scale_ms`.
+    /// The limit in the signal's unit, where the median latency is `scale_ms` and the window
+    /// `window_ms` long.
     #[must_use]
-    pub fn value(self, scale_ms: f64) -> Option<f64> {
+    pub fn value(self, scale_ms: f64, window_ms: f64) -> Option<f64> {
         match self {
             Self::Never => None,
             Self::Over(limit) => Some(limit),
             Self::OverOrShare(ms, share) => Some(f64::max(ms, share * scale_ms)),
+            Self::OverOrWindow(ms, share) => Some(f64::max(ms, share * window_ms)),
         }
     }
 
@@ -47,6 +52,9 @@ impl Limit {
             Self::OverOrShare(ms, share) => {
                 format!("> {} and > {} of the median TTFT", unit.words(ms), Unit::Share.words(share))
             }
+            Self::OverOrWindow(ms, share) => {
+                format!("> {} and > {} of the window", unit.words(ms), Unit::Share.words(share))
+            }
         }
     }
 }
@@ -58,6 +66,7 @@ impl Unit {
             // Rounded: 0.07 of 1 is not 7.000000000000001 %.
             Self::Share => format!("{} %", (value * 1e5).round() / 1e3),
             Self::Ms => format!("{value} ms"),
+            Self::Seconds => format!("{value} s"),
             Self::MsPerS => format!("{value} ms/s"),
         }
     }
@@ -78,8 +87,8 @@ const fn signal(name: &'static str, unit: Unit, warn: Limit, invalid: Limit, hel
     Signal { name, unit, warn, invalid, help }
 }
 
-use Limit::{Never, Over, OverOrShare};
-use Unit::{Count, Flag, Ms, MsPerS, Ratio, Share};
+use Limit::{Never, Over, OverOrShare, OverOrWindow};
+use Unit::{Count, Flag, Ms, MsPerS, Ratio, Seconds, Share};
 
 const ANY: Limit = Over(0.0);
 
@@ -129,6 +138,13 @@ pub(super) const TIMER_OVERSHOOT: Signal = signal(
     Over(25.0),
     "How late a 10 ms timer beside the load woke, p99 of the worst load core: stamps are as late. Read from 1 s on.",
 );
+pub(super) const LONGEST_STALL: Signal = signal(
+    "longest_stall_ms",
+    Ms,
+    Over(100.0),
+    OverOrWindow(200.0, 0.01),
+    "The latest that the same timer woke, from the window's start to the end of the drain, of the worst load core: for so long nothing was sent or stamped. A single stall is not in the p99.",
+);
 pub(super) const BUSIEST_CORE: Signal = signal(
     "busiest_core",
     Share,
@@ -136,8 +152,27 @@ pub(super) const BUSIEST_CORE: Signal = signal(
     Over(0.90),
     "Share of its time that the busiest load core worked.",
 );
-pub(super) const THROTTLED: Signal =
-    signal("throttled_ms", Ms, Never, ANY, "Time that a CPU quota took from this process during the cell.");
+pub(super) const THROTTLED: Signal = signal(
+    "throttled_ms",
+    Ms,
+    Never,
+    ANY,
+    "Time that a CPU quota on this process's control group, or on one above it, took from it in the window, summed over processors.",
+);
+pub(super) const SUSPENDED: Signal = signal(
+    "suspended_ms",
+    Ms,
+    Never,
+    Over(10.0),
+    "Time in which the machine was suspended during the cell: the stamps' clock stood still, the server's did not.",
+);
+pub(super) const WALL_STEP: Signal = signal(
+    "wall_step_ms",
+    Ms,
+    Over(50.0),
+    Never,
+    "Largest step of the wall clock during the cell, either way: latencies are by another clock, but the cell's dates are off against other machines' logs.",
+);
 pub(super) const HELD_REPORTS: Signal = signal(
     "held_reports",
     Count,
@@ -184,6 +219,20 @@ pub(super) const OVERLOAD: Signal = signal(
     Never,
     "Open loop: share of the arrivals that pile up in flight, from ten batch means, where it is more than chance (one-sided 99 %, and a pile of more than 3 √L). Read from 5 s on.",
 );
+pub(super) const MSER_CUT: Signal = signal(
+    "mser_cut_s",
+    Seconds,
+    Never,
+    Never,
+    "What MSER-5 would cut off the window's beginning, the latest of in flight, TTFT by the order of sending, and output. Nothing is cut. Read from 10 s and ten times the mean time from an answer's first token to its last on.",
+);
+pub(super) const NOT_STEADY: Signal = signal(
+    "not_steady",
+    Ratio,
+    Over(3.0),
+    Never,
+    "How far the window's halves are apart, in standard deviations within them, in a series whose MSER-5 cut is at its limit, half of the window; 0 where none is, or where they differ by less than 10 %. Read as `mser_cut_s`.",
+);
 pub(super) const TOKENS_GUESSED: Signal = signal(
     "tokens_guessed",
     Share,
@@ -215,14 +264,19 @@ pub const SIGNALS: &[Signal] = &[
     INTERRUPTED,
     UNANSWERED,
     TIMER_OVERSHOOT,
+    LONGEST_STALL,
     BUSIEST_CORE,
     THROTTLED,
+    SUSPENDED,
+    WALL_STEP,
     HELD_REPORTS,
     BODY_WAITS,
     LOST_RECORDS,
     LITTLE,
     CENSORED,
     E2E_PER_WARMUP,
+    MSER_CUT,
+    NOT_STEADY,
     COMPLETED_OF_DUE,
     OVERLOAD,
     TOKENS_GUESSED,

@@ -1,0 +1,213 @@
+//! Before the first cell runs: can this machine carry every cell of the plan?
+
+use std::net::IpAddr;
+
+use super::crew::load_cores;
+use super::system::Allowed;
+use crate::experiment::{Load, Settings};
+use crate::plan::Cell;
+
+/// Descriptors that the process needs beside the load's own connections.
+const SPARE_FILES: u64 = 128;
+/// Descriptors of one load core: its reactor and its timers.
+const CORE_FILES: u64 = 8;
+/// Threads beside those of the load cores: the calling one, signals, the simulator's, and
+/// those that read the run again for its report.
+const SPARE_THREADS: u64 = 16;
+/// A server whose answers take so many seconds is one to be expected; below that, running out
+/// is a risk worth a word.
+const SLOW_ANSWER_S: f64 = 10.0;
+
+/// Something that this machine may not carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Number of the cell that needs the most, from 1.
+    pub cell: u32,
+    /// Such a cell can't run as it is set; otherwise it is up to the server.
+    pub certain: bool,
+    /// What is needed, what is allowed, and what to do about it.
+    pub text: String,
+}
+
+/// What `cells` need beyond what is `allowed`: of each kind, the cell that needs the most.
+#[must_use]
+pub fn preflight(cells: &[&Cell], allowed: &Allowed) -> Vec<Finding> {
+    let checks: [fn(&Settings, &Allowed) -> Option<Lack>; 6] =
+        [files, connections, threads, files_at_risk, ports_at_risk, ports_that_rest];
+    checks.iter().filter_map(|check| worst(cells, allowed, *check)).collect()
+}
+
+/// What one cell lacks.
+struct Lack {
+    needed: u64,
+    certain: bool,
+    text: String,
+}
+
+fn worst(
+    cells: &[&Cell],
+    allowed: &Allowed,
+    check: fn(&Settings, &Allowed) -> Option<Lack>,
+) -> Option<Finding> {
+    let lacking: Vec<(&Cell, Lack)> =
+        cells.iter().filter_map(|cell| Some((*cell, check(&cell.settings, allowed)?))).collect();
+    let others = lacking.len().saturating_sub(1);
+    // Of equals the first.
+    let (cell, lack) = lacking.into_iter().rev().max_by_key(|(_, lack)| lack.needed)?;
+    let load = match cell.settings.load {
+        Load::Closed { users } => format!("{users} users"),
+        Load::Open { qps, .. } => format!("{qps} req/s"),
+    };
+    let more = match others {
+        0 => String::new(),
+        1 => ", as in one more cell".to_owned(),
+        n => format!(", as in {n} more cells"),
+    };
+    let number = cell.index + 1;
+    let text = format!("cell {number} ({load}{more}): {}", lack.text);
+    Some(Finding { cell: number, certain: lack.certain, text })
+}
+
+/// Connections that a cell's load holds at once: for sure, and at most.
+fn held(settings: &Settings) -> (u64, u64) {
+    match settings.load {
+        Load::Closed { users } => (users.into(), users.into()),
+        // The server's speed decides.
+        Load::Open { qps, max_in_flight, .. } => {
+            let by_time = qps * settings.target.timeout.as_secs_f64();
+            let most = arrivals(settings, qps).min(by_time).ceil() as u64;
+            (0, max_in_flight.map_or(most, |cap| most.min(cap.into())))
+        }
+    }
+}
+
+/// Arrivals of an open loop's cell, from first to last.
+fn arrivals(settings: &Settings, qps: f64) -> f64 {
+    let cell = &settings.cell;
+    let window = cell.duration.map_or(f64::INFINITY, |d| qps * d.as_secs_f64());
+    let window = cell.requests.map_or(window, |n| window.min(n as f64));
+    qps * (cell.ramp.as_secs_f64() / 2.0 + cell.warmup.as_secs_f64()) + window
+}
+
+/// Open files of this process while a cell runs: for sure, and at most. With the simulator in
+/// the same process each connection has its other end here as well.
+pub(super) fn open_files(settings: &Settings, processors: u32) -> (u64, u64) {
+    let (sure, most) = held(settings);
+    let ends = ends(settings);
+    let fixed = SPARE_FILES + CORE_FILES * u64::from(load_cores(settings, processors));
+    (sure * ends + fixed, most.saturating_mul(ends).saturating_add(fixed))
+}
+
+/// Ends of a connection in this process.
+fn ends(settings: &Settings) -> u64 {
+    if settings.target.is_sim() { 2 } else { 1 }
+}
+
+fn files(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
+    let limit = allowed.open_files?;
+    let (needed, _) = open_files(settings, allowed.processors);
+    let ends = match ends(settings) {
+        1 => "",
+        _ => " (both ends of each connection, as the simulator is in the same process)",
+    };
+    (needed > limit).then(|| Lack {
+        needed,
+        certain: true,
+        text: format!(
+            "{needed} open files{ends} are needed and {limit} are allowed: raise the hard limit \
+             (`ulimit -n {needed}` as root, or nofile in limits.conf), or lower users"
+        ),
+    })
+}
+
+fn connections(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
+    let limit = allowed.local_ports?;
+    let (needed, _) = held(settings);
+    (needed > limit).then(|| Lack {
+        needed,
+        certain: true,
+        text: format!(
+            "{needed} connections to one address are needed and there are {limit} local ports: \
+             `sysctl net.ipv4.ip_local_port_range=\"1024 65535\"`, or lower users"
+        ),
+    })
+}
+
+fn threads(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
+    let limit = allowed.threads?;
+    let cores = load_cores(settings, allowed.processors);
+    // Each load core has a thread that makes its bodies.
+    let needed = 2 * u64::from(cores) + SPARE_THREADS;
+    (needed > limit).then(|| Lack {
+        needed,
+        certain: true,
+        text: format!(
+            "{needed} threads are needed and {limit} more may be started: raise `ulimit -u`, or pids.max of \
+             the control group, or lower client.threads ({cores} here)"
+        ),
+    })
+}
+
+fn files_at_risk(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
+    let limit = allowed.open_files?;
+    let (fixed, needed) = open_files(settings, allowed.processors);
+    runs_out(settings, limit.saturating_sub(fixed) / ends(settings), || {
+        format!("{limit} open files are allowed: raise the hard limit (`ulimit -n {needed}` as root)")
+    })
+}
+
+fn ports_at_risk(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
+    let limit = allowed.local_ports?;
+    runs_out(settings, limit, || {
+        format!(
+            "there are {limit} local ports: widen them (`sysctl net.ipv4.ip_local_port_range=\"1024 65535\"`)"
+        )
+    })
+}
+
+/// An open loop that needs more than `room` connections once answers are slow.
+fn runs_out(settings: &Settings, room: u64, limit: impl Fn() -> String) -> Option<Lack> {
+    let Load::Open { qps, .. } = settings.load else { return None };
+    let (_, most) = held(settings);
+    let after_s = room as f64 / qps;
+    (most > room && after_s < SLOW_ANSWER_S).then(|| Lack {
+        needed: most,
+        certain: false,
+        text: format!(
+            "once answers take {after_s:.1} s no further connection can be opened, as {}, set users beside qps as a cap, or \
+             lower qps",
+            limit()
+        ),
+    })
+}
+
+/// A server that closes each connection leaves its port unusable for a while.
+fn ports_that_rest(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
+    let limit = allowed.local_ports?;
+    let Load::Open { qps, .. } = settings.load else { return None };
+    let (abroad, here) = allowed.port_rest_s;
+    let rest_s = if is_loopback(settings) { here } else { abroad };
+    // No more than come in all can rest.
+    let resting = (qps * rest_s).min(arrivals(settings, qps)) as u64;
+    (resting > limit).then(|| Lack {
+        needed: resting,
+        certain: false,
+        text: format!(
+            "should the server close each connection, {resting} local ports would rest for {rest_s:.0} s each and \
+             there are {limit}: `sysctl net.ipv4.tcp_tw_reuse=1`, have the server keep connections, or lower qps"
+        ),
+    })
+}
+
+/// Whether the target is on this machine, by its name.
+fn is_loopback(settings: &Settings) -> bool {
+    let target = &settings.target;
+    let host = url::Url::parse(&target.url).ok();
+    let host = host.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    target.is_sim() || host == "localhost" || address.is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+#[path = "preflight_tests.rs"]
+mod tests;
