@@ -4,7 +4,7 @@
 //! `report`), or about what shows only from outside: the command line (`cli`), a sweep that
 //! is killed (`resume`) or gets into other `trouble`, the client held to the simulator's
 //! truth (`truth`) and to a real server's (`real_server`), the load that a file gives
-//! (`determinism`), mistakes in files (`mistakes`), documents held to the tables they
+//! (`determinism`), its `memory`, mistakes in files (`mistakes`), documents held to the tables they
 //! describe (`docs`), and the imports (`architecture`).
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -14,6 +14,7 @@ mod cli;
 mod determinism;
 mod docs;
 mod load;
+mod memory;
 mod mistakes;
 mod plan;
 mod providers;

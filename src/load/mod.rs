@@ -136,6 +136,18 @@ pub fn drive(
         chunk_gaps: course.gaps,
         foreign_chunks_in_window: course.foreign_chunks,
         client,
-        lost_records: ended.lost,
+        lost_records: lost_records(ended.lost, course.lost),
     })
+}
+
+/// What the sink refused, and what no load core had room for while the calling thread was
+/// behind.
+fn lost_records(refused: Option<(u64, String)>, dropped: u64) -> Option<(u64, String)> {
+    match (refused, dropped) {
+        (refused, 0) => refused,
+        (Some((n, why)), dropped) => Some((n + dropped, why)),
+        (None, dropped) => {
+            Some((dropped, "the disk, or the counting of tokens, was too slow for this load".to_owned()))
+        }
+    }
 }
