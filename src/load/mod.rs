@@ -151,3 +151,18 @@ fn lost_records(refused: Option<(u64, String)>, dropped: u64) -> Option<(u64, St
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_dropped_is_lost_like_what_was_refused() {
+        let full = || Some((3, "no space".to_owned()));
+        assert_eq!(lost_records(None, 0), None);
+        assert_eq!(lost_records(full(), 0), full());
+        assert_eq!(lost_records(full(), 4), Some((7, "no space".to_owned())));
+        let (n, why) = lost_records(None, 5).expect("five were lost");
+        assert!(n == 5 && why.contains("too slow"), "{n} {why}");
+    }
+}

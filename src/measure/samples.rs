@@ -86,7 +86,11 @@ impl Samples {
 
     /// End a walk. Whether another is needed.
     pub(super) fn end_walk(&mut self) -> bool {
-        self.0.iter_mut().fold(false, |more, selection| selection.end_walk() || more)
+        let mut more = false;
+        for selection in &mut self.0 {
+            more |= selection.end_walk();
+        }
+        more
     }
 
     /// Those with a sample, once no further walk is needed.

@@ -1,5 +1,5 @@
 //! The log of a cell that runs: one JSON line per record, appended as they come. A line is the
-//! array of a record's values, in the order of its fields: names would be three quarters of
+//! array of a record's values, in the order of its fields: names would be two thirds of
 //! it.
 //!
 //! JSON lines survive a kill at any byte: all lines but a torn last one can be read. A
