@@ -377,12 +377,7 @@ impl Walk<'_> {
         let watcher = &mut *self.watcher;
         let run = load::drive(&job, &mut log, self.control, &mut |live| watcher.on(&Event::Live(live)))?;
         let log = log.seal()?;
-        let mut unreadable = None;
-        let records = log.records()?.map_while(|r| r.map_err(|e| unreadable = Some(e)).ok());
-        let mut summary = measure::summarise(cell, &run, records);
-        if let Some(error) = unreadable {
-            return Err(error.into());
-        }
+        let mut summary = measure::summarise_walks(cell, &run, || log.records())?;
         if let Some(text) = self.contaminated.take() {
             summary.validity.add(CONTAMINATED_NAME, Verdict::Warn, text);
         }

@@ -3,7 +3,7 @@
 //! A file here is about one room of the house (`plan`, `providers`, `load`, `sim`, `store`,
 //! `report`), or about what shows only from outside: the command line (`cli`), a sweep that
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
-//! (`validity`), the client held to the simulator's truth (`truth`) and to a real server's
+//! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
 //! (`real_server`), the load that a file gives (`determinism`), mistakes in files (`mistakes`),
 //! documents held to the tables they describe (`docs`), and the imports (`architecture`).
 
@@ -14,6 +14,7 @@ mod cli;
 mod determinism;
 mod docs;
 mod load;
+mod memory;
 mod mistakes;
 mod plan;
 mod providers;

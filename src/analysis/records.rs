@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 
 use polars::prelude::*;
 use polars_io::SerReader;
-use polars_io::prelude::ParquetReader;
+use polars_io::prelude::{FileMetadataRef, ParallelStrategy, ParquetReader};
 
 use super::{AnalysisError, RequestPoint};
 use crate::record::{Outcome, Phase, RequestRecord, Tick, TokenSource};
 use crate::store::StoreError;
+
+/// Rows that are read at a time where not all are wanted.
+const SLICE: usize = 1 << 14;
 
 /// Columns of a file, a value per row. Names are those of [`RequestRecord`]'s fields.
 pub struct Records {
@@ -28,10 +31,25 @@ impl Records {
 
     fn load(path: &Path, columns: Option<Vec<String>>) -> Result<Self, AnalysisError> {
         let file = File::open(path).map_err(StoreError::io("open", path))?;
-        let frame = ParquetReader::new(file)
-            .with_columns(columns)
-            .finish()
-            .map_err(|e| AnalysisError::Parquet { path: path.to_owned(), what: e.to_string() })?;
+        let frame =
+            ParquetReader::new(file).with_columns(columns).finish().map_err(|e| unreadable(path, &e))?;
+        Ok(Self { path: path.to_owned(), frame })
+    }
+
+    /// `columns` of the rows from `start` on, [`SLICE`] at most; `metadata` is the file's own.
+    fn slice(
+        path: &Path,
+        metadata: &FileMetadataRef,
+        columns: &[&str],
+        start: usize,
+    ) -> Result<Self, AnalysisError> {
+        let mut reader = ParquetReader::new(File::open(path).map_err(StoreError::io("open", path))?)
+            .with_columns(Some(columns.iter().map(|c| (*c).to_owned()).collect()))
+            // By row group: the others are then not touched.
+            .read_parallel(ParallelStrategy::RowGroups)
+            .with_slice(Some((start, SLICE)));
+        reader.set_metadata(FileMetadataRef::clone(metadata));
+        let frame = reader.finish().map_err(|e| unreadable(path, &e))?;
         Ok(Self { path: path.to_owned(), frame })
     }
 
@@ -146,32 +164,43 @@ impl Records {
     }
 }
 
-/// At most `most` requests of a `records.parquet`, evenly picked in the order of their
-/// sending, for a picture of the cell over time.
+fn unreadable(path: &Path, error: &PolarsError) -> AnalysisError {
+    AnalysisError::Parquet { path: path.to_owned(), what: error.to_string() }
+}
+
+/// At most `most` requests of a `records.parquet` for a picture of the cell over time: every
+/// n-th in the order in which they ended, sorted by their sending. The file is read piece by
+/// piece.
 ///
 /// # Errors
 /// When the file can't be read or isn't one of records.
 pub fn read_points(path: &Path, most: usize) -> Result<Vec<RequestPoint>, AnalysisError> {
     let columns = ["intended_us", "sent_us", "first_token_us", "last_token_us", "outcome"];
-    let r = Records::read(path, &columns)?;
-    let (intended, sent) = (r.all_counts("intended_us")?, r.counts("sent_us")?);
-    let ttft_ms = r.elapsed_ms("intended_us", "first_token_us")?;
-    let e2e_ms = r.elapsed_ms("intended_us", "last_token_us")?;
-    let lag_ms = r.elapsed_ms("intended_us", "sent_us")?;
-    let outcome = r.words("outcome")?;
-    let mut points: Vec<RequestPoint> = (0..r.len())
-        .map(|i| RequestPoint {
-            sent_s: sent[i].unwrap_or(intended[i]) as f64 / 1e6,
-            ttft_ms: ttft_ms[i],
-            e2e_ms: e2e_ms[i],
-            lag_ms: lag_ms[i],
-            ok: outcome[i].as_deref() == Some(Outcome::Ok.name()),
-        })
-        .collect();
-    points.sort_by(|a, b| a.sent_s.total_cmp(&b.sent_s));
-    if points.len() > most {
-        points = (0..most).map(|k| points[k * points.len() / most]).collect();
+    let mut reader = ParquetReader::new(File::open(path).map_err(StoreError::io("open", path))?);
+    let metadata = reader.get_metadata().map_err(|e| unreadable(path, &e))?.clone();
+    let rows = metadata.num_rows;
+    let most = most.min(rows);
+    let mut wanted = (0..most).map(|k| k * rows / most).peekable();
+    let mut points = Vec::with_capacity(most);
+    for start in (0..rows).step_by(SLICE) {
+        let r = Records::slice(path, &metadata, &columns, start)?;
+        let (intended, sent) = (r.all_counts("intended_us")?, r.counts("sent_us")?);
+        let ttft_ms = r.elapsed_ms("intended_us", "first_token_us")?;
+        let e2e_ms = r.elapsed_ms("intended_us", "last_token_us")?;
+        let lag_ms = r.elapsed_ms("intended_us", "sent_us")?;
+        let outcome = r.words("outcome")?;
+        while let Some(row) = wanted.next_if(|row| *row < start + r.len()) {
+            let i = row - start;
+            points.push(RequestPoint {
+                sent_s: sent[i].unwrap_or(intended[i]) as f64 / 1e6,
+                ttft_ms: ttft_ms[i],
+                e2e_ms: e2e_ms[i],
+                lag_ms: lag_ms[i],
+                ok: outcome[i].as_deref() == Some(Outcome::Ok.name()),
+            });
+        }
     }
+    points.sort_by(|a, b| a.sent_s.total_cmp(&b.sent_s));
     Ok(points)
 }
 

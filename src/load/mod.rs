@@ -145,6 +145,33 @@ pub fn drive(
         chunk_gaps: course.gaps,
         foreign_chunks_in_window: course.foreign_chunks,
         client,
-        lost_records: ended.lost,
+        lost_records: lost_records(ended.lost, course.lost),
     })
+}
+
+/// What the sink refused, and what no load core had room for while the calling thread was
+/// behind.
+fn lost_records(refused: Option<(u64, String)>, dropped: u64) -> Option<(u64, String)> {
+    match (refused, dropped) {
+        (refused, 0) => refused,
+        (Some((n, why)), dropped) => Some((n + dropped, why)),
+        (None, dropped) => {
+            Some((dropped, "the disk, or the counting of tokens, was too slow for this load".to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_dropped_is_lost_like_what_was_refused() {
+        let full = || Some((3, "no space".to_owned()));
+        assert_eq!(lost_records(None, 0), None);
+        assert_eq!(lost_records(full(), 0), full());
+        assert_eq!(lost_records(full(), 4), Some((7, "no space".to_owned())));
+        let (n, why) = lost_records(None, 5).expect("five were lost");
+        assert!(n == 5 && why.contains("too slow"), "{n} {why}");
+    }
 }

@@ -1,6 +1,7 @@
 //! What one load core counts while it runs: its time line, its chunk gaps, and the records
 //! on their way to the calling thread.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use hdrhistogram::Histogram;
@@ -9,6 +10,11 @@ use crate::record::{RequestRecord, TICK_US, Tick};
 
 /// Records that wait before they are handed over ahead of the next tick.
 const BATCH: usize = 256;
+/// Bytes of answers' texts after which a batch is full as well.
+const BATCH_TEXT: usize = 1 << 17;
+/// Full batches that are kept while the calling thread is behind: 65,536 records, or 32 MiB of
+/// texts. What comes on top is lost, and counted: a load core never waits and never grows.
+const HELD: usize = 256;
 
 /// A finished arrival, and its text where the answer's tokens are still to be counted.
 pub(super) struct Done {
@@ -49,10 +55,16 @@ pub(super) struct Tally {
     pub(super) totals: Totals,
     pub(super) gaps: Histogram<u64>,
     pub(super) foreign_chunks: u64,
+    /// The batch that is being filled, and its bytes of text.
     waiting: Vec<Done>,
+    waiting_text: usize,
+    /// Full batches, the oldest first.
+    held: VecDeque<Vec<Done>>,
     reports: SyncSender<Report>,
     /// Times that the calling thread was too slow to take a report.
     pub(super) held_reports: u64,
+    /// Records for which there was no room while it was.
+    lost: u64,
 }
 
 impl Tally {
@@ -67,8 +79,11 @@ impl Tally {
             gaps: gap_histogram(),
             foreign_chunks: 0,
             waiting: Vec::with_capacity(BATCH),
+            waiting_text: 0,
+            held: VecDeque::new(),
             reports,
             held_reports: 0,
+            lost: 0,
         }
     }
 
@@ -139,31 +154,75 @@ impl Tally {
 
     /// Take in what became of an arrival.
     pub(super) fn record(&mut self, done: Done) {
+        if self.waiting_is_full() {
+            // Only while all batches that may be held are.
+            self.report();
+            if self.waiting_is_full() {
+                self.lost += 1;
+                return;
+            }
+        }
+        self.waiting_text += done.text.as_ref().map_or(0, String::len);
         self.waiting.push(done);
-        if self.waiting.len().is_multiple_of(BATCH) {
+        if self.waiting_is_full() {
             self.report();
         }
     }
 
-    /// Hand over what waits. Never blocks: when the calling thread is behind, the records
-    /// stay here, and that is counted.
+    fn waiting_is_full(&self) -> bool {
+        self.waiting.len() >= BATCH || self.waiting_text >= BATCH_TEXT
+    }
+
+    /// Hand over what waits, batch by batch. Never blocks: when the calling thread is behind,
+    /// the records stay here, and that is counted.
     pub(super) fn report(&mut self) {
+        while let Some(done) = self.held.pop_front() {
+            if let Err(done) = self.hand_over(done) {
+                self.held.push_front(done);
+                self.hold();
+                return;
+            }
+        }
         let done = std::mem::replace(&mut self.waiting, Vec::with_capacity(BATCH));
-        match self.reports.try_send(Report { rank: self.rank, done, totals: self.totals }) {
-            // A calling thread that has gone has no use for reports.
-            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-            Err(TrySendError::Full(report)) => {
-                self.waiting = report.done;
-                self.held_reports += 1;
+        match self.hand_over(done) {
+            Ok(()) => self.waiting_text = 0,
+            Err(done) => {
+                self.waiting = done;
+                self.hold();
             }
         }
     }
 
+    /// Put a full batch with those that are held, where there is room.
+    fn hold(&mut self) {
+        self.held_reports += 1;
+        if self.waiting_is_full() && self.held.len() < HELD {
+            self.held.push_back(std::mem::replace(&mut self.waiting, Vec::with_capacity(BATCH)));
+            self.waiting_text = 0;
+        }
+    }
+
+    fn hand_over(&self, done: Vec<Done>) -> Result<(), Vec<Done>> {
+        match self.reports.try_send(Report { rank: self.rank, done, totals: self.totals }) {
+            // A calling thread that has gone has no use for reports.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+            Err(TrySendError::Full(report)) => Err(report.done),
+        }
+    }
+
     /// The end: hand over the rest, waiting if need be, and give up the time line.
-    pub(super) fn finish(self) -> Course {
-        let last = Report { rank: self.rank, done: self.waiting, totals: self.totals };
-        let _ = self.reports.send(last);
-        Course { ticks: self.ticks, areas: self.areas, gaps: self.gaps, foreign_chunks: self.foreign_chunks }
+    pub(super) fn finish(mut self) -> Course {
+        let last = std::mem::take(&mut self.waiting);
+        for done in self.held.into_iter().chain([last]) {
+            let _ = self.reports.send(Report { rank: self.rank, done, totals: self.totals });
+        }
+        Course {
+            ticks: self.ticks,
+            areas: self.areas,
+            gaps: self.gaps,
+            foreign_chunks: self.foreign_chunks,
+            lost: self.lost,
+        }
     }
 }
 
@@ -173,11 +232,13 @@ pub(super) struct Course {
     areas: Vec<u64>,
     pub(super) gaps: Histogram<u64>,
     pub(super) foreign_chunks: u64,
+    /// Records that a load core had no room for.
+    pub(super) lost: u64,
 }
 
 impl Course {
     pub(super) fn empty() -> Self {
-        Self { ticks: Vec::new(), areas: Vec::new(), gaps: gap_histogram(), foreign_chunks: 0 }
+        Self { ticks: Vec::new(), areas: Vec::new(), gaps: gap_histogram(), foreign_chunks: 0, lost: 0 }
     }
 
     /// Add another core's course to this one.
@@ -201,6 +262,7 @@ impl Course {
         }
         self.gaps.add(other.gaps).expect("all gap histograms have the same bounds");
         self.foreign_chunks += other.foreign_chunks;
+        self.lost += other.lost;
     }
 
     /// Mean number in flight over `start_us..end_us`, by this client's own counter; the
@@ -266,5 +328,42 @@ mod tests {
         let reader = std::thread::spawn(move || rx.iter().flat_map(|r| r.done).count());
         let _ = tally.finish();
         assert_eq!(reader.join().unwrap(), 1000);
+    }
+
+    #[test]
+    fn a_reader_that_stands_still_costs_counted_records_and_no_memory() {
+        let (tx, rx) = std::sync::mpsc::sync_channel(2);
+        let mut tally = Tally::new(0, tx);
+        let most = BATCH * (HELD + 1 + 2);
+        let come = most + 5000;
+        for seq in 0..come as u64 {
+            tally.record(Done { record: super::super::flight::blank_record(seq), text: None });
+            assert!(tally.held.len() <= HELD && tally.waiting.len() <= BATCH);
+        }
+        assert_eq!(tally.lost, 5000);
+        // Room again: what comes now is kept again, in order.
+        assert_eq!(rx.recv().unwrap().done.len(), BATCH);
+        tally.record(Done { record: super::super::flight::blank_record(7), text: None });
+        let reader =
+            std::thread::spawn(move || rx.iter().flat_map(|r| r.done).map(|d| d.record.seq).collect());
+        let course = tally.finish();
+        let seqs: Vec<u64> = reader.join().unwrap();
+        assert!(seqs.iter().copied().eq((BATCH as u64..most as u64).chain([7])));
+        let mut sum = Course::empty();
+        sum.merge(course);
+        assert_eq!(sum.lost, 5000);
+    }
+
+    #[test]
+    fn long_texts_fill_a_batch_as_well() {
+        let (tx, _rx) = std::sync::mpsc::sync_channel(1);
+        let mut tally = Tally::new(0, tx);
+        let text = "x".repeat(BATCH_TEXT / 2);
+        for seq in 0..(2 * (HELD + 10)) as u64 {
+            let record = super::super::flight::blank_record(seq);
+            tally.record(Done { record, text: Some(text.clone()) });
+        }
+        assert!(tally.held.iter().all(|batch| batch.len() == 2));
+        assert_eq!((tally.held.len(), tally.waiting.len(), tally.lost), (HELD, 2, 2 * 8));
     }
 }

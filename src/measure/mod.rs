@@ -1,10 +1,15 @@
 //! From records to a cell's figures: windows, quantiles, validity. Pure: no clock, no disk.
 
+mod identity;
+mod in_flight;
 mod samples;
+mod select;
 mod totals;
+mod trend;
 pub mod validity;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use serde::{Deserialize, Serialize};
 
@@ -184,19 +189,56 @@ pub struct SloVerdict {
 }
 
 /// Everything a cell came to: its records (in any order, each once) and what the engine
-/// knows beside them. Holds a number per request and metric while it runs.
+/// knows beside them. As [`summarise_walks`], of records that are at hand.
 #[must_use]
-pub fn summarise(cell: &Cell, run: &CellRun, records: impl Iterator<Item = RequestRecord>) -> CellSummary {
-    let settings = &cell.settings;
-    let mut totals = totals::Totals::new(settings, run.window);
-    for record in records {
-        totals.take(&record);
+pub fn summarise(
+    cell: &Cell,
+    run: &CellRun,
+    records: impl Iterator<Item = RequestRecord> + Clone,
+) -> CellSummary {
+    let walk = || Ok::<_, Infallible>(records.clone().map(Ok));
+    match summarise_walks(cell, run, walk) {
+        Ok(summary) => summary,
+        Err(never) => match never {},
     }
+}
+
+/// Everything a cell came to, from records that lie on disk. `walk` begins at the first one
+/// each time that it is called and brings the same ones: once for a cell of up to 32,768
+/// samples, as a rule two or three times for a larger one. What is held meanwhile does not
+/// grow with their number: figures are exact all the same, as `docs/methods.md` says.
+///
+/// # Errors
+/// The first of `walk`.
+pub fn summarise_walks<E, I>(
+    cell: &Cell,
+    run: &CellRun,
+    mut walk: impl FnMut() -> Result<I, E>,
+) -> Result<CellSummary, E>
+where
+    I: Iterator<Item = Result<RequestRecord, E>>,
+{
+    let mut totals = totals::Totals::new(&cell.settings, run.window);
+    for record in walk()? {
+        totals.take(&record?);
+    }
+    while totals.end_walk() {
+        for record in walk()? {
+            totals.take_again(&record?);
+        }
+    }
+    Ok(summary_of(cell, run, totals))
+}
+
+/// What the totals come to, once all is known.
+fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> CellSummary {
+    let settings = &cell.settings;
     totals.counts.planned = run.planned.unwrap_or(totals.counts.attempted);
     let scalars = totals.scalars();
     let workload_hash = totals.workload_hash();
+    let lags = totals.lags();
     let in_flight_by_records = totals.in_flight_mean();
-    let mut distributions = std::mem::take(&mut totals.samples).distributions();
+    let mut distributions = totals.samples.distributions();
     if let Some(gaps) = samples::of_histogram(&run.chunk_gaps) {
         distributions.insert("chunk_gap".to_owned(), gaps);
     }
@@ -214,7 +256,7 @@ pub fn summarise(cell: &Cell, run: &CellRun, records: impl Iterator<Item = Reque
         workload_hash,
     };
     summary.slo = settings.slo.rules.iter().map(|rule| verdict_of(rule, &summary)).collect();
-    let totals::Totals { lags, ttft, .. } = totals;
+    let ttft = totals.ttft;
     summary.validity = validity::judge(&validity::Evidence {
         settings,
         run,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use super::Distribution;
+use super::select::Selection;
 use crate::record::{Outcome, Phase, RequestRecord};
-use crate::stats::{Moments, quantile};
 
 /// Milliseconds from `from` to `to`, both known.
 fn span_ms(from: Option<u64>, to: Option<u64>) -> Option<f64> {
@@ -66,48 +66,43 @@ pub(super) const PER_REQUEST: [&str; 13] = [
     "prompt_length",
 ];
 
-/// Samples by metric.
+/// Samples by metric, in the order of [`PER_REQUEST`].
 #[derive(Default)]
-pub(super) struct Samples(BTreeMap<&'static str, Vec<f64>>);
+pub(super) struct Samples([Selection; PER_REQUEST.len()]);
 
 impl Samples {
     /// Take in a request that was due in the window. Latencies are those of good answers; the
-    /// lag is that of every request sent.
+    /// lag is that of every request sent. Every walk must bring the same requests.
     pub(super) fn take(&mut self, r: &RequestRecord) {
         debug_assert_eq!(r.phase, Phase::Measure);
-        for metric in PER_REQUEST {
-            if (r.outcome == Outcome::Ok || metric == "lag")
+        for (metric, selection) in PER_REQUEST.iter().zip(&mut self.0) {
+            if (r.outcome == Outcome::Ok || *metric == "lag")
                 && let Some(value) = of_request(metric, r)
             {
-                self.0.entry(metric).or_default().push(value);
+                selection.take(value);
             }
         }
     }
 
-    pub(super) fn distributions(self) -> BTreeMap<String, Distribution> {
-        self.0.into_iter().filter_map(|(name, samples)| Some((name.to_owned(), summary(samples)?))).collect()
+    /// End a walk. Whether another is needed.
+    pub(super) fn end_walk(&mut self) -> bool {
+        let mut more = false;
+        for selection in &mut self.0 {
+            more |= selection.end_walk();
+        }
+        more
     }
-}
 
-/// Summary of samples; `None` when there is none. The standard deviation of a single sample
-/// is 0.
-pub(super) fn summary(mut samples: Vec<f64>) -> Option<Distribution> {
-    let moments = Moments::of(&samples);
-    samples.sort_unstable_by(f64::total_cmp);
-    let q = |q| quantile(&samples, q);
-    Some(Distribution {
-        n: moments.n(),
-        mean: moments.mean()?,
-        std: moments.std().unwrap_or(0.0),
-        min: *samples.first()?,
-        p50: q(0.5)?,
-        p75: q(0.75)?,
-        p90: q(0.9)?,
-        p95: q(0.95)?,
-        p99: q(0.99)?,
-        p999: q(0.999)?,
-        max: *samples.last()?,
-    })
+    /// Those with a sample, once no further walk is needed.
+    pub(super) fn distributions(&self) -> BTreeMap<String, Distribution> {
+        let named = PER_REQUEST.iter().zip(&self.0);
+        named.filter_map(|(name, selection)| Some(((*name).to_owned(), selection.distribution()?))).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.0.iter().map(Selection::held_bytes).sum()
+    }
 }
 
 /// Summary of a histogram of microseconds, in milliseconds: exact to its three digits.

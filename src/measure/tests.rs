@@ -489,3 +489,73 @@ fn each_class_of_failure_keeps_its_first_words() {
     assert_eq!(s.counts.error_words["4xx"], "refused number 190");
     assert_eq!(s.counts.ok + s.counts.failed, s.counts.attempted);
 }
+
+/// Latencies with some spread, up to 64 at a time, in the order of their ends.
+fn many(seq: u64) -> RequestRecord {
+    let mut r = good(seq);
+    let spread = seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44;
+    r.intended_us = 1_000_000 + seq * 10;
+    r.sent_us = Some(r.intended_us + spread % 900);
+    r.first_token_us = Some(r.intended_us + 1_000 + spread % 50_000);
+    r.second_chunk_us = Some(r.intended_us + 60_000 + spread % 7_000);
+    r.last_token_us = Some(r.intended_us + 80_000 + spread % 100_000);
+    r.end_us = r.last_token_us;
+    r.max_gap_us = Some(10_000 + spread % 1_000);
+    r.prompt_tokens = Some(100 + (spread % 64) as u32);
+    r.output_tokens = Some(5 + (spread % 3) as u32);
+    r
+}
+
+#[test]
+fn what_a_summary_holds_does_not_grow_with_the_requests() {
+    let cell = open();
+    let held = |n: u64| {
+        let mut totals = totals::Totals::new(&cell.settings, run(&[]).window);
+        let mut most = 0;
+        (0..n).for_each(|seq| totals.take(&many(seq)));
+        let mut walks = 1;
+        loop {
+            most = most.max(totals.held_bytes());
+            if !totals.end_walk() {
+                return (most, walks);
+            }
+            (0..n).for_each(|seq| totals.take_again(&many(seq)));
+            walks += 1;
+        }
+    };
+    let ((few, once), (many, walks)) = (held(30_000), held(600_000));
+    assert_eq!(once, 1, "a small cell is walked once");
+    assert!(walks <= 4, "{walks} walks");
+    assert!(many <= few + few / 5, "{few} bytes of 30,000 requests, {many} of 600,000");
+}
+
+#[test]
+fn walks_give_the_figures_of_all_samples_at_once() {
+    let n = 40_000;
+    let records: Vec<_> = (0..n).map(many).collect();
+    let mut run = run(&[]);
+    run.planned = Some(n);
+    let s = summed(&open(), &run, &records);
+    for metric in samples::PER_REQUEST {
+        let mut all: Vec<f64> = records.iter().filter_map(|r| of_request(metric, r)).collect();
+        let mean = crate::stats::Moments::of(&all).mean().unwrap();
+        all.sort_unstable_by(f64::total_cmp);
+        let d = s.distributions[metric];
+        assert_eq!((d.n, d.mean, d.min, d.max), (n, mean, all[0], all[all.len() - 1]), "{metric}");
+        for (stat, q) in [("p50", 0.5), ("p75", 0.75), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)] {
+            assert_eq!(d.stat(stat), crate::stats::quantile(&all, q), "{metric} {stat}");
+        }
+    }
+    let mut lags: Vec<f64> = records.iter().filter_map(|r| of_request("lag", r)).collect();
+    lags.sort_unstable_by(f64::total_cmp);
+    assert_eq!(s.validity.signals["lag_p99_ms"], crate::stats::quantile(&lags, 0.99).unwrap());
+    let mut reversed = records;
+    reversed.reverse();
+    assert_eq!(summed(&open(), &run, &reversed).workload_hash, s.workload_hash);
+}
+
+#[test]
+fn an_unreadable_record_ends_the_walk() {
+    let walk = || Ok([Ok(good(0)), Err("torn")].into_iter());
+    assert_eq!(summarise_walks(&open(), &run(&[]), walk).err(), Some("torn"));
+}

@@ -1,14 +1,28 @@
-//! One pass over a cell's records: counts, tokens, rates, and who was in flight when.
+//! What a cell's records add up to: counts, tokens, rates, and what takes more than one walk
+//! over them: quantiles, the most in flight, the workload's hash.
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
-
+use super::identity::Identity;
+use super::in_flight::InFlight;
 use super::samples::{Samples, of_request, prompt_tokens};
+use super::select::Selection;
+use super::trend::Batches;
 use super::validity::BySending;
 use super::{Counts, TokenCounts};
 use crate::experiment::{Load, RequestLimit, Settings};
 use crate::record::{Outcome, Phase, RequestRecord, TokenSource, Window};
+use crate::stats::Line;
+
+/// How late requests were sent that no cap held back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lags {
+    pub(super) n: u64,
+    /// In milliseconds; `None` when nothing was sent.
+    pub(super) p99: Option<f64>,
+    /// In milliseconds per second.
+    pub(super) trend: Option<Line>,
+}
 
 /// What the records of a cell add up to.
 pub(super) struct Totals<'a> {
@@ -29,13 +43,12 @@ pub(super) struct Totals<'a> {
     output_whole_run: u64,
     first_sent_us: Option<u64>,
     last_byte_us: Option<u64>,
-    /// When each request was at the server: sent until ended, clipped to the window.
-    stays: Vec<(u64, u64)>,
-    /// Due time and lag in ms of requests that no cap held back.
-    pub(super) lags: Vec<(u64, f64)>,
+    in_flight: InFlight,
+    /// Lag in ms of requests that no cap held back, and its course over their due times.
+    lags: Selection,
+    lag_course: Batches,
     pub(super) ttft: BySending,
-    /// What the workload hash is taken over, by arrival: due time and lengths.
-    identity: Vec<(u64, u64, u32, u32)>,
+    identity: Identity,
 }
 
 impl<'a> Totals<'a> {
@@ -55,10 +68,11 @@ impl<'a> Totals<'a> {
             output_whole_run: 0,
             first_sent_us: None,
             last_byte_us: None,
-            stays: Vec::new(),
-            lags: Vec::new(),
+            in_flight: InFlight::new(window),
+            lags: Selection::default(),
+            lag_course: Batches::new(window),
             ttft: BySending::new(window),
-            identity: Vec::new(),
+            identity: Identity::default(),
         }
     }
 
@@ -66,14 +80,42 @@ impl<'a> Totals<'a> {
         t.is_some_and(|t| t >= self.window.start_us && t < self.window.end_us)
     }
 
+    /// Take in a record on the first walk.
     pub(super) fn take(&mut self, r: &RequestRecord) {
+        self.take_again(r);
         self.take_any(r);
-        self.identify(r);
         if r.phase == Phase::Measure {
             self.take_measured(r);
         } else {
             self.counts.before_window += 1;
         }
+    }
+
+    /// Take in a record on any walk: only what needs more than one.
+    pub(super) fn take_again(&mut self, r: &RequestRecord) {
+        self.identify(r);
+        if let Some(sent) = r.sent_us {
+            self.in_flight.take(sent, r.end_us);
+        }
+        if r.phase == Phase::Measure {
+            self.samples.take(r);
+            if !r.cap_blocked
+                && let Some(lag) = of_request("lag", r)
+            {
+                self.lags.take(lag);
+            }
+        }
+    }
+
+    /// End a walk. Whether another is needed.
+    pub(super) fn end_walk(&mut self) -> bool {
+        let more = [
+            self.samples.end_walk(),
+            self.lags.end_walk(),
+            self.in_flight.end_walk(),
+            self.identity.end_walk(),
+        ];
+        more.contains(&true)
     }
 
     /// What a request brings to the window whenever it was due.
@@ -96,20 +138,14 @@ impl<'a> Totals<'a> {
             self.first_sent_us = Some(self.first_sent_us.map_or(sent, |t| t.min(sent)));
             let last = r.end_us.or(r.last_token_us);
             self.last_byte_us = self.last_byte_us.max(last);
-            let from = sent.max(self.window.start_us);
-            let to = r.end_us.unwrap_or(u64::MAX).min(self.window.end_us);
-            if from < to {
-                self.stays.push((from, to));
-            }
         }
     }
 
     fn take_measured(&mut self, r: &RequestRecord) {
-        self.samples.take(r);
         if !r.cap_blocked
             && let Some(lag) = of_request("lag", r)
         {
-            self.lags.push((r.intended_us, lag));
+            self.lag_course.add(r.intended_us, lag);
         }
         let counts = &mut self.counts;
         counts.attempted += 1;
@@ -164,46 +200,39 @@ impl<'a> Totals<'a> {
     /// sends is up to the server, so there the first of each user stand for all: every run
     /// sends those.
     fn identify(&mut self, r: &RequestRecord) {
-        let (due, counts) = match self.settings.load {
-            Load::Open { .. } => (r.intended_us, r.phase == Phase::Measure),
-            Load::Closed { users } => (0, r.seq < u64::from(users)),
-        };
-        if counts {
-            self.identity.push((r.seq, due, r.prompt_tokens_asked, r.max_tokens));
+        let lengths = |due| (due, r.prompt_tokens_asked, r.max_tokens);
+        match self.settings.load {
+            Load::Open { .. } => {
+                let due = (r.phase == Phase::Measure).then_some(r.intended_us);
+                self.identity.take(r.seq, due.map(lengths));
+            }
+            Load::Closed { users } if r.seq < u64::from(users) => {
+                self.identity.take(r.seq, Some(lengths(0)));
+            }
+            Load::Closed { .. } => {}
         }
     }
 
     /// Sixteen hexadecimal digits over the due times and lengths, in the order of arrival.
-    pub(super) fn workload_hash(&mut self) -> String {
-        self.identity.sort_unstable();
-        let mut hash = Sha256::new();
-        for (seq, due, prompt, output) in &self.identity {
-            hash.update(seq.to_le_bytes());
-            hash.update(due.to_le_bytes());
-            hash.update(prompt.to_le_bytes());
-            hash.update(output.to_le_bytes());
-        }
-        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    pub(super) fn workload_hash(&self) -> String {
+        self.identity.digest()
     }
 
-    /// Request-seconds spent at the server within the window, per second: X·R with both over
-    /// the same requests and the same time, free of what sticks out at the window's ends.
     pub(super) fn in_flight_mean(&self) -> f64 {
-        let area: u64 = self.stays.iter().map(|(from, to)| to - from).sum();
-        area as f64 / (self.window.end_us - self.window.start_us).max(1) as f64
+        self.in_flight.mean()
     }
 
-    fn in_flight_max(&self) -> u64 {
-        let mut steps: Vec<(u64, i8)> =
-            self.stays.iter().flat_map(|&(from, to)| [(from, 1), (to, -1)]).collect();
-        // Who leaves at the moment that another comes makes room first.
-        steps.sort_unstable();
-        let (mut now, mut most) = (0i64, 0i64);
-        for (_, step) in steps {
-            now += i64::from(step);
-            most = most.max(now);
-        }
-        most.unsigned_abs()
+    pub(super) fn lags(&self) -> Lags {
+        Lags { n: self.lags.n(), p99: self.lags.quantile(0.99), trend: self.lag_course.line() }
+    }
+
+    /// Bytes that are held for requests.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.samples.held_bytes()
+            + self.lags.held_bytes()
+            + self.in_flight.held_bytes()
+            + self.identity.held() * 16
     }
 
     /// Scalars by metric name; those that an empty window or cell can't have are left out.
@@ -221,8 +250,8 @@ impl<'a> Totals<'a> {
             put("output_tps", self.output_in_window / seconds);
             put("prompt_tps", self.prompt_in_window as f64 / seconds);
             put("goodput_rps", self.good_in_window as f64 / seconds);
-            put("in_flight_mean", self.in_flight_mean());
-            put("in_flight_max", self.in_flight_max() as f64);
+            put("in_flight_mean", self.in_flight.mean());
+            put("in_flight_max", self.in_flight.most() as f64);
         }
         if let (Some(first), Some(last)) = (self.first_sent_us, self.last_byte_us)
             && last > first

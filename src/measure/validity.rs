@@ -6,18 +6,16 @@ mod table;
 
 use std::collections::BTreeMap;
 
+use super::totals::Lags;
+use super::trend::Batches;
 use super::{CellSummary, Reason, Validity, Verdict};
 use crate::experiment::{Load, Settings};
 use crate::record::{CellRun, EndedBy, TICK_US, Tick, Window};
-use crate::stats::{Line, regress, student_t_quantile};
+use crate::stats::{Line, student_t_quantile};
 
 pub(super) use steady::BySending;
 pub use table::{CONTAMINATED_NAME, Limit, SIGNALS, Signal, Unit};
 
-/// Trends are read from so many batch means, which makes neighbours nearly independent.
-const BATCHES: usize = 10;
-/// No trend is read from a shorter window, in seconds.
-const TREND_SECONDS: f64 = 5.0;
 /// Standard deviations of a steady number in flight that a pile has to exceed.
 const CHANCE_SD: f64 = 3.0;
 /// Requests below which a trend or Little's law says nothing.
@@ -31,8 +29,8 @@ pub(super) struct Evidence<'a> {
     pub(super) run: &'a CellRun,
     /// Everything but the verdict itself.
     pub(super) summary: &'a CellSummary,
-    /// Due time in microseconds and lag in ms of requests that no cap held back.
-    pub(super) lags: &'a [(u64, f64)],
+    /// Of requests that no cap held back.
+    pub(super) lags: &'a Lags,
     /// TTFT of the good answers due in the window, by when they were asked for.
     pub(super) ttft: &'a BySending,
     /// X·R, from the records.
@@ -110,13 +108,10 @@ fn schedule_kept(e: &Evidence<'_>, court: &mut Court) {
             v * 100.0
         )
     });
-    let mut lags: Vec<f64> = e.lags.iter().map(|(_, lag)| *lag).collect();
-    lags.sort_unstable_by(f64::total_cmp);
-    let p99 = crate::stats::quantile(&lags, 0.99);
-    court.hear(&table::LAG_P99, p99, |v, limit| {
+    court.hear(&table::LAG_P99, e.lags.p99, |v, limit| {
         format!("this client sent late: lag p99 {v:.1} ms (limit {limit:.1} ms)")
     });
-    let growth = trend(&e.summary.window, e.lags).filter(|_| e.lags.len() as u64 >= ENOUGH);
+    let growth = e.lags.trend.filter(|_| e.lags.n >= ENOUGH);
     let slope = growth.map(|line| if significant(&line) { line.slope } else { 0.0 });
     court.hear(&table::LAG_GROWTH, slope, |v, limit| {
         format!("this client fell behind: lag grew by {v:.1} ms a second (limit {limit:.1})")
@@ -261,25 +256,11 @@ fn tokens_known(e: &Evidence<'_>, court: &mut Court) {
 }
 
 /// A line through the batch means of points (time in microseconds, value) over the window,
-/// per second. `None` when the window is short or a batch is empty.
+/// per second.
 fn trend(window: &Window, points: &[(u64, f64)]) -> Option<Line> {
-    if window.seconds() < TREND_SECONDS {
-        return None;
-    }
-    let width = (window.end_us - window.start_us) as f64 / BATCHES as f64;
-    let mut batches = [(0.0, 0u32); BATCHES];
-    for (t, value) in points {
-        let place = t.saturating_sub(window.start_us) as f64 / width;
-        let (sum, n) = &mut batches[(place as usize).min(BATCHES - 1)];
-        *sum += value;
-        *n += 1;
-    }
-    if batches.iter().any(|(_, n)| *n == 0) {
-        return None;
-    }
-    let x: Vec<f64> = (0..BATCHES).map(|i| (i as f64 + 0.5) * width / 1e6).collect();
-    let y: Vec<f64> = batches.iter().map(|(sum, n)| sum / f64::from(*n)).collect();
-    regress(&x, &y)
+    let mut batches = Batches::new(*window);
+    points.iter().for_each(|&(t, value)| batches.add(t, value));
+    batches.line()
 }
 
 /// Whether a rise is more than chance, at one-sided 99 %.

@@ -22,7 +22,8 @@ pub struct CellRun {
     /// Content chunks stamped in the window of requests not due in it.
     pub foreign_chunks_in_window: u64,
     pub client: ClientHealth,
-    /// Records that the sink refused, with the first reason.
+    /// Records that the sink refused, or that came faster than it took them, with the first
+    /// reason.
     pub lost_records: Option<(u64, String)>,
 }
 

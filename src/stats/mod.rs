@@ -6,16 +6,32 @@ mod student;
 pub use mser::{MSER_BATCH, Truncation, mser};
 pub use student::{student_t_cdf, student_t_quantile};
 
-/// Quantile `q` (0 to 1) of samples sorted in ascending order, by the rule that R calls type
-/// 7: linear between the order statistics at `(n − 1)·q`. `None` when there is no sample.
+/// Where a quantile lies among samples in ascending order: `share` of the way from rank `low`
+/// to rank `high`, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Place {
+    pub low: u64,
+    pub high: u64,
+    pub share: f64,
+}
+
+/// The place of quantile `q` (0 to 1) among `n` samples, by the rule that R calls type 7:
+/// linear between the order statistics at `(n − 1)·q`. `None` when there is no sample.
+#[must_use]
+pub fn place(n: u64, q: f64) -> Option<Place> {
+    let last = n.checked_sub(1)?;
+    let place = q.clamp(0.0, 1.0) * last as f64;
+    let low = place.floor() as u64;
+    Some(Place { low, high: (low + 1).min(last), share: place - low as f64 })
+}
+
+/// Quantile `q` (0 to 1) of samples sorted in ascending order, at its [`place`]. `None` when
+/// there is no sample.
 #[must_use]
 pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
-    let place = q.clamp(0.0, 1.0) * last as f64;
-    let low = place.floor() as usize;
-    let high = (low + 1).min(last);
-    let share = place - low as f64;
-    Some(sorted[low] + (sorted[high] - sorted[low]) * share)
+    let Place { low, high, share } = place(sorted.len() as u64, q)?;
+    let (low, high) = (sorted[low as usize], sorted[high as usize]);
+    Some(low + (high - low) * share)
 }
 
 /// Running mean and variance by Welford's method: one pass, no cancellation.

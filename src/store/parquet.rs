@@ -12,7 +12,7 @@ use super::{SealedLog, StoreError};
 use crate::record::{Phase, RequestRecord, Tick};
 
 /// Rows of a row group: what is in memory at a time.
-const ROW_GROUP: usize = 50_000;
+const ROW_GROUP: usize = 1 << 14;
 
 /// Write all records of `log`.
 pub(super) fn write_records(file: &mut File, path: &Path, log: &SealedLog) -> Result<(), StoreError> {
