@@ -1,7 +1,9 @@
 //! Statistics as pure functions on slices: no clock, no I/O, no type of this crate.
 
+mod ks;
 mod student;
 
+pub use ks::{KolmogorovSmirnov, kolmogorov_smirnov, ks_p_value};
 pub use student::{student_t_cdf, student_t_quantile};
 
 /// Quantile `q` (0 to 1) of samples sorted in ascending order, by the rule that R calls type
