@@ -1,42 +1,9 @@
 //! The command line as a person uses it: help, exit codes, lists, `init` → `plan` → `run`.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
-/// The binary under test, with `args`, in `dir`.
-pub fn plimsoll(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_plimsoll")).args(args).current_dir(dir).output().unwrap()
-}
-
-/// Standard output as text.
-pub fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-/// Standard error as text.
-pub fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// A sweep of a few short cells against the embedded simulator.
-pub const SMALL: &str = r#"
-name = "small"
-seed = 7
-[target]
-url = "sim:"
-[grid]
-users = [1, 2]
-prompt_tokens = [16]
-max_tokens = [8]
-repeats = 2
-[cell]
-requests = 12
-warmup = "100ms"
-cooldown = { min = "50ms", max = "2s" }
-[slo]
-ttft_p95 = "10s"
-error_rate = 0.01
-"#;
+use crate::rig::program::{SMALL, only_run, plimsoll, stderr, stdout};
 
 #[test]
 fn every_command_has_help_with_an_example() {
@@ -231,17 +198,6 @@ fn no_server_is_a_clear_error_and_leaves_no_run() {
     assert_eq!(output.status.code(), Some(4));
     assert!(stderr(&output).contains("127.0.0.1:9"), "{}", stderr(&output));
     assert!(!dir.path().join("runs").exists());
-}
-
-/// The one run below `dir`.
-pub fn only_run(dir: &Path) -> std::path::PathBuf {
-    let mut runs: Vec<_> = std::fs::read_dir(dir.join("runs"))
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .filter(|p| p.is_dir())
-        .collect();
-    assert_eq!(runs.len(), 1, "{runs:?}");
-    runs.remove(0)
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
 //! (`real_server`), the load that a file gives (`determinism`), mistakes in files (`mistakes`),
 //! documents held to the tables they describe (`docs`), and the imports (`architecture`).
+//! `rig` is what their tests share.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -21,6 +22,7 @@ mod providers;
 mod real_server;
 mod report;
 mod resume;
+mod rig;
 mod sim;
 mod store;
 mod trouble;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::cli::{SMALL, only_run, plimsoll, stderr};
+use crate::rig::program::{SMALL, Started, directory, find, only_run, plimsoll, stderr};
+use crate::rig::wait_for;
 
 /// What must not depend on how often a sweep was killed: identity and counts by cell.
 fn identity_and_counts(csv: &Path) -> BTreeMap<String, Vec<String>> {
@@ -58,8 +59,7 @@ fn sixteen_cells() -> String {
 
 #[test]
 fn killed_at_ten_instants_it_ends_as_if_never_killed() {
-    let whole = tempfile::tempdir().unwrap();
-    std::fs::write(whole.path().join("small.toml"), sixteen_cells()).unwrap();
+    let whole = directory(&sixteen_cells());
     let args = ["run", "small.toml", "--no-report", "--progress", "none"];
     let began = Instant::now();
     let output = plimsoll(whole.path(), &args);
@@ -68,8 +68,7 @@ fn killed_at_ten_instants_it_ends_as_if_never_killed() {
     let expected = identity_and_counts(&whole.path().join("runs/summary.csv"));
     assert_eq!(expected.len(), 16);
 
-    let killed = tempfile::tempdir().unwrap();
-    std::fs::write(killed.path().join("small.toml"), sixteen_cells()).unwrap();
+    let killed = directory(&sixteen_cells());
     let mut run = None;
     // Instants all over start, cells and commits, other ones each time; told when it fails.
     let mut instants = Vec::new();
@@ -111,8 +110,7 @@ fn begun_run(dir: &Path) -> Option<PathBuf> {
 
 #[test]
 fn another_experiment_may_not_go_on_with_a_run() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("small.toml"), SMALL).unwrap();
+    let dir = directory(SMALL);
     let args = ["run", "small.toml", "--no-report", "--progress", "none"];
     assert_eq!(plimsoll(dir.path(), &args).status.code(), Some(0));
     let run = only_run(dir.path());
@@ -126,31 +124,11 @@ fn another_experiment_may_not_go_on_with_a_run() {
 
 #[test]
 fn ctrl_c_keeps_what_was_measured_and_exits_130() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = SMALL.replace("requests = 12", "duration = \"60s\"");
-    std::fs::write(dir.path().join("small.toml"), file).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_plimsoll"))
-        .args(["run", "small.toml", "--no-report", "--progress", "json"])
-        .current_dir(dir.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let until = Instant::now() + Duration::from_secs(30);
-    let log = || {
-        let cells = dir.path().join("runs");
-        let run = std::fs::read_dir(cells).ok()?.map(|e| e.unwrap().path()).find(|p| p.is_dir())?;
-        let cell = std::fs::read_dir(run.join("cells")).ok()?.next()?.ok()?.path();
-        Some(cell.join("records.jsonl").metadata().ok()?.len())
-    };
-    while log().unwrap_or(0) == 0 {
-        assert!(Instant::now() < until, "no record was ever logged");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let pid = i32::try_from(child.id()).unwrap();
-    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::INT)
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
+    let dir = directory(&SMALL.replace("requests = 12", "duration = \"60s\""));
+    let child = Started::new(dir.path(), &["run", "small.toml", "--no-report", "--progress", "json"], &[]);
+    wait_for("a record", || find(dir.path(), "records.jsonl"));
+    child.signal(rustix::process::Signal::INT);
+    let output = child.output();
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
     assert!(stderr(&output).contains("--resume"), "{}", stderr(&output));
     let run = only_run(dir.path());

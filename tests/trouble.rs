@@ -1,80 +1,17 @@
 //! What goes wrong in mid-sweep: signals, servers that die or never answer, full disks, two
 //! processes on one run. Cells here would last ten minutes: a test that ends has passed half.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::cli::{SMALL, only_run, plimsoll, stderr, stdout};
+use crate::rig::program::{SMALL, Started, directory, find, only_run, plimsoll, stderr, stdout};
+use crate::rig::scripted::serve;
+use crate::rig::{simulator, wait_for};
 
 const RUN: [&str; 5] = ["run", "small.toml", "--no-report", "--progress", "json"];
-
-/// A directory with `file` as its experiment.
-fn directory(file: &str) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("small.toml"), file).unwrap();
-    dir
-}
-
-/// The program under way; ended with the test that fails.
-struct Started(Option<Child>);
-
-impl Started {
-    fn new(dir: &Path, args: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
-        command.args(args).current_dir(dir).envs(environment.iter().copied());
-        Self(Some(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.0.as_ref().unwrap().id()).unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
-    }
-
-    fn output(mut self) -> Output {
-        self.0.take().unwrap().wait_with_output().unwrap()
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.0.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-/// Wait until `found` finds something.
-fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(thing) = found() {
-            return thing;
-        }
-        assert!(Instant::now() < until, "{what} never came");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// The first file of this name below `dir` that holds something.
-fn find(dir: &Path, name: &str) -> Option<PathBuf> {
-    for entry in std::fs::read_dir(dir).ok()?.flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            if let Some(found) = find(&path, name) {
-                return Some(found);
-            }
-        } else if entry.file_name() == name && entry.metadata().is_ok_and(|m| m.len() > 0) {
-            return Some(path);
-        }
-    }
-    None
-}
 
 /// All lines of standard output are events.
 fn events(output: &Output) -> Vec<serde_json::Value> {
@@ -128,8 +65,7 @@ fn a_server_that_dies_stops_the_sweep_with_everything_kept() {
 }
 
 fn dies(load: &str) {
-    let config = plimsoll::sim::Config::from_knobs(&std::collections::BTreeMap::new()).unwrap();
-    let server = plimsoll::sim::Server::start(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let server = simulator(&std::collections::BTreeMap::new());
     let file = SMALL
         .replace("users = [1, 2]", "\"cell.duration\" = [\"300ms\", \"600s\", \"601s\", \"602s\", \"603s\"]")
         .replace("requests = 12", "")
@@ -211,41 +147,19 @@ fn a_disk_that_fills_in_mid_cell_is_told_and_can_be_gone_on_with() {
 
 /// A server that lists a model and fails everything else, quoting all headers.
 fn telltale() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            std::thread::spawn(move || quote(stream.unwrap()));
-        }
+    let server = serve(|conn| {
+        let (status, body) = if conn.head.starts_with("GET /v1/models") {
+            ("200 OK", r#"{"object":"list","data":[{"id":"m","object":"model"}]}"#.to_owned())
+        } else {
+            ("500 Oops", serde_json::json!({"error": {"message": conn.head}}).to_string())
+        };
+        conn.raw(&format!(
+            "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        false
     });
-    format!("http://{address}")
-}
-
-fn quote(stream: TcpStream) {
-    let mut reader = BufReader::new(&stream);
-    let (mut head, mut length) = (String::new(), 0);
-    loop {
-        let start = head.len();
-        if reader.read_line(&mut head).unwrap_or(0) == 0 {
-            return;
-        }
-        let line = head[start..].trim_end();
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    let _ = reader.read_exact(&mut vec![0; length]);
-    let (status, body) = if head.starts_with("GET /v1/models") {
-        ("200 OK", r#"{"object":"list","data":[{"id":"m","object":"model"}]}"#.to_owned())
-    } else {
-        ("500 Oops", serde_json::json!({"error": {"message": head}}).to_string())
-    };
-    let answer =
-        format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    let _ = (&stream).write_all(answer.as_bytes());
+    format!("http://{}", server.address)
 }
 
 #[test]

@@ -5,13 +5,14 @@
 //! monotonic clock. `docs/truth.md` tells what is promised and what was measured.
 
 mod accounts;
-mod arrivals;
+mod concurrency;
 mod figures;
+mod offered;
+mod stall;
 mod times;
 mod tokens;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,22 +21,14 @@ use plimsoll::experiment::Experiment;
 use plimsoll::load::{Control, Job, drive};
 use plimsoll::measure::{CellSummary, summarise};
 use plimsoll::plan::{self, Cell};
-use plimsoll::record::{CellRun, Outcome, RecordSink, RequestRecord};
-use plimsoll::sim::{Config, Server, TruthRecord};
+use plimsoll::record::{CellRun, Outcome, RequestRecord};
+use plimsoll::sim::TruthRecord;
 use plimsoll::{provider, server, workload};
+
+use crate::rig::{Memory, simulator};
 
 /// How long the server may take to notice that its clients have gone. Only a fault runs into it.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-#[derive(Default)]
-struct Memory(Vec<RequestRecord>);
-
-impl RecordSink for Memory {
-    fn write(&mut self, batch: &[RequestRecord]) -> std::io::Result<()> {
-        self.0.extend_from_slice(batch);
-        Ok(())
-    }
-}
 
 /// A cell that has run, and both accounts of it.
 struct Held {
@@ -46,6 +39,8 @@ struct Held {
     records: Vec<RequestRecord>,
     /// The tries of each request in the order of their arrival, by the request's number.
     truth: BTreeMap<u64, Vec<TruthRecord>>,
+    /// What the server was asked before the cell began.
+    discovery: Vec<TruthRecord>,
 }
 
 /// A record and what the server says of its last try.
@@ -68,8 +63,7 @@ fn cell_of(text: &str) -> Cell {
 /// bring both accounts together.
 fn hold(text: &str) -> Held {
     let cell = cell_of(text);
-    let config = Config::from_knobs(&cell.settings.sim).expect("the reader has checked the knobs");
-    let sim = Server::start(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a simulator");
+    let sim = simulator(&cell.settings.sim);
     let base = sim.url().parse().expect("an address");
     let found = server::discover(&cell.settings, base).unwrap_or_else(|e| panic!("{e}"));
     let workload = cell.settings.workload.clone();
@@ -91,18 +85,25 @@ fn hold(text: &str) -> Held {
     while by_request(&sim.truth(), &cell).len() < tries && since.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(20));
     }
-    let truth = by_request(&sim.stop(), &cell);
+    let told = sim.stop();
+    let truth = by_request(&told, &cell);
+    let discovery = told.into_iter().filter(|t| seq_of(t, &cell).is_none()).collect();
     let summary = summarise(&cell, &run, records.iter().cloned());
-    Held { cell, run, summary, records, truth }
+    Held { cell, run, summary, records, truth, discovery }
+}
+
+/// The number that a request of the cell's had there.
+fn seq_of(truth: &TruthRecord, cell: &Cell) -> Option<u64> {
+    let seq = truth.request_id.strip_prefix(&format!("plimsoll-{}-", cell.index))?;
+    Some(seq.parse().expect("a number"))
 }
 
 /// The truth of a cell's requests; what discovery asked has other names.
 fn by_request(truth: &[TruthRecord], cell: &Cell) -> BTreeMap<u64, Vec<TruthRecord>> {
     let mut by: BTreeMap<u64, Vec<TruthRecord>> = BTreeMap::new();
-    let prefix = format!("plimsoll-{}-", cell.index);
     for record in truth {
-        if let Some(seq) = record.request_id.strip_prefix(&prefix) {
-            by.entry(seq.parse().expect("a number")).or_default().push(record.clone());
+        if let Some(seq) = seq_of(record, cell) {
+            by.entry(seq).or_default().push(record.clone());
         }
     }
     by.values_mut().for_each(|tries| tries.sort_by_key(|t| t.arrival_ns));

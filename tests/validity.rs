@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use plimsoll::measure::{CellSummary, Verdict};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cli::{only_run, plimsoll, stderr, stdout};
+use crate::rig::program::{only_run, plimsoll, stderr, stdout};
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -1,5 +1,6 @@
 //! The simulator's clock: absolute monotonic nanoseconds, and a sleep that ends on time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -37,6 +38,23 @@ pub(super) fn sleep_until(at_ns: u64) {
             return;
         }
         sleep_once(at_ns, now);
+    }
+}
+
+/// Longest sleep without a look at whether to stop.
+const NAP_NS: u64 = 50_000_000;
+
+/// As [`sleep_until`], but no longer than until `stopping`. Whether it slept to the end.
+pub(super) fn sleep_unless(stopping: &AtomicBool, until_ns: u64) -> bool {
+    loop {
+        let nap = until_ns.min(now_ns() + NAP_NS);
+        sleep_until(nap);
+        if stopping.load(Ordering::Relaxed) {
+            return false;
+        }
+        if nap == until_ns {
+            return true;
+        }
     }
 }
 

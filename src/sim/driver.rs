@@ -1,28 +1,33 @@
 //! The thread that gives the engine its time: it starts steps on an absolute time line,
 //! sleeps through them, and hands out what they brought, one message a step.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::clock::{now_ns, sleep_until, tighten_timers};
+use super::clock::{now_ns, sleep_unless, tighten_timers};
 use super::engine::{Engine, Event, NewRequest, RequestId};
 use super::metrics::Metrics;
 
 /// A step that began up to this much late is made up for, so that lateness doesn't add up;
 /// one that began later is not: the host was busy, and shorter steps would not be the model.
 const MAKE_UP_NS: u64 = 5_000_000;
-/// Longest sleep without a look at whether to stop.
-const NAP_NS: u64 = 50_000_000;
 
 /// What the connections ask of the engine.
 pub(super) enum Command {
-    Submit { request: NewRequest, arrival_ns: u64 },
+    Submit {
+        request: NewRequest,
+        arrival_ns: u64,
+    },
     Abort(RequestId),
     Forget(oneshot::Sender<bool>),
+    /// Take no step until then.
+    Pause {
+        until_ns: u64,
+    },
     Stop,
 }
 
@@ -73,7 +78,7 @@ impl Driver {
                 let end = start + step.duration_ns;
                 let stats = self.engine.stats();
                 self.metrics().engine(stats);
-                if !self.sleep(end) {
+                if !sleep_unless(&self.stopping, end) {
                     return;
                 }
                 self.engine.finish_step(&mut events);
@@ -144,24 +149,16 @@ impl Driver {
             Command::Forget(answer) => {
                 let _ = answer.send(self.engine.forget_prefixes());
             }
+            Command::Pause { until_ns } => {
+                if !sleep_unless(&self.stopping, until_ns) {
+                    return false;
+                }
+            }
             Command::Stop => return false,
         }
         let stats = self.engine.stats();
         self.metrics().engine(stats);
         true
-    }
-
-    fn sleep(&self, until_ns: u64) -> bool {
-        loop {
-            let nap = until_ns.min(now_ns() + NAP_NS);
-            sleep_until(nap);
-            if self.stopping.load(Ordering::Relaxed) {
-                return false;
-            }
-            if nap == until_ns {
-                return true;
-            }
-        }
     }
 
     fn account(&self, events: &[Event], planned_end: Option<u64>) {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::clock::{nanos, now_ns, sleep_unless};
 use super::config::Config;
 use super::conn::Conn;
 use super::driver::{Command, Notice};
@@ -49,9 +50,24 @@ impl Shared {
         }
     }
 
-    /// The number of the next request to arrive.
+    /// The number of the next request to arrive. The one that is to meet the pause meets it
+    /// here.
     pub fn next_arrival(&self) -> u64 {
-        self.arrivals.fetch_add(1, Ordering::Relaxed)
+        let number = self.arrivals.fetch_add(1, Ordering::Relaxed);
+        if self.config.pause_after.is_some_and(|n| u64::from(n) == number) {
+            self.pause();
+        }
+        number
+    }
+
+    /// Stop the whole server. The thread of the connections is the caller's and does nothing
+    /// else meanwhile: nothing is accepted, read or written, and the system's buffers fill, as
+    /// if the process had been suspended.
+    fn pause(&self) {
+        let until_ns = now_ns() + nanos(self.config.pause_for);
+        // A stopped engine is as still as it can be.
+        let _ = self.commands.send(Command::Pause { until_ns });
+        let _ = sleep_unless(&self.stopping, until_ns);
     }
 }
 

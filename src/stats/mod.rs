@@ -1,8 +1,10 @@
 //! Statistics as pure functions on slices: no clock, no I/O, no type of this crate.
 
+mod ks;
 mod mser;
 mod student;
 
+pub use ks::{KolmogorovSmirnov, kolmogorov_smirnov, ks_p_value};
 pub use mser::{MSER_BATCH, Truncation, mser};
 pub use student::{student_t_cdf, student_t_quantile};
 

@@ -2,10 +2,20 @@
 //!
 //! Every cell here would last ten minutes and more: a test that ends at all has passed half.
 
-use plimsoll::event::Stage;
-use plimsoll::record::Phase;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use super::*;
+use plimsoll::event::Stage;
+use plimsoll::load::{Control, Job, drive};
+use plimsoll::record::{EndedBy, Outcome, Phase};
+use plimsoll::server::Endpoint;
+
+use super::{MS, closed, open, run, run_with, summary, with_job};
+use crate::rig::Memory;
+use crate::rig::scripted::{Scripted, serve};
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -68,11 +78,44 @@ fn a_server_that_turns_most_away_but_works_at_some_is_not_dead() {
 }
 
 /// A server that takes requests and never answers.
-fn silent() -> Server {
+fn silent() -> Scripted {
     serve(|_| {
         std::thread::sleep(LONG);
         false
     })
+}
+
+#[test]
+fn one_press_closes_the_window_and_two_end_it_all() {
+    let server = serve(|conn| {
+        conn.head();
+        conn.token();
+        std::thread::sleep(300 * MS);
+        conn.finish(1);
+        true
+    });
+    let mut cell = closed(2);
+    cell.settings.cell.duration = Some(600_000 * MS);
+    let once = Control::default();
+    once.press();
+    let (run, records) = run_with(&cell, server.address, &once);
+    assert_eq!(run.window.ended_by, EndedBy::Interrupt);
+    assert!(records.iter().all(|r| r.outcome == Outcome::Ok), "what flew was awaited: {records:?}");
+    assert!(!records.is_empty());
+
+    let twice = Control::default();
+    let mut sink = Memory::default();
+    let run = with_job(&cell, server.address, |job| {
+        drive(job, &mut sink, &twice, &mut |live| {
+            if live.sent > 0 {
+                twice.press();
+                twice.press();
+            }
+        })
+    })
+    .unwrap();
+    assert_eq!(run.window.ended_by, EndedBy::Interrupt);
+    assert!(sink.0.iter().all(|r| matches!(r.outcome, Outcome::Ok | Outcome::Censored)));
 }
 
 #[test]
@@ -84,7 +127,7 @@ fn a_press_before_the_window_awaits_nothing() {
         cell.settings.cell.drain = LONG;
         cell.settings.target.timeout = LONG;
         (cell.settings.cell.ramp, cell.settings.cell.warmup) = (ramp, warmup);
-        let (control, mut sink) = (Control::default(), Sink::default());
+        let (control, mut sink) = (Control::default(), Memory::default());
         let run = with_job(&cell, server.address, |job| {
             drive(job, &mut sink, &control, &mut |live| {
                 if live.sent > 0 && !control.finish() {
@@ -108,7 +151,7 @@ fn a_drain_cut_by_two_presses_leaves_an_interrupted_cell() {
     cell.settings.cell.duration = Some(50 * MS);
     cell.settings.cell.drain = LONG;
     cell.settings.target.timeout = LONG;
-    let (control, mut sink) = (Control::default(), Sink::default());
+    let (control, mut sink) = (Control::default(), Memory::default());
     let run = with_job(&cell, server.address, |job| {
         drive(job, &mut sink, &control, &mut |live| {
             if live.stage == Stage::Drain {
@@ -131,7 +174,7 @@ fn a_record_never_quotes_a_key() {
     });
     let mut cell = closed(1);
     cell.settings.cell.requests = Some(2);
-    let mut sink = Sink::default();
+    let mut sink = Memory::default();
     let run = with_job(&cell, server.address, |job| {
         let headers = vec![("authorization".to_owned(), "Bearer sk-do-not-tell".to_owned())];
         let endpoint = Endpoint { headers, ..job.endpoint.clone() };

@@ -1,0 +1,209 @@
+//! Answers of every kind, whole and broken, and what their records say.
+
+use plimsoll::experiment::{RequestLimit, SloRule};
+use plimsoll::record::{Outcome, TokenSource};
+
+use super::{MS, closed, one, run, summary};
+use crate::rig::scripted::serve;
+
+#[test]
+fn each_limit_has_its_name() {
+    let first = one(
+        |s| s.target.first_token_timeout = Some(150 * MS),
+        |conn| {
+            conn.head();
+            std::thread::sleep(30_000 * MS);
+            false
+        },
+    );
+    assert_eq!(first.error_class.as_deref(), Some("timeout_first_token"));
+    assert!(first.headers_us.is_some() && first.first_token_us.is_none());
+
+    let stall = one(
+        |s| {
+            s.target.first_token_timeout = Some(10_000 * MS);
+            s.target.stall_timeout = Some(200 * MS);
+        },
+        |conn| {
+            conn.head();
+            conn.token();
+            std::thread::sleep(30_000 * MS);
+            false
+        },
+    );
+    assert_eq!(stall.error_class.as_deref(), Some("timeout_stall"));
+    assert_eq!((stall.chunks, stall.token_source), (1, Some(TokenSource::Tokenizer)));
+
+    // Tokens keep coming: only the limit on the whole can end it.
+    let total = one(
+        |s| {
+            s.target.timeout = 1_500 * MS;
+            s.target.stall_timeout = Some(20_000 * MS);
+        },
+        |conn| {
+            conn.head();
+            for _ in 0..400 {
+                conn.token();
+                std::thread::sleep(10 * MS);
+            }
+            false
+        },
+    );
+    assert_eq!(total.error_class.as_deref(), Some("timeout_total"));
+    assert!(total.first_token_us.is_some());
+    for r in [first, stall, total] {
+        assert_eq!(r.outcome, Outcome::Timeout);
+        assert!(r.end_us.is_some());
+    }
+}
+
+#[test]
+fn broken_answers_are_told_apart() {
+    let truncated = one(
+        |_| {},
+        |conn| {
+            conn.head();
+            conn.token();
+            conn.end();
+            true
+        },
+    );
+    assert_eq!(
+        (truncated.outcome, truncated.error_class.as_deref()),
+        (Outcome::Truncated, Some("truncated"))
+    );
+    assert_eq!(truncated.chunks, 1);
+
+    let cut_off = one(
+        |_| {},
+        |conn| {
+            conn.head();
+            conn.token();
+            false
+        },
+    );
+    assert_eq!(cut_off.outcome, Outcome::Truncated);
+
+    let spoken = one(
+        |_| {},
+        |conn| {
+            conn.head();
+            conn.token();
+            conn.event(r#"{"error":{"message":"out of memory","type":"server_error"}}"#);
+            conn.event("[DONE]");
+            conn.end();
+            true
+        },
+    );
+    assert_eq!((spoken.outcome, spoken.error_class.as_deref()), (Outcome::BadStream, Some("server_error")));
+    assert!(spoken.detail.unwrap().contains("out of memory"));
+
+    let garbage = one(
+        |_| {},
+        |conn| {
+            conn.head();
+            conn.event("{not json");
+            conn.finish(1);
+            true
+        },
+    );
+    assert_eq!((garbage.outcome, garbage.error_class.as_deref()), (Outcome::BadStream, Some("bad_stream")));
+
+    let busy = one(
+        |_| {},
+        |conn| {
+            let body = r#"{"error":{"message":"too many"}}"#;
+            conn.raw(&format!("HTTP/1.1 503 Busy\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+            true
+        },
+    );
+    assert_eq!((busy.outcome, busy.error_class.as_deref()), (Outcome::HttpError, Some("503")));
+    assert_eq!((busy.status, busy.detail.as_deref()), (Some(503), Some("too many")));
+}
+
+#[test]
+fn without_streaming_there_is_no_first_token() {
+    let r = one(
+        |s| s.workload.stream = false,
+        |conn| {
+            let body = r#"{"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"a b c d"},"finish_reason":"length"}],"usage":{"prompt_tokens":8,"completion_tokens":4,"total_tokens":12}}"#;
+            conn.raw(&format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+            true
+        },
+    );
+    assert_eq!((r.outcome, r.output_tokens, r.chunks), (Outcome::Ok, Some(4), 1));
+    assert_eq!((r.first_token_us, r.first_visible_us, r.second_chunk_us), (None, None, None));
+    assert!(r.last_token_us.is_some() && r.last_token_us <= r.end_us);
+}
+
+#[test]
+fn an_answer_without_a_word_is_whole_and_has_no_first_token() {
+    let r = one(
+        |_| {},
+        |conn| {
+            conn.answer(0);
+            true
+        },
+    );
+    assert_eq!((r.outcome, r.first_token_us, r.last_token_us), (Outcome::Ok, None, None));
+    assert_eq!((r.output_tokens, r.chunks), (Some(0), 0));
+}
+
+#[test]
+fn tokens_without_usage_are_counted_here() {
+    let r = one(
+        |_| {},
+        |conn| {
+            conn.head();
+            for _ in 0..3 {
+                conn.token();
+            }
+            conn.event("[DONE]");
+            conn.end();
+            true
+        },
+    );
+    assert_eq!((r.outcome, r.token_source, r.chunks), (Outcome::Ok, Some(TokenSource::Tokenizer), 3));
+    assert!(r.output_tokens.unwrap() >= 3);
+}
+
+#[test]
+fn a_full_cell_has_every_metric() {
+    let server = serve(|conn| {
+        conn.head();
+        for _ in 0..4 {
+            conn.token();
+            std::thread::sleep(2 * MS);
+        }
+        conn.finish(4);
+        true
+    });
+    let mut cell = closed(2);
+    cell.settings.cell.warmup = 100 * MS;
+    cell.settings.cell.requests = Some(20);
+    let limit = |metric: &str, limit_ms| RequestLimit { metric: metric.to_owned(), limit_ms };
+    cell.settings.slo.request = vec![limit("ttft", 60_000.0), limit("tpot", 60_000.0)];
+    let rule =
+        |metric: &str, stat: &str, limit| SloRule { metric: metric.to_owned(), stat: stat.to_owned(), limit };
+    cell.settings.slo.rules = vec![
+        rule("ttft", "p95", 60_000.0),
+        rule("ttft", "p95", 0.0),
+        rule("output_tps", "", 0.001),
+        rule("output_tps", "", 1e12),
+    ];
+    let (run, records) = run(&cell, server.address);
+    let s = summary(&cell, &run, &records);
+    for metric in plimsoll::metrics::METRICS {
+        let found = match metric.kind {
+            plimsoll::metrics::Kind::Distribution => s.distributions.contains_key(metric.name),
+            plimsoll::metrics::Kind::Scalar => s.scalars.contains_key(metric.name),
+        };
+        assert!(found, "{} is missing", metric.name);
+    }
+    assert_eq!(s.distributions.len() + s.scalars.len(), plimsoll::metrics::METRICS.len());
+    assert_eq!(s.slo.iter().map(|v| v.pass).collect::<Vec<_>>(), [true, false, true, false]);
+    assert_eq!((s.scalars["attainment"], s.scalars["error_rate"]), (1.0, 0.0));
+    assert_eq!(s.tokens.output, 80);
+    assert_eq!(s.tokens.prompt_mismatches, 0);
+    assert_eq!(s.distributions["chunk_gap"].n, 60);
+}
