@@ -8,6 +8,7 @@ mod connections;
 mod giving_up;
 mod health;
 mod loops;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -135,7 +135,9 @@ fn the_template_is_one_with_every_key_put_in() {
         text.push('\n');
     }
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("ca.pem"), "a certificate").unwrap();
+    for name in ["ca.pem", "client.pem", "client.key"] {
+        std::fs::write(folder.path().join(name), "only named here").unwrap();
+    }
     let path = folder.path().join("my-experiment.toml");
     std::fs::write(&path, &text).unwrap();
     let experiment = Experiment::load(&path, &[]).unwrap_or_else(|m| panic!("{m}\n{text}"));

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod program;
+pub mod relay;
 pub mod scripted;
 
 use std::collections::BTreeMap;

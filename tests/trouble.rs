@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use rustix::process::Signal;
 
-use crate::rig::program::{SMALL, Started, directory, find, only_run, plimsoll, stderr, stdout};
+use crate::rig::program::{SMALL, Started, directory, find, holding, only_run, plimsoll, stderr, stdout};
 use crate::rig::scripted::serve;
 use crate::rig::{simulator, wait_for};
 
@@ -134,9 +134,9 @@ fn a_sweep_without_a_valid_cell_exits_4() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_disk_that_fills_in_mid_cell_is_told_and_can_be_gone_on_with() {
-    let file = SMALL.replace("requests = 12", "requests = 400").replace("users = [1, 2]", "users = [8]");
+    let file = SMALL.replace("requests = 12", "requests = 1200").replace("users = [1, 2]", "users = [8]");
     let dir = directory(&file);
-    // 64 KiB: enough for everything but four hundred lines of records.
+    // 64 KiB: enough for everything but the lines of so many records.
     let script =
         format!("trap '' XFSZ; ulimit -f 128; exec {} {}", env!("CARGO_BIN_EXE_plimsoll"), RUN.join(" "));
     let output = Command::new("sh").args(["-c", &script]).current_dir(dir.path()).output().unwrap();
@@ -185,18 +185,4 @@ fn no_file_holds_a_secret_even_if_the_server_quotes_it() {
         plimsoll(dir.path(), &["run", "small.toml", "--set", "target.headers.authorization=Bearer sk-four"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(!stderr(&refused).contains("sk-four"), "{}", stderr(&refused));
-}
-
-/// Files below `dir` that hold `bytes`. Parquet's pages are compressed: records are read.
-fn holding(dir: &Path, bytes: &[u8]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(holding(&path, bytes));
-        } else if memchr::memmem::find(&std::fs::read(&path).unwrap(), bytes).is_some() {
-            found.push(path);
-        }
-    }
-    found
 }

@@ -304,6 +304,11 @@ impl<'r> Field<'r> {
         Some(path)
     }
 
+    /// A path that need not be there yet; relative to the experiment file.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        Some(self.reader.dir.join(self.text()?))
+    }
+
     pub(crate) fn bool(&self) -> Option<bool> {
         match &self.node.value {
             Value::Bool(b) => Some(*b),

@@ -139,6 +139,41 @@ fn newer_models_want_another_key_for_the_length() {
 }
 
 #[test]
+fn connections_are_made_as_asked() {
+    let usual = settings(&with("")).target;
+    assert_eq!(usual.connections, Connections::default());
+    let json = serde_json::to_value(&usual).unwrap();
+    assert!(json.get("connections").is_none(), "plans of before keep their hash");
+    let target = settings(&with(
+        "target.http = \"2\"\ntarget.keep_alive = false\ntarget.proxy = \"socks5h://p:1\"\ntarget.dns = \"connect\"",
+    ))
+    .target;
+    let connections = Connections {
+        http: HttpVersion::Http2,
+        keep_alive: false,
+        unix_socket: None,
+        proxy: Proxy::Url("socks5h://p:1".to_owned()),
+        dns: Dns::Connect,
+    };
+    assert_eq!(target.connections, connections);
+    let back: Target = serde_json::from_value(serde_json::to_value(&target).unwrap()).unwrap();
+    assert_eq!(back, target);
+    for (line, words) in [
+        ("target.http = \"3\"", "1.1"),
+        ("target.proxy = \"ftp://p\"", "not a proxy"),
+        ("target.proxy = \"env:NO GOOD\"", "environment variable"),
+        ("target.proxy = \"http://me:hush@p:1\"", "must not be written here"),
+        ("target.unix_socket = \"s\"\ntarget.proxy = \"none\"", "before a Unix socket"),
+        ("target.tls.cert_file = \"Cargo.toml\"", "only together with key_file"),
+        ("workload.stop_after = \"first_token\"\nworkload.stream = false", "no first token"),
+    ] {
+        let found = mistakes(&with(line));
+        assert!(found.iter().any(|m| m.to_string().contains(words)), "{line}: {found:?}");
+        assert!(!found.iter().any(|m| m.to_string().contains("hush")), "{line}: {found:?}");
+    }
+}
+
+#[test]
 fn one_slip_is_one_mistake() {
     for (text, key, near) in [
         ("target.url = \"sim:\"\nload.user = 1", "load.user", Some("users")),

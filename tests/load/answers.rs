@@ -1,6 +1,6 @@
 //! Answers of every kind, whole and broken, and what their records say.
 
-use plimsoll::experiment::{RequestLimit, SloRule};
+use plimsoll::experiment::{RequestLimit, SloRule, StopAfter};
 use plimsoll::record::{Outcome, TokenSource};
 
 use super::{MS, closed, one, run, summary};
@@ -206,4 +206,48 @@ fn a_full_cell_has_every_metric() {
     assert_eq!(s.tokens.output, 80);
     assert_eq!(s.tokens.prompt_mismatches, 0);
     assert_eq!(s.distributions["chunk_gap"].n, 60);
+}
+
+#[test]
+fn an_answer_can_be_left_after_its_first_token() {
+    let server = serve(|conn| {
+        conn.head();
+        conn.token();
+        // It would go on: a client that stays sees the rest, or that it never comes.
+        std::thread::sleep(20 * MS);
+        conn.finish(4);
+        true
+    });
+    let mut cell = closed(2);
+    cell.settings.cell.requests = Some(10);
+    cell.settings.workload.stop_after = StopAfter::FirstToken;
+    let (run, records) = run(&cell, server.address);
+    for r in &records {
+        assert_eq!((r.outcome, r.chunks, r.output_tokens), (Outcome::Ok, 1, None), "{r:?}");
+        assert!(r.first_token_us.is_some() && r.end_us == r.first_token_us && r.last_token_us.is_none());
+    }
+    let summary = summary(&cell, &run, &records);
+    assert_eq!(summary.distributions["ttft"].n, 10);
+    assert!(!summary.distributions.contains_key("e2e") && !summary.distributions.contains_key("tpot"));
+}
+
+#[test]
+fn what_is_in_flight_at_the_end_can_be_cancelled() {
+    let server = serve(|conn| {
+        conn.head();
+        conn.token();
+        // Until the client hangs up.
+        (0..500).all(|_| {
+            std::thread::sleep(10 * MS);
+            conn.token();
+            true
+        })
+    });
+    let mut cell = closed(3);
+    cell.settings.cell.duration = Some(200 * MS);
+    cell.settings.cell.drain = 0 * MS;
+    let (run, records) = run(&cell, server.address);
+    assert_eq!(records.len(), 3);
+    assert!(records.iter().all(|r| r.outcome == Outcome::Censored && r.first_token_us.is_some()));
+    assert_eq!(run.window.end_us - run.window.start_us, 200_000);
 }

@@ -7,7 +7,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// The binary under test, with `args`, in `dir`.
 pub fn plimsoll(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_plimsoll")).args(args).current_dir(dir).output().unwrap()
+    plimsoll_with(dir, args, &[])
+}
+
+/// The same with these variables in its environment.
+pub fn plimsoll_with(dir: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+    command.args(args).current_dir(dir).envs(environment.iter().copied()).output().unwrap()
 }
 
 /// Standard output as text.
@@ -103,4 +109,18 @@ pub fn find(dir: &Path, name: &str) -> Option<PathBuf> {
         }
     }
     None
+}
+
+/// Files below `dir` that hold `bytes`. Parquet's pages are compressed: records are read.
+pub fn holding(dir: &Path, bytes: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(holding(&path, bytes));
+        } else if memchr::memmem::find(&std::fs::read(&path).unwrap(), bytes).is_some() {
+            found.push(path);
+        }
+    }
+    found
 }

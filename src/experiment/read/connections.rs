@@ -23,7 +23,8 @@ pub(super) fn read(section: &Section<'_>) -> Connections {
     Connections {
         http: section.get("http").and_then(|f| f.word(&VERSIONS)).unwrap_or(usual.http),
         keep_alive: section.get("keep_alive").and_then(|f| f.bool()).unwrap_or(usual.keep_alive),
-        unix_socket: socket.and_then(|f| f.file()),
+        // A server that is not up yet has no socket; the run will tell.
+        unix_socket: socket.and_then(|f| f.path()),
         proxy: proxy.and_then(|f| read_proxy(&f)).unwrap_or(usual.proxy),
         dns: section.get("dns").and_then(|f| f.word(&LOOKUPS)).unwrap_or(usual.dns),
     }
