@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use super::process::{self, Place, Usage};
 
+/// Exit code of a run whose only cell is invalid.
+const INVALID: i32 = 4;
+
 /// What is asked of the client: the parts of an experiment file that rows differ in.
 #[derive(Debug, Clone)]
 pub struct Experiment {
@@ -56,6 +59,8 @@ pub struct Run {
     pub summary: Value,
     /// The cell's records as the client wrote them while it ran.
     pub records: PathBuf,
+    /// Largest resident set until the cell was summarised: load, log and column file, no report.
+    pub load_peak_kb: u64,
 }
 
 impl Run {
@@ -73,14 +78,21 @@ impl Run {
         let mut command = Command::new(program);
         command.arg("run").arg(&file).arg("--out").arg(&runs).arg("--reports").arg(dir.join("reports"));
         let records = dir.join("records.jsonl");
-        let usage = process::measure(&mut command, place, || keep_log(&runs, &records))?;
-        if !usage.status.success() {
+        let mut load_peak_kb = 0;
+        let usage = process::measure(&mut command, place, |peak_kb| {
+            keep_log(&runs, &records);
+            if cell_dir(&runs).is_none_or(|cell| !cell.join("summary.json").exists()) {
+                load_peak_kb = peak_kb;
+            }
+        })?;
+        // A cell that can't be believed is a result: the row says so.
+        if !usage.status.success() && usage.status.code() != Some(INVALID) {
             return Err(io::Error::other(format!("the run ended with {}: {}", usage.status, usage.stderr)));
         }
         let cell = cell_dir(&runs).ok_or_else(|| io::Error::other("the run left no cell"))?;
         let summary =
             serde_json::from_slice(&fs::read(cell.join("summary.json"))?).map_err(io::Error::other)?;
-        let run = Self { usage, summary, records };
+        let run = Self { usage, summary, records, load_peak_kb };
         match run.trouble() {
             Some(trouble) => Err(io::Error::other(trouble)),
             None => Ok(run),
@@ -102,13 +114,13 @@ impl Run {
         self.summary["distributions"][metric][quantile].as_f64()
     }
 
-    /// The verdict on the cell, with its reasons.
+    /// The verdict on the cell, with the texts of its reasons.
     pub fn validity(&self) -> String {
         let validity = &self.summary["validity"];
         let verdict = validity["verdict"].as_str().unwrap_or("?");
-        let fired = validity["reasons"].as_array().into_iter().flatten();
-        let reasons: Vec<String> = fired.map(ToString::to_string).collect();
-        if reasons.is_empty() { verdict.to_owned() } else { format!("{verdict}: {}", reasons.join("; ")) }
+        let reasons = validity["reasons"].as_array().into_iter().flatten();
+        let texts: Vec<&str> = reasons.filter_map(|r| r["text"].as_str()).collect();
+        if texts.is_empty() { verdict.to_owned() } else { format!("{verdict}: {}", texts.join("; ")) }
     }
 
     /// A figure of a run in which something failed would be of something else.

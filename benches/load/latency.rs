@@ -14,39 +14,68 @@ pub struct Errors {
     pub e2e: Vec<f64>,
 }
 
-/// The records of a cell as the client wrote them.
-pub fn records(log: &Path) -> io::Result<Vec<Value>> {
+/// What is read of a record, in microseconds since the cell's epoch.
+#[derive(Debug)]
+pub struct Record {
+    seq: u64,
+    intended_us: u64,
+    first_token_us: Option<u64>,
+    last_token_us: Option<u64>,
+    pub ok: bool,
+}
+
+/// The records of a cell as the client logged them: a line each, an array of the values of the
+/// columns of `records.parquet` in their order (`docs/storage.md`).
+pub fn records(log: &Path) -> io::Result<Vec<Record>> {
     let text = fs::read_to_string(log)
         .map_err(|e| io::Error::new(e.kind(), format!("the log of records was not to be had: {e}")))?;
-    text.lines().map(|line| serde_json::from_str(line).map_err(io::Error::other)).collect()
+    text.lines()
+        .map(|line| record(line).ok_or_else(|| io::Error::other(format!("not a record: {line}"))))
+        .collect()
+}
+
+fn record(line: &str) -> Option<Record> {
+    let values: Vec<Value> = serde_json::from_str(line).ok()?;
+    // Times rise along the line, so a column that has moved is noticed.
+    let [seq, _, _, phase, intended, sent, _, first, _, _, last, end, ..] = &values[..] else { return None };
+    let outcome = values.get(27)?.as_str()?;
+    phase.as_str()?;
+    let known: Vec<u64> = [intended, sent, first, last, end].iter().filter_map(|v| v.as_u64()).collect();
+    known.is_sorted().then_some(())?;
+    Some(Record {
+        seq: seq.as_u64()?,
+        intended_us: intended.as_u64()?,
+        first_token_us: first.as_u64(),
+        last_token_us: last.as_u64(),
+        ok: outcome == "ok",
+    })
 }
 
 /// Join both accounts by the request's id. A latency of the client is from when the request was
 /// due; one of the server is from when its head had been read. Their difference is all that the
-/// client and the way between add: both read durations, so no common epoch is needed.
-pub fn errors(records: &[Value], truth: &[Value]) -> io::Result<Errors> {
+/// client and the way between add: both are durations, so no common epoch is needed.
+pub fn errors(records: &[Record], truth: &[Value]) -> io::Result<Errors> {
     let by_id: HashMap<&str, &Value> =
         truth.iter().filter_map(|t| Some((t["request_id"].as_str()?, t))).collect();
     let mut errors = Errors { ttft: Vec::new(), e2e: Vec::new() };
     for record in records {
-        let seq = &record["seq"];
-        let truth = by_id.get(format!("plimsoll-0-{seq}").as_str());
-        let truth = truth.ok_or_else(|| io::Error::other(format!("the server knows of no request {seq}")))?;
-        let error = |stamp: &str, theirs: &str| -> io::Result<f64> {
-            let ours = since(record, "intended_us", stamp)? * 1e3;
-            Ok((ours - since(truth, "arrival_ns", theirs)?).abs() / 1e6)
+        let both = || -> Option<(f64, f64)> {
+            let truth = by_id.get(format!("plimsoll-0-{}", record.seq).as_str())?;
+            let ours = |us: Option<u64>| Some((us? - record.intended_us) as f64 / 1e3);
+            let theirs =
+                |key: &str| Some((truth[key].as_u64()? - truth["arrival_ns"].as_u64()?) as f64 / 1e6);
+            let ttft = ours(record.first_token_us)? - theirs("first_token_ns")?;
+            Some((ttft.abs(), (ours(record.last_token_us)? - theirs("last_token_ns")?).abs()))
         };
-        errors.ttft.push(error("first_token_us", "first_token_ns")?);
-        errors.e2e.push(error("last_token_us", "last_token_ns")?);
+        let missing =
+            || io::Error::other(format!("the server's log or the client's lacks a stamp of {record:?}"));
+        let (ttft, e2e) = both().ok_or_else(missing)?;
+        errors.ttft.push(ttft);
+        errors.e2e.push(e2e);
     }
     errors.ttft.sort_unstable_by(f64::total_cmp);
     errors.e2e.sort_unstable_by(f64::total_cmp);
     Ok(errors)
-}
-
-fn since(of: &Value, from: &str, to: &str) -> io::Result<f64> {
-    let at = |key: &str| of[key].as_u64().ok_or_else(|| io::Error::other(format!("no {key} in {of}")));
-    Ok(at(to)?.saturating_sub(at(from)?) as f64)
 }
 
 /// The smallest of sorted values that at least a share `q` of them doesn't exceed.

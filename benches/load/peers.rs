@@ -85,7 +85,7 @@ fn oha(program: &Path, load: &Load, url: &str, bench: &Bench) -> io::Result<(Usa
     command.args(["--no-tui", "--output-format", "json", "-m", "POST", "-T", "application/json"]);
     command.args(["-n", &load.requests.to_string(), "-c", &load.users.to_string(), "-d", &load.body()]);
     command.arg(format!("{url}/v1/chat/completions"));
-    let usage = process::measure(&mut command, bench.client_place(), || ())?;
+    let usage = process::measure(&mut command, bench.client_place(), |_| ())?;
     let json: serde_json::Value = serde_json::from_str(&usage.stdout).unwrap_or_default();
     let answered = json["statusCodeDistribution"]["200"].as_u64().unwrap_or(0);
     Ok((usage, answered))
@@ -102,7 +102,7 @@ fn wrk(program: &Path, load: &Load, url: &str, bench: &Bench) -> io::Result<(Usa
     let mut command = Command::new(program);
     command.args(["-t1", "-d20s", "--timeout", "60s", &format!("-c{}", load.users), "-s"]).arg(&script);
     command.arg(format!("{url}/v1/chat/completions"));
-    let usage = process::measure(&mut command, bench.client_place(), || ())?;
+    let usage = process::measure(&mut command, bench.client_place(), |_| ())?;
     let count = usage.stdout.lines().find_map(|l| l.trim().split_once(" requests in ")?.0.parse().ok());
     let refused = usage.stdout.contains("Non-2xx");
     Ok((usage, if refused { 0 } else { count.unwrap_or(0) }))
@@ -120,7 +120,7 @@ fn aiperf(program: &Path, load: &Load, url: &str, bench: &Bench) -> io::Result<(
         command.arg("--streaming");
     }
     command.current_dir(&bench.dir);
-    let usage = process::measure(&mut command, bench.client_place(), || ())?;
+    let usage = process::measure(&mut command, bench.client_place(), |_| ())?;
     let answered = if usage.status.success() { requests } else { 0 };
     Ok((usage, answered))
 }

@@ -71,8 +71,8 @@ pub fn spawn(command: &mut Command, place: Place) -> io::Result<Child> {
     child
 }
 
-/// Run a process to its end; `watch` is called every 20 ms meanwhile.
-pub fn measure(command: &mut Command, place: Place, mut watch: impl FnMut()) -> io::Result<Usage> {
+/// Run a process to its end; every 20 ms `watch` is given its peak memory so far, in kilobytes.
+pub fn measure(command: &mut Command, place: Place, mut watch: impl FnMut(u64)) -> io::Result<Usage> {
     // Files, not pipes: a pipe that nobody reads stops its writer, and a thread that reads it
     // would be one more on the measured cores.
     let (out, err) = (tempfile::NamedTempFile::new()?, tempfile::NamedTempFile::new()?);
@@ -84,7 +84,7 @@ pub fn measure(command: &mut Command, place: Place, mut watch: impl FnMut()) -> 
     let mut peak_kb = 0;
     loop {
         peak_kb = peak_kb.max(peak_kb_of(pid).unwrap_or(0));
-        watch();
+        watch(peak_kb);
         // Left unreaped: its account is in /proc until then.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         if waitid(WaitId::Pid(pid), options)?.is_some() {

@@ -122,13 +122,23 @@ pub const ROWS: &[Row] = &[
     },
 ];
 
+/// What a run costs whatever its load.
+#[derive(Debug, Clone, Copy)]
+struct Fixed {
+    cpu_s: f64,
+    /// Largest resident set of the whole process, the report included.
+    peak_kb: u64,
+    /// The same before the report.
+    load_peak_kb: u64,
+}
+
 /// What the rows are taken with.
 #[derive(Debug)]
 pub struct Bench {
     pub program: PathBuf,
     pub dir: PathBuf,
     pub pinned: bool,
-    fixed: OnceCell<(f64, u64)>,
+    fixed: OnceCell<Fixed>,
 }
 
 impl Bench {
@@ -152,23 +162,25 @@ impl Bench {
         Run::new(&self.program, experiment, &server.url(), &self.dir, self.client_place())
     }
 
-    /// CPU seconds and peak kilobytes of a run of one request for one token: what a run costs
-    /// whatever its load. Taken once.
-    fn fixed(&self) -> io::Result<(f64, u64)> {
+    /// A run of one request for one token. Taken once.
+    fn fixed(&self) -> io::Result<Fixed> {
         if let Some(fixed) = self.fixed.get() {
             return Ok(*fixed);
         }
-        let server = self.server(&fast(16))?;
+        let server = self.server(&flooding())?;
         let experiment = Experiment::users(1, 1, 1);
         let runs = (0..3).map(|_| self.client(&experiment, &server)).collect::<io::Result<Vec<Run>>>()?;
-        let cpu = super::table::median(runs.iter().map(|r| r.usage.cpu_s).collect());
-        let peak = runs.iter().map(|r| r.usage.peak_kb).max().unwrap_or(0);
-        Ok(*self.fixed.get_or_init(|| (cpu, peak)))
+        let fixed = Fixed {
+            cpu_s: super::table::median(runs.iter().map(|r| r.usage.cpu_s).collect()),
+            peak_kb: runs.iter().map(|r| r.usage.peak_kb).max().unwrap_or(0),
+            load_peak_kb: runs.iter().map(|r| r.load_peak_kb).min().unwrap_or(0),
+        };
+        Ok(*self.fixed.get_or_init(|| fixed))
     }
 
     /// CPU time in µs per unit, and what it is without the fixed cost.
     fn per(&self, run: &Run, server_cpu_s: f64, units: u64) -> io::Result<(f64, String)> {
-        let (fixed, _) = self.fixed()?;
+        let fixed = self.fixed()?.cpu_s;
         let us = |cpu_s: f64| cpu_s * 1e6 / units as f64;
         let note = format!(
             "{:.2} without the {:.0} ms of an empty run; {} units, {:.1} s of CPU in {:.0} s; the server {:.2}; {}",
@@ -184,33 +196,24 @@ impl Bench {
     }
 }
 
-/// A server that gives every stream a token each `step` and is never short of room.
-fn every(step: &str, slots: u32) -> Vec<String> {
-    [
-        format!("step_base={step}"),
-        "step_per_seq=0us".to_owned(),
-        "step_per_prefill_token=0us".to_owned(),
-        "step_jitter=0".to_owned(),
-        format!("max_num_seqs={slots}"),
-        "max_num_batched_tokens=1000000".to_owned(),
-        format!("kv_blocks={}", u64::from(slots) * 64),
-        "prefix_cache=false".to_owned(),
-    ]
-    .into()
+/// A server whose answers go by the clock, whatever the load.
+fn clock(ttft: &str, tpot: &str) -> Vec<String> {
+    vec![format!("ttft={ttft}"), format!("tpot={tpot}")]
 }
 
-/// As fast as it can.
-fn fast(slots: u32) -> Vec<String> {
-    every("1us", slots)
+/// A server that writes as fast as its client reads.
+fn flooding() -> Vec<String> {
+    clock("0ms", "0ms")
 }
 
 const PACED: (u32, u64, u32) = (32, 2000, 128);
 const FLOOD: (u32, u64, u32) = (16, 8000, 256);
-const SHORT: (u32, u64, u32) = (64, 100_000, 200);
+/// 68 words and what is around them are an answer of 1 KB.
+const SHORT: (u32, u64, u32) = (64, 100_000, 68);
 
 fn paced_load() -> peers::Load {
     peers::Load {
-        knobs: every("5ms", 64),
+        knobs: clock("20ms", "5ms"),
         users: PACED.0,
         requests: PACED.1,
         max_tokens: PACED.2,
@@ -219,18 +222,21 @@ fn paced_load() -> peers::Load {
 }
 
 fn flood_load() -> peers::Load {
-    peers::Load { knobs: fast(64), users: FLOOD.0, requests: FLOOD.1, max_tokens: FLOOD.2, stream: true }
+    peers::Load { knobs: flooding(), users: FLOOD.0, requests: FLOOD.1, max_tokens: FLOOD.2, stream: true }
 }
 
 fn short_load() -> peers::Load {
-    peers::Load { knobs: fast(128), users: SHORT.0, requests: SHORT.1, max_tokens: SHORT.2, stream: false }
+    peers::Load { knobs: flooding(), users: SHORT.0, requests: SHORT.1, max_tokens: SHORT.2, stream: false }
 }
 
 fn fixed(bench: &Bench) -> io::Result<Vec<Reading>> {
-    let (cpu, peak) = bench.fixed()?;
+    let Fixed { cpu_s, peak_kb, .. } = bench.fixed()?;
     Ok(vec![
-        Reading { bar: None, ..Reading::new("CPU of an empty run", "ms", 0.0, cpu * 1e3) },
-        Reading { bar: None, ..Reading::new("peak memory of an empty run", "MB", 0.0, peak as f64 / 1024.0) },
+        Reading { bar: None, ..Reading::new("CPU of an empty run", "ms", 0.0, cpu_s * 1e3) },
+        Reading {
+            bar: None,
+            ..Reading::new("peak memory of an empty run", "MB", 0.0, peak_kb as f64 / 1024.0)
+        },
     ])
 }
 
@@ -266,16 +272,16 @@ fn short(bench: &Bench) -> io::Result<Vec<Reading>> {
 
 fn streams(bench: &Bench) -> io::Result<Vec<Reading>> {
     const USERS: u32 = 10_000;
-    let (_, empty_kb) = bench.fixed()?;
-    let server = bench.server(&every("500ms", USERS + 100))?;
+    let empty_kb = bench.fixed()?.load_peak_kb;
+    let server = bench.server(&clock("500ms", "500ms"))?;
     let experiment = Experiment { cell: "ramp = \"5s\"", ..Experiment::users(USERS, 20_000, 20) };
     let run = bench.client(&experiment, &server)?;
-    let failed = latency::records(&run.records)?.iter().filter(|r| r["outcome"] != "ok").count();
-    let each = run.usage.peak_kb.saturating_sub(empty_kb) as f64 / f64::from(USERS);
+    let failed = latency::records(&run.records)?.iter().filter(|r| !r.ok).count();
+    let each = run.load_peak_kb.saturating_sub(empty_kb) as f64 / f64::from(USERS);
     let open = run.summary["scalars"]["in_flight_max"].as_f64().unwrap_or(0.0);
     let rate = run.summary["scalars"]["output_tps"].as_f64().unwrap_or(0.0);
     let note = format!(
-        "{open:.0} open at most, {rate:.0} tokens/s; peak {} MB, empty {} MB",
+        "{open:.0} open at most, {rate:.0} tokens/s; {} MB at most under load, {} MB in an empty run",
         run.usage.peak_kb / 1024,
         empty_kb / 1024
     );
@@ -289,7 +295,7 @@ fn streams(bench: &Bench) -> io::Result<Vec<Reading>> {
 
 fn lag(bench: &Bench) -> io::Result<Vec<Reading>> {
     let one = |what, qps: u64, bar| {
-        let server = bench.server(&every("1ms", 4096))?;
+        let server = bench.server(&flooding())?;
         let load = format!("qps = {qps}\narrivals = \"constant\"");
         let experiment = Experiment { load, stream: false, ..Experiment::users(1, qps * 10, 1) };
         let run = bench.client(&experiment, &server)?;
@@ -317,7 +323,7 @@ fn truth(bench: &Bench) -> io::Result<Vec<Reading>> {
 /// 1,000 users share the token rate of 32, so that only their number differs.
 fn growth(bench: &Bench) -> io::Result<Vec<Reading>> {
     let few = paced_load();
-    let many = peers::Load { knobs: every("156250us", 1100), users: 1000, ..paced_load() };
+    let many = peers::Load { knobs: clock("20ms", "156250us"), users: 1000, ..paced_load() };
     let per = |load| -> io::Result<f64> {
         let (run, _) = cpu_of(bench, load)?;
         Ok(run.usage.cpu_s * 1e6 / run.tokens() as f64)
@@ -328,7 +334,7 @@ fn growth(bench: &Bench) -> io::Result<Vec<Reading>> {
 }
 
 fn start(bench: &Bench) -> io::Result<Vec<Reading>> {
-    let server = bench.server(&fast(16))?;
+    let server = bench.server(&flooding())?;
     let run = bench.client(&Experiment::users(1, 1, 1), &server)?;
     let truth = server.stop()?;
     let arrival = |of: &str| {
@@ -341,12 +347,18 @@ fn start(bench: &Bench) -> io::Result<Vec<Reading>> {
 }
 
 fn soak(bench: &Bench) -> io::Result<Vec<Reading>> {
-    let peak = |requests| -> io::Result<u64> {
-        let server = bench.server(&fast(128))?;
+    let peak = |requests| -> io::Result<(f64, f64)> {
+        let server = bench.server(&flooding())?;
         let experiment = Experiment { stream: false, ..Experiment::users(64, requests, 1) };
-        Ok(bench.client(&experiment, &server)?.usage.peak_kb)
+        let run = bench.client(&experiment, &server)?;
+        Ok((run.load_peak_kb as f64 / 1024.0, run.usage.peak_kb as f64 / 1024.0))
     };
     let (few, many) = (peak(10_000)?, peak(1_000_000)?);
-    let note = format!("{} and {} MB, report included", few / 1024, many / 1024);
-    Ok(vec![Reading::new("memory, 10^6 requests/10^4", "x", 1.2, many as f64 / few as f64).noting(note)])
+    let reading = |what, few: f64, many: f64| {
+        Reading::new(what, "x", 1.2, many / few).noting(format!("{few:.0} and {many:.0} MB"))
+    };
+    Ok(vec![
+        reading("memory, 10^6 requests/10^4", few.0, many.0),
+        reading("the same, report included", few.1, many.1),
+    ])
 }
