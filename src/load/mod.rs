@@ -121,6 +121,8 @@ pub fn drive(
     for ledger in ended.ledgers {
         course.merge(ledger.course);
         client.core_cpu.extend(ledger.core_cpu);
+        client.core_chunks_per_s.extend(ledger.chunks_per_s);
+        client.core_requests_per_s.extend(ledger.requests_per_s);
         client.timer_overshoot_p99_us.extend(ledger.overshoot_p99_us);
         client.held_reports += ledger.held_reports;
         client.body_waits += ledger.body_waits;
