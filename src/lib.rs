@@ -27,6 +27,7 @@
 //! `progress` watches it, and `cli` is the door.
 
 pub mod analysis;
+pub mod calibrate;
 pub mod chart;
 pub mod cli;
 pub mod event;

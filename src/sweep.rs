@@ -21,10 +21,10 @@ use crate::measure::validity::CONTAMINATED_NAME;
 use crate::measure::{self, CellSummary, Verdict};
 use crate::plan::{self, Cell, Plan};
 use crate::provider;
-use crate::record::{CellRun, EndedBy};
+use crate::record::{Ceiling, CellRun, EndedBy};
 use crate::server::{self, DiscoverError, Found, Idle, Stop};
 use crate::sim;
-use crate::store::{self, NewRun, RunDir, Status, StoreError};
+use crate::store::{self, Calibrated, NewRun, RunDir, Status, StoreError};
 use crate::workload::Source;
 
 /// What a sweep is told beside its plan.
@@ -129,6 +129,7 @@ pub fn run(
 ) -> Result<Swept, SweepError> {
     let expected: Vec<f64> = plan::estimate(plan).cells.iter().map(|c| c.expected_s).collect();
     let mut bench = Bench::new(control);
+    let calibrated = Calibrated::find();
     let resumed = options.resume.as_deref().map(|path| reopen(path, plan, watcher)).transpose()?;
     let done = resumed.as_ref().map(RunDir::finished).unwrap_or_default();
     let left: Vec<&Cell> = plan.cells.iter().filter(|c| !done.contains(&c.index)).collect();
@@ -145,7 +146,7 @@ pub fn run(
             run.set_status(Status::Running)?;
             run
         }
-        None => begin(experiment, plan, options, &bench)?,
+        None => begin(experiment, plan, options, &bench, &calibrated)?,
     };
     let name = run.manifest().run.clone();
     watcher.on(&Event::SweepStarted {
@@ -163,6 +164,7 @@ pub fn run(
         silent_in_row: 0,
         finished: done.len(),
         contaminated: None,
+        ceiling: calibrated.ceiling(),
     };
     let ending = walk.all(&left);
     let finished = walk.finished;
@@ -226,6 +228,7 @@ fn begin(
     plan: &Plan,
     options: &Options,
     bench: &Bench,
+    calibrated: &Calibrated,
 ) -> Result<RunDir, SweepError> {
     let identity =
         bench.found.as_ref().map(|(_, found)| serde_json::to_value(&found.identity).unwrap_or_default());
@@ -239,7 +242,8 @@ fn begin(
             Figures::Only(names) => Some(names.clone()),
         },
     };
-    let environment = store::environment(identity.unwrap_or_default());
+    let mut environment = store::environment(identity.unwrap_or_default());
+    environment["calibration"] = calibrated.note();
     Ok(RunDir::create(&options.runs, &experiment.text, plan, new, &environment)?)
 }
 
@@ -328,6 +332,8 @@ struct Walk<'a> {
     finished: usize,
     /// Why the server was not idle when the next cell began.
     contaminated: Option<String>,
+    /// What a load core of this machine can do, if it was calibrated.
+    ceiling: Option<Ceiling>,
 }
 
 impl Walk<'_> {
@@ -375,7 +381,8 @@ impl Walk<'_> {
         };
         let mut log = self.run.begin_cell(cell)?;
         let watcher = &mut *self.watcher;
-        let run = load::drive(&job, &mut log, self.control, &mut |live| watcher.on(&Event::Live(live)))?;
+        let mut run = load::drive(&job, &mut log, self.control, &mut |live| watcher.on(&Event::Live(live)))?;
+        run.client.ceiling = self.ceiling;
         let log = log.seal()?;
         let mut summary = measure::summarise_walks(cell, &run, || log.records())?;
         if let Some(text) = self.contaminated.take() {

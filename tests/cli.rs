@@ -8,9 +8,19 @@ use crate::rig::program::{SMALL, only_run, plimsoll, stderr, stdout};
 #[test]
 fn every_command_has_help_with_an_example() {
     let dir = tempfile::tempdir().unwrap();
-    for command in
-        ["run", "plan", "report", "sim", "init", "rebuild", "providers", "metrics", "completions", "man"]
-    {
+    for command in [
+        "run",
+        "plan",
+        "report",
+        "sim",
+        "calibrate",
+        "init",
+        "rebuild",
+        "providers",
+        "metrics",
+        "completions",
+        "man",
+    ] {
         let output = plimsoll(dir.path(), &[command, "--help"]);
         assert!(output.status.success(), "{command}");
         assert!(stdout(&output).contains("Example"), "{command} --help has no example");

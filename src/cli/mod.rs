@@ -4,6 +4,7 @@
 //! 3 not comparable · 4 invalid measurement · 5 inconclusive · 130 interrupted, with
 //! everything that was finished kept.
 
+mod calibrate;
 mod completions;
 mod init;
 mod lists;
@@ -91,6 +92,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Write figures and the page of finished or partial runs.
     Report(report::ReportArgs),
+    /// Measure what this machine's client can do at most, so that cells can be held against it.
+    Calibrate(calibrate::CalibrateArgs),
     /// Serve the embedded simulator, an OpenAI-compatible server without a model.
     Sim(sim::SimArgs),
     /// Write a commented experiment file to start from.
@@ -125,6 +128,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Run(args) => run::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Rebuild(args) => rebuild::run(&args),

@@ -124,6 +124,8 @@ pub fn drive(
     for ledger in ended.ledgers {
         course.merge(ledger.course);
         client.core_cpu.extend(ledger.core_cpu);
+        client.core_chunks_per_s.extend(ledger.chunks_per_s);
+        client.core_requests_per_s.extend(ledger.requests_per_s);
         client.timer_overshoot_p99_us.extend(ledger.overshoot_p99_us);
         client.longest_stall_us.push(ledger.longest_stall_us);
         if let Some(taken) = ledger.taken {

@@ -38,6 +38,8 @@ const REPORT_EVERY: u64 = 10;
 pub(super) struct Ledger {
     pub(super) course: Course,
     pub(super) core_cpu: Option<f64>,
+    pub(super) chunks_per_s: Option<f64>,
+    pub(super) requests_per_s: Option<f64>,
     pub(super) overshoot_p99_us: Option<u64>,
     pub(super) longest_stall_us: u64,
     /// From the one core that looks at the machine.
@@ -117,6 +119,8 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
     Ok(Ledger {
         course: tally.finish(),
         core_cpu: watched.cpu.share(),
+        chunks_per_s: watched.cpu.per_second(|mark| mark.chunks),
+        requests_per_s: watched.cpu.per_second(|mark| mark.ended),
         overshoot_p99_us: (watched.overshoot.len() >= OVERSHOOTS)
             .then(|| watched.overshoot.value_at_quantile(0.99)),
         longest_stall_us: watched.longest_stall_us,
@@ -145,17 +149,40 @@ fn drop_the_rest(core: &Rc<Core>, job: &Job<'_>, schedule: Schedule, shard: Shar
     }
 }
 
-/// CPU time of this thread at the window's two ends.
+/// CPU time of this thread, and what it has done with it, at the window's two ends.
 #[derive(Default)]
 struct CpuMarks {
-    first: Option<(u64, u64)>,
-    last: Option<(u64, u64)>,
+    first: Option<CpuMark>,
+    last: Option<CpuMark>,
+}
+
+#[derive(Clone, Copy)]
+struct CpuMark {
+    t_us: u64,
+    cpu_ns: u64,
+    chunks: u64,
+    /// Requests that ended, well or badly.
+    ended: u64,
+}
+
+impl CpuMark {
+    fn new(core: &Core, t_us: u64) -> Self {
+        let totals = core.tally.borrow().totals;
+        let ended = totals.completed + totals.failed;
+        Self { t_us, cpu_ns: thread_cpu_ns(), chunks: totals.chunks, ended }
+    }
 }
 
 impl CpuMarks {
     fn share(&self) -> Option<f64> {
-        let ((t0, cpu0), (t1, cpu1)) = (self.first?, self.last?);
-        (t1 > t0).then(|| (cpu1 - cpu0) as f64 / 1000.0 / (t1 - t0) as f64)
+        self.per_second(|mark| mark.cpu_ns).map(|ns| ns / 1e9)
+    }
+
+    /// How much of something there was in a second between the marks.
+    fn per_second(&self, of: fn(&CpuMark) -> u64) -> Option<f64> {
+        let (first, last) = (self.first?, self.last?);
+        let us = last.t_us.checked_sub(first.t_us).filter(|&us| us > 0)?;
+        Some((of(&last) - of(&first)) as f64 * 1e6 / us as f64)
     }
 }
 
@@ -206,8 +233,9 @@ async fn watch(
         let now = core.clock.now_us();
         if core.gate.contains(next) {
             watched.overshoot.saturating_record(now - next);
-            watched.cpu.first.get_or_insert_with(|| (now, thread_cpu_ns()));
-            watched.cpu.last = Some((now, thread_cpu_ns()));
+            let mark = CpuMark::new(&core, now);
+            watched.cpu.first.get_or_insert(mark);
+            watched.cpu.last = Some(mark);
         }
         if core.gate.opened(next) {
             watched.longest_stall_us = watched.longest_stall_us.max(now - next);

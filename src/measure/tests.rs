@@ -7,7 +7,7 @@ use crate::experiment::{
     Slo, Target, Tls, TokenizerChoice, Workload,
 };
 use crate::plan::CellId;
-use crate::record::{ClientHealth, EndedBy, Outcome, Phase, TICK_US, Tick, TokenSource, Window};
+use crate::record::{Ceiling, ClientHealth, EndedBy, Outcome, Phase, TICK_US, Tick, TokenSource, Window};
 
 fn cell(load: Load) -> Cell {
     let target = Target {
@@ -141,6 +141,9 @@ fn run(records: &[RequestRecord]) -> CellRun {
             suspended_us: Some(0),
             held_reports: 0,
             body_waits: 0,
+            core_chunks_per_s: vec![100.0, 300.0],
+            core_requests_per_s: vec![10.0, 30.0],
+            ceiling: None,
         },
         lost_records: None,
     }
@@ -279,6 +282,11 @@ fn each_signal_fires_past_its_limit() {
     check(&|run, _| run.planned = Some(210), ("sent_off_plan", Verdict::Invalid));
     check(&|run, _| run.client.core_cpu[0] = 0.8, ("busiest_core", Verdict::Warn));
     check(&|run, _| run.client.core_cpu[1] = 0.95, ("busiest_core", Verdict::Invalid));
+    let ceiling = |chunks_per_s, requests_per_s| Some(Ceiling { chunks_per_s, requests_per_s });
+    check(&|run, _| run.client.ceiling = ceiling(590.0, 1e9), ("chunk_rate", Verdict::Warn));
+    check(&|run, _| run.client.ceiling = ceiling(370.0, 1e9), ("chunk_rate", Verdict::Invalid));
+    check(&|run, _| run.client.ceiling = ceiling(1e9, 59.0), ("request_rate", Verdict::Warn));
+    check(&|run, _| run.client.ceiling = ceiling(1e9, 37.0), ("request_rate", Verdict::Invalid));
     check(&|run, _| run.client.timer_overshoot_p99_us[0] = 6_000, ("timer_overshoot_p99_ms", Verdict::Warn));
     check(
         &|run, _| run.client.timer_overshoot_p99_us[0] = 26_000,

@@ -10,7 +10,7 @@ use super::totals::Lags;
 use super::trend::Batches;
 use super::{CellSummary, Reason, Validity, Verdict};
 use crate::experiment::{Load, Settings};
-use crate::record::{CellRun, EndedBy, TICK_US, Tick, Window};
+use crate::record::{CellRun, ClientHealth, EndedBy, TICK_US, Tick, Window};
 use crate::stats::{Line, student_t_quantile};
 
 pub(super) use steady::BySending;
@@ -153,6 +153,7 @@ fn client_fit(e: &Evidence<'_>, court: &mut Court) {
             limit * 100.0
         )
     });
+    rates_below_ceiling(client, court);
     let throttled = client.throttled_us.map(|us| us as f64 / 1000.0);
     court.hear(&table::THROTTLED, throttled, |v, _| {
         format!("throttled: a CPU quota stopped this client for {v:.0} ms, summed over processors: give its control group more")
@@ -166,6 +167,25 @@ fn client_fit(e: &Evidence<'_>, court: &mut Court) {
     });
     court.note(&table::HELD_REPORTS, Some(client.held_reports as f64));
     court.note(&table::BODY_WAITS, Some(client.body_waits as f64));
+}
+
+/// How near was the busiest load core to what one of this machine was found to do?
+fn rates_below_ceiling(client: &ClientHealth, court: &mut Court) {
+    let Some(ceiling) = client.ceiling else { return };
+    let busiest = |rates: &[f64], most: f64| {
+        rates.iter().copied().reduce(f64::max).filter(|_| most > 0.0).map(|rate| rate / most)
+    };
+    let text = |what: &str, v: f64, limit: f64| {
+        format!(
+            "the busiest load core took in {what} at {:.0} % of its calibrated ceiling (limit {:.0} %): use more threads or machines",
+            v * 100.0,
+            limit * 100.0
+        )
+    };
+    let chunks = busiest(&client.core_chunks_per_s, ceiling.chunks_per_s);
+    court.hear(&table::CHUNK_RATE, chunks, |v, limit| text("chunks", v, limit));
+    let requests = busiest(&client.core_requests_per_s, ceiling.requests_per_s);
+    court.hear(&table::REQUEST_RATE, requests, |v, limit| text("answers", v, limit));
 }
 
 /// Do the engine's counters and the records tell the same story?

@@ -50,6 +50,21 @@ pub struct ClientHealth {
     pub held_reports: u64,
     /// Requests whose body was not ready when its turn came.
     pub body_waits: u64,
+    /// Content chunks per second over the window, per load core, as `core_cpu`.
+    pub core_chunks_per_s: Vec<f64>,
+    /// Requests that ended, well or badly, per second over the window, per load core.
+    pub core_requests_per_s: Vec<f64>,
+    /// What a load core of this machine can do; `None` where it was not calibrated.
+    pub ceiling: Option<Ceiling>,
+}
+
+/// What one load core can do at most, of one kind at a time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ceiling {
+    /// Content chunks of streams.
+    pub chunks_per_s: f64,
+    /// Short answers that are not streamed.
+    pub requests_per_s: f64,
 }
 
 /// The measured window, in microseconds since the cell's epoch.

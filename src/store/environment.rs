@@ -20,7 +20,7 @@ pub fn environment(server: Value) -> Value {
         "system": text(system.sysname()),
         "kernel": text(system.release()),
         "architecture": text(system.machine()),
-        "cpu": read("/proc/cpuinfo").and_then(|t| cpu_model(&t)),
+        "cpu": cpu(),
         "cores": std::thread::available_parallelism().ok().map(usize::from),
         "memory_bytes": read("/proc/meminfo").and_then(|t| memory_bytes(&t)),
         "cgroup": cgroup(),
@@ -36,6 +36,11 @@ pub fn environment(server: Value) -> Value {
 
 fn read(path: &str) -> Option<String> {
     std::fs::read_to_string(path).ok()
+}
+
+/// Model of the processor, where the system says it.
+pub(super) fn cpu() -> Option<String> {
+    read("/proc/cpuinfo").and_then(|t| cpu_model(&t))
 }
 
 fn cpu_model(cpuinfo: &str) -> Option<String> {

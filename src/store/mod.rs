@@ -15,6 +15,7 @@
 //! the `summary.json` files and can be made again from them at any time.
 
 mod atomic;
+mod calibration;
 mod cell_log;
 mod columns;
 mod environment;
@@ -28,6 +29,9 @@ mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use calibration::{
+    CALIBRATION_VARIABLE, Calibrated, Calibration, Connections, LagAt, Machine, Rates, calibration_path,
+};
 pub use cell_log::{CellLog, Records, SealedLog};
 pub use columns::{columns, row, without_credentials};
 pub use environment::environment;

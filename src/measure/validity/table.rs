@@ -152,6 +152,20 @@ pub(super) const BUSIEST_CORE: Signal = signal(
     Over(0.90),
     "Share of its time that the busiest load core worked.",
 );
+pub(super) const CHUNK_RATE: Signal = signal(
+    "chunk_rate",
+    Share,
+    Over(0.50),
+    Over(0.80),
+    "Content chunks a second of the busiest load core, of what a core of this machine can do in a flood. Read where `plimsoll calibrate` has run.",
+);
+pub(super) const REQUEST_RATE: Signal = signal(
+    "request_rate",
+    Share,
+    Over(0.50),
+    Over(0.80),
+    "Requests a second that ended on the busiest load core, of the short ones that a core of this machine can do. Read likewise.",
+);
 pub(super) const THROTTLED: Signal = signal(
     "throttled_ms",
     Ms,
@@ -266,6 +280,8 @@ pub const SIGNALS: &[Signal] = &[
     TIMER_OVERSHOOT,
     LONGEST_STALL,
     BUSIEST_CORE,
+    CHUNK_RATE,
+    REQUEST_RATE,
     THROTTLED,
     SUSPENDED,
     WALL_STEP,
