@@ -113,9 +113,8 @@ fn run(options: &Options) -> io::Result<()> {
     let bench = Bench::new(options.program.clone(), dir.path(), pinned);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!(
-        "{}, {} before the first row: {}",
+        "{}, load average before the first row: {}",
         if pinned { "server and client pinned to a core each" } else { "unpinned" },
-        "load average",
         load.split(' ').take(3).collect::<Vec<_>>().join(" ")
     );
     table::print_header();

@@ -43,10 +43,13 @@ pub enum Outcome {
     Failed(String),
 }
 
+/// Puts a load on the server at a URL; what that took, and how many requests were answered.
+type RunPeer = fn(&Path, &Load, &str, &Bench) -> io::Result<(Usage, u64)>;
+
 /// A program to compare with.
 pub struct Peer {
     pub name: &'static str,
-    run: fn(&Path, &Load, &str, &Bench) -> io::Result<(Usage, u64)>,
+    run: RunPeer,
 }
 
 pub const PEERS: &[Peer] =

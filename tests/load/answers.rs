@@ -1,5 +1,7 @@
 //! Answers of every kind, whole and broken, and what their records say.
 
+use std::time::Duration;
+
 use plimsoll::experiment::{RequestLimit, SloRule, StopAfter};
 use plimsoll::record::{Outcome, TokenSource};
 
@@ -245,7 +247,7 @@ fn what_is_in_flight_at_the_end_can_be_cancelled() {
     });
     let mut cell = closed(3);
     cell.settings.cell.duration = Some(200 * MS);
-    cell.settings.cell.drain = 0 * MS;
+    cell.settings.cell.drain = Duration::ZERO;
     let (run, records) = run(&cell, server.address);
     assert_eq!(records.len(), 3);
     assert!(records.iter().all(|r| r.outcome == Outcome::Censored && r.first_token_us.is_some()));

@@ -39,7 +39,7 @@ impl Relay {
     pub fn unix(path: &Path, server: SocketAddr) -> Self {
         let (path, seen) = (path.to_owned(), Arc::new(Seen::default()));
         let count = Arc::clone(&seen);
-        in_background(move || async move {
+        in_background(move || {
             let listener = UnixListener::bind(path).unwrap();
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
@@ -107,7 +107,7 @@ impl Relay {
         listener.set_nonblocking(true).unwrap();
         let (address, seen) = (listener.local_addr().unwrap(), Arc::new(Seen::default()));
         let noted = Arc::clone(&seen);
-        in_background(move || async move {
+        in_background(move || {
             let listener = TcpListener::from_std(listener).unwrap();
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
@@ -121,17 +121,13 @@ impl Relay {
     }
 }
 
-/// `start` what listens, and go on once it does.
-fn in_background<A, B>(start: impl FnOnce() -> A + Send + 'static)
-where
-    A: Future<Output = B>,
-    B: Future<Output = ()>,
-{
+/// `start` what listens, inside a runtime of its own, and go on once it does.
+fn in_background<F: Future<Output = ()>>(start: impl FnOnce() -> F + Send + 'static) {
     let (ready, listening) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, async move {
-            let serve = start().await;
+            let serve = start();
             ready.send(()).unwrap();
             serve.await;
         });
