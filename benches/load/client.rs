@@ -21,6 +21,9 @@ pub struct Experiment {
     pub prompt_tokens: u32,
     pub max_tokens: u32,
     pub stream: bool,
+    /// As `[cell]` has it. None where the CPU time of the process is divided by the requests of the
+    /// summary: every request is then in it.
+    pub warmup: &'static str,
     /// Further lines of `[cell]`.
     pub cell: &'static str,
 }
@@ -34,18 +37,17 @@ impl Experiment {
             prompt_tokens: 32,
             max_tokens,
             stream: true,
+            warmup: "0s",
             cell: "",
         }
     }
 
-    /// No warm-up: every request of the process is then in the summary, and so in the
-    /// denominator of its CPU time.
     fn text(&self, url: &str) -> String {
-        let Self { load, requests, prompt_tokens, max_tokens, stream, cell } = self;
+        let Self { load, requests, prompt_tokens, max_tokens, stream, warmup, cell } = self;
         format!(
             "name = \"bench\"\nseed = 1\n[target]\nurl = \"{url}\"\n\
              [workload]\nprompt_tokens = {prompt_tokens}\nmax_tokens = {max_tokens}\nstream = {stream}\n\
-             [load]\n{load}\n[cell]\nrequests = {requests}\nwarmup = \"0s\"\n\
+             [load]\n{load}\n[cell]\nrequests = {requests}\nwarmup = \"{warmup}\"\n\
              cooldown = {{ min = \"0s\", max = \"0s\" }}\n{cell}\n"
         )
     }

@@ -21,6 +21,8 @@ pub struct Record {
     intended_us: u64,
     first_token_us: Option<u64>,
     last_token_us: Option<u64>,
+    /// Due in the measured window.
+    pub measured: bool,
     pub ok: bool,
 }
 
@@ -39,7 +41,7 @@ fn record(line: &str) -> Option<Record> {
     // Times rise along the line, so a column that has moved is noticed.
     let [seq, _, _, phase, intended, sent, _, first, _, _, last, end, ..] = &values[..] else { return None };
     let outcome = values.get(27)?.as_str()?;
-    phase.as_str()?;
+    let measured = phase.as_str()? == "measure";
     let known: Vec<u64> = [intended, sent, first, last, end].iter().filter_map(|v| v.as_u64()).collect();
     known.is_sorted().then_some(())?;
     Some(Record {
@@ -47,18 +49,19 @@ fn record(line: &str) -> Option<Record> {
         intended_us: intended.as_u64()?,
         first_token_us: first.as_u64(),
         last_token_us: last.as_u64(),
+        measured,
         ok: outcome == "ok",
     })
 }
 
-/// Join both accounts by the request's id. A latency of the client is from when the request was
+/// Join both accounts of the measured window by the request's id. A latency of the client is from when the request was
 /// due; one of the server is from when its head had been read. Their difference is all that the
 /// client and the way between add: both are durations, so no common epoch is needed.
 pub fn errors(records: &[Record], truth: &[Value]) -> io::Result<Errors> {
     let by_id: HashMap<&str, &Value> =
         truth.iter().filter_map(|t| Some((t["request_id"].as_str()?, t))).collect();
     let mut errors = Errors { ttft: Vec::new(), e2e: Vec::new() };
-    for record in records {
+    for record in records.iter().filter(|record| record.measured) {
         let both = || -> Option<(f64, f64)> {
             let truth = by_id.get(format!("plimsoll-0-{}", record.seq).as_str())?;
             let ours = |us: Option<u64>| Some((us? - record.intended_us) as f64 / 1e3);

@@ -11,6 +11,7 @@ mod process;
 mod rows;
 mod server;
 mod table;
+mod yardstick;
 
 use std::io;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ const HELP: &str = "\
 cargo bench --bench load -- [ROW]... [OPTIONS]
 
   --peers          run oha, wrk and aiperf too, where they are installed (on PATH or in $PLIMSOLL_PEERS)
+                   ($PLIMSOLL_PEER_TOKENIZER: a directory with a tokenizer for aiperf)
   --repeats N      take each row so many times; the median counts (default 3)
   --json FILE      write every value to FILE
   --program FILE   measure this build of plimsoll rather than the one just made
@@ -85,7 +87,17 @@ impl Options {
 }
 
 fn main() -> ExitCode {
-    match Options::read(std::env::args().skip(1)) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((yardstick::ARGUMENT, rest)) = arguments.split_first().map(|(first, rest)| (&**first, rest)) {
+        return match yardstick::run(rest) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    match Options::read(arguments.into_iter()) {
         Ok(Some(options)) => match run(&options) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

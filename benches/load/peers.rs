@@ -8,6 +8,7 @@ use std::process::Command;
 
 use super::process::{self, Usage};
 use super::rows::Bench;
+use super::yardstick;
 
 /// A closed loop that every program can be asked for.
 #[derive(Debug, Clone)]
@@ -74,6 +75,24 @@ impl Peer {
     }
 }
 
+/// CPU time in µs per unit of a client that reads and discards, on a server of its own.
+pub fn read_and_discard(load: &Load, bench: &Bench) -> io::Result<f64> {
+    let server = bench.server(&load.knobs)?;
+    let url = server.url();
+    let mut command = Command::new(env::current_exe()?);
+    command.arg(yardstick::ARGUMENT).arg(url.trim_start_matches("http://"));
+    command.args([load.users.to_string(), load.requests.to_string(), load.body()]);
+    let usage = process::measure(&mut command, bench.client_place(), |_| ())?;
+    let answered: u64 = usage.stdout.trim().parse().unwrap_or(0);
+    if !usage.status.success() || answered != load.requests {
+        return Err(io::Error::other(format!(
+            "reading and discarding: {answered} answers; {}",
+            usage.stderr
+        )));
+    }
+    Ok(usage.cpu_s * 1e6 / load.units(answered) as f64)
+}
+
 /// In the directory that `PLIMSOLL_PEERS` names (or its `bin`, or a virtual environment of the
 /// program's name in it), else on the path.
 fn find(name: &str) -> Option<PathBuf> {
@@ -111,12 +130,16 @@ fn wrk(program: &Path, load: &Load, url: &str, bench: &Bench) -> io::Result<(Usa
     Ok((usage, if refused { 0 } else { count.unwrap_or(0) }))
 }
 
-/// Not so many requests: it takes a hundred times as long for each.
+/// Not so many requests: it takes a hundred times as long for each. Its own tokenizer is fetched
+/// from the network; `PLIMSOLL_PEER_TOKENIZER` names a directory with one that is not.
 fn aiperf(program: &Path, load: &Load, url: &str, bench: &Bench) -> io::Result<(Usage, u64)> {
     let requests = load.requests.min(2000);
     let mut command = Command::new(program);
     command.args(["profile", "--model", "sim", "--endpoint-type", "chat", "--url", url, "--ui", "none"]);
-    command.args(["--tokenizer", "builtin", "--concurrency", &load.users.to_string()]);
+    command
+        .arg("--tokenizer")
+        .arg(env::var_os("PLIMSOLL_PEER_TOKENIZER").unwrap_or_else(|| "builtin".into()));
+    command.args(["--concurrency", &load.users.to_string()]);
     command.args(["--request-count", &requests.to_string(), "--synthetic-input-tokens-mean", "32"]);
     command.args(["--output-tokens-mean", &load.max_tokens.to_string(), "--extra-inputs", "ignore_eos:true"]);
     if load.stream {
