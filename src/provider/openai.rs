@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::error::{clip, words_of};
-use super::glance::{self, Glance};
+use super::glance::{Glance, Pattern};
 use super::text::Text;
 use super::{Call, Closing, DecodeError, Decoder, Delta, Framing, WireRequest};
 
@@ -72,6 +72,7 @@ pub(super) struct Reader {
     text: Option<String>,
     /// Content has come: from now on a glance at most frames is enough.
     begun: bool,
+    pattern: Pattern,
     ended: bool,
     closing: Closing,
 }
@@ -83,6 +84,7 @@ impl Reader {
             stream,
             text: keep_text.then(String::new),
             begun: false,
+            pattern: Pattern::default(),
             ended: false,
             closing: Closing::default(),
         }
@@ -153,7 +155,7 @@ impl Decoder for Reader {
             return Ok(Delta::default());
         }
         if self.begun && self.text.is_none() && self.stream {
-            match glance::at(self.api, payload) {
+            match self.pattern.at(self.api, payload) {
                 Glance::Visible => return Ok(Delta { content: true, visible: true }),
                 Glance::Reasoning => return Ok(Delta { content: true, visible: false }),
                 Glance::LookCloser => {}
