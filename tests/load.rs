@@ -5,6 +5,7 @@
 mod answers;
 mod arrivals;
 mod connections;
+mod endings;
 mod giving_up;
 mod health;
 mod loops;

@@ -65,7 +65,6 @@ async fn use_server(present: Present, feed: Rc<Mutex<Feed>>, user: u32, mut due:
             return;
         };
         let mut flight = Flight::new(core, &prepared, due, Some(user));
-        core.taken.set(core.taken.get() + 1);
         perform(&mut flight, prepared).await;
         due = flight.record.end_us.unwrap_or_else(|| core.clock.now_us());
         if flight.record.outcome != Outcome::Ok {

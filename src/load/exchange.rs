@@ -20,6 +20,9 @@ use crate::record::Outcome;
 /// connection can be kept.
 const LINGER_US: u64 = 100_000;
 
+/// How long the words of a refusal are awaited: its status is known already.
+const REFUSAL_US: u64 = 1_000_000;
+
 /// A read that brought so many bytes is likely to be followed by more at once: the other
 /// streams and the timers of this core get their turn first.
 const TURN: usize = 4 << 10;
@@ -37,7 +40,15 @@ pub(super) async fn perform(flight: &mut Flight, prepared: Prepared) {
             flight.record.status = Some(answer.status);
             alarm.reading(answer.head_us);
             if (200..300).contains(&answer.status) {
-                read_answer(flight, &mut alarm, answer).await;
+                match &answer.coding {
+                    None => read_answer(flight, &mut alarm, answer).await,
+                    Some(coding) => {
+                        let words =
+                            format!("the answer is compressed ({coding}), which it was asked not to be");
+                        let failure = Failure::new(Outcome::BadStream, "bad_stream", Some(words));
+                        flight.fail(answer.head_us, failure);
+                    }
+                }
             } else {
                 read_refusal(flight, &mut alarm, answer).await;
             }
@@ -59,17 +70,19 @@ async fn respond(
     prepared: Prepared,
 ) -> Result<Result<Answer, Failure>, Expired> {
     let core = Rc::clone(&flight.core);
+    let mut again = false;
     if let Some(conn) = core.pool.kept() {
         let request = prepared.request.clone();
         match alarm.guard(conn.ask(request, &core.scratch, core.clock)).await? {
             Err(failure) if failure.unanswered => {
                 core.pool.found_dead();
                 flight.record.retries += 1;
+                again = true;
             }
             answered => return Ok(answered),
         }
     }
-    match alarm.guard(core.pool.fresh()).await? {
+    match alarm.guard(core.pool.fresh(again)).await? {
         Ok(conn) => alarm.guard(conn.ask(prepared.request, &core.scratch, core.clock)).await,
         Err(failure) => Ok(Err(failure)),
     }
@@ -89,9 +102,8 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer)
         broken: None,
     };
     let mut last_read = answer.head_us;
-    let mut end = last_read;
     let mut failure = None;
-    loop {
+    let end = loop {
         let mut size = 0;
         let mut take = |t: u64, bytes: &[u8]| {
             last_read = t;
@@ -104,6 +116,11 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer)
             Ok(Ok(ended)) => {
                 alarm.read(last_read);
                 flight.record.bytes += size as u64;
+                // A read that finds bytes at once never lets the timer have its say.
+                if let Some(expired) = alarm.over(last_read).filter(|_| !reader.decoder.done()) {
+                    flight.close(reader.decoder.close());
+                    return expire(flight, expired);
+                }
                 if flight.record.chunks > 0 {
                     alarm.first_content();
                     if core.first_token_only {
@@ -111,16 +128,14 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer)
                     }
                 }
                 if reader.broken.is_some() {
-                    end = last_read;
-                    break;
+                    break last_read;
                 }
                 if ended {
-                    end = core.clock.now_us();
+                    let end = core.clock.now_us();
                     core.pool.take_back(answer);
-                    break;
+                    break end;
                 }
                 if reader.decoder.done() {
-                    end = last_read;
                     alarm.linger(last_read + LINGER_US);
                 }
                 if size >= TURN {
@@ -128,18 +143,18 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer)
                 }
             }
             Ok(Err(error)) => {
-                end = core.clock.now_us();
                 failure = Some(error);
-                break;
+                break core.clock.now_us();
             }
-            // All was said; only the connection could not be kept.
-            Err(_) if reader.decoder.done() => break,
+            // All was said; only the connection could not be kept. It was held until now: a user
+            // whose next request were due before would seem late by our own waiting.
+            Err(_) if reader.decoder.done() => break core.clock.now_us(),
             Err(expired) => {
                 flight.close(reader.decoder.close());
                 return expire(flight, expired);
             }
         }
-    }
+    };
     if reader.broken.is_none() {
         reader.last_frame(flight, last_read);
     }
@@ -171,6 +186,7 @@ fn judge(closing: &mut Closing, broken: Option<String>, failure: Option<Failure>
 async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer) {
     let core = Rc::clone(&flight.core);
     let status = answer.status;
+    alarm.linger(answer.head_us + REFUSAL_US);
     let mut text = Vec::new();
     loop {
         let mut last_read = None;
@@ -287,7 +303,8 @@ impl Alarm {
 
     fn due(&self) -> (u64, Expired) {
         let mut due = (self.total_at, Expired::Total);
-        if let (Some(limit), Some(last)) = (self.stall_us, self.last_read)
+        // While the first token has a limit of its own, a long prefill is not a stall.
+        if let (Some(limit), Some(last), None) = (self.stall_us, self.last_read, self.first_token_at)
             && last.saturating_add(limit) < due.0
         {
             due = (last + limit, Expired::Stall);
@@ -313,7 +330,15 @@ impl Alarm {
     }
 
     fn first_content(&mut self) {
-        self.first_token_at = None;
+        if self.first_token_at.take().is_some() && self.stall_us.is_some() {
+            self.rearm();
+        }
+    }
+
+    /// Which limit had run out when a read returned at `t`.
+    fn over(&self, t: u64) -> Option<Expired> {
+        let (due, expired) = self.due();
+        (t >= due).then_some(expired)
     }
 
     /// The answer is whole; wait no longer than `until` for the end of the stream.

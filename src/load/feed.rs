@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hyper::header::{
-    ACCEPT, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION,
-    TRANSFER_ENCODING, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHORIZATION, TRANSFER_ENCODING, USER_AGENT,
 };
 use tokio::sync::mpsc;
 
@@ -56,6 +56,8 @@ impl Maker {
         let settings = &job.cell.settings;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        // Nothing said would mean that anything goes.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(USER_AGENT, HeaderValue::from_static(server::USER_AGENT));
         if !dialer.keep_alive() && dialer.version() == HttpVersion::Http1 {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -209,20 +211,26 @@ pub(super) fn feed() -> (mpsc::Sender<Vec<Prepared>>, Feed) {
 }
 
 impl Feed {
-    /// The next request; `None` when its thread has ended. `waits` counts the times that a
-    /// request was wanted before it was made.
+    /// The next request; `None` when its thread has ended.
     pub(super) async fn next(&mut self, waits: &Cell<u64>) -> Option<Prepared> {
-        if self.ready.is_empty() {
-            let batch = match self.batches.try_recv() {
-                Ok(batch) => batch,
-                Err(_) => {
-                    waits.set(waits.get() + 1);
-                    self.batches.recv().await?
-                }
-            };
-            self.ready.extend(batch);
-        }
+        self.stock_up(waits).await;
         self.ready.pop_front()
+    }
+
+    /// See to it that the next request is at hand. `waits` counts the times that one was wanted
+    /// before it was made.
+    pub(super) async fn stock_up(&mut self, waits: &Cell<u64>) {
+        if !self.ready.is_empty() {
+            return;
+        }
+        let batch = match self.batches.try_recv() {
+            Ok(batch) => Some(batch),
+            Err(_) => {
+                waits.set(waits.get() + 1);
+                self.batches.recv().await
+            }
+        };
+        self.ready.extend(batch.into_iter().flatten());
     }
 
     /// Wait until there is something, so that the first request goes out on time.

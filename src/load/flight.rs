@@ -51,6 +51,10 @@ pub(super) struct Core {
     pub(super) starved: Cell<bool>,
     /// Arrivals of the schedule that this core has taken up.
     pub(super) taken: Cell<u64>,
+    /// Arrivals after those that are due and held back by the cap.
+    pub(super) held: Cell<u64>,
+    /// A task of a request has panicked: what this core measures can't be believed.
+    pub(super) panicked: Cell<bool>,
 }
 
 /// A record of an arrival of which nothing is known yet but its number.
@@ -100,8 +104,20 @@ pub(super) struct Flight {
 
 impl Flight {
     pub(super) fn new(core: &Rc<Core>, prepared: &Prepared, intended_us: u64, user: Option<u32>) -> Self {
-        core.open.set(core.open.get() + 1);
         core.tally.borrow_mut().due(intended_us);
+        Self::of(core, prepared, intended_us, user)
+    }
+
+    /// One that was counted as due before, and held back by the cap until now.
+    pub(super) fn held(core: &Rc<Core>, prepared: &Prepared, intended_us: u64) -> Self {
+        let mut flight = Self::of(core, prepared, intended_us, None);
+        flight.record.cap_blocked = true;
+        flight
+    }
+
+    fn of(core: &Rc<Core>, prepared: &Prepared, intended_us: u64, user: Option<u32>) -> Self {
+        core.open.set(core.open.get() + 1);
+        core.taken.set(core.taken.get() + 1);
         let record = RequestRecord {
             user,
             shard: core.rank,
@@ -185,6 +201,8 @@ impl Flight {
     /// has no last token either.
     pub(super) fn leave_early(&mut self, t: u64) {
         self.record.last_token_us = None;
+        self.record.second_chunk_us = None;
+        self.record.max_gap_us = None;
         self.end(t, Outcome::Ok);
     }
 
@@ -198,6 +216,7 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
+        self.core.panicked.set(self.core.panicked.get() || std::thread::panicking());
         let record = std::mem::replace(&mut self.record, blank_record(0));
         let mut tally = self.core.tally.borrow_mut();
         if record.sent_us.is_some() && !self.ended {

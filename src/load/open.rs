@@ -22,7 +22,16 @@ const BURST: u32 = 32;
 struct Slots {
     cap: Option<u32>,
     taken: Cell<u32>,
-    held: RefCell<VecDeque<(Flight, Prepared)>>,
+    /// Due times, the oldest first. Their requests are still with the feed: however many wait,
+    /// they cost no more than this.
+    held: RefCell<VecDeque<u64>>,
+}
+
+impl Slots {
+    /// Whether an arrival that is due now has to wait: for a slot, or for those before it.
+    fn are_full(&self) -> bool {
+        self.cap.is_some_and(|cap| self.taken.get() >= cap) || !self.held.borrow().is_empty()
+    }
 }
 
 /// Send each of `arrivals` when it is due, until the window closes. What the cap holds back
@@ -35,18 +44,13 @@ pub(super) async fn pace(
 ) -> io::Result<()> {
     let mut timer = Timer::new(core.clock)?;
     let slots = Rc::new(Slots { cap, taken: Cell::new(0), held: RefCell::new(VecDeque::new()) });
-    let mut feed = feed.lock().await;
     let mut burst = 0;
     for (seq, due) in arrivals {
         if due >= core.gate.end() {
             break;
         }
         // Made ready before it is due, so that nothing but the send is left.
-        let Some(prepared) = feed.next(&core.body_waits).await else {
-            core.starved.set(true);
-            break;
-        };
-        debug_assert_eq!(prepared.seq, seq, "feed and schedule are walked in step");
+        feed.lock().await.stock_up(&core.body_waits).await;
         let mut now = core.clock.now_us();
         if now < due {
             burst = 0;
@@ -58,9 +62,10 @@ pub(super) async fn pace(
         if due >= core.gate.end() {
             break;
         }
-        let flight = Flight::new(&core, &prepared, due, None);
-        core.taken.set(core.taken.get() + 1);
-        start(&slots, flight, prepared);
+        if !take_up(&core, &feed, &slots, seq, due).await {
+            core.starved.set(true);
+            break;
+        }
         burst += 1;
         if burst >= BURST {
             tokio::task::yield_now().await;
@@ -70,21 +75,50 @@ pub(super) async fn pace(
     Ok(())
 }
 
-fn start(slots: &Rc<Slots>, mut flight: Flight, prepared: Prepared) {
-    if slots.cap.is_some_and(|cap| slots.taken.get() >= cap) {
-        flight.record.cap_blocked = true;
-        slots.held.borrow_mut().push_back((flight, prepared));
-        return;
+/// Send the arrival `seq`, or have it wait its turn. `false`: no request is made any more.
+///
+/// Whoever has the feed takes the oldest arrival that has no request yet, so that feed and
+/// schedule are walked in step.
+async fn take_up(core: &Rc<Core>, feed: &Rc<Mutex<Feed>>, slots: &Rc<Slots>, seq: u64, due: u64) -> bool {
+    let mut requests = feed.lock().await;
+    if slots.are_full() {
+        core.tally.borrow_mut().due(due);
+        core.open.set(core.open.get() + 1);
+        core.held.set(core.held.get() + 1);
+        slots.held.borrow_mut().push_back(due);
+        return true;
     }
+    let Some(prepared) = requests.next(&core.body_waits).await else { return false };
+    drop(requests);
+    debug_assert_eq!(prepared.seq, seq, "feed and schedule are walked in step");
+    let flight = Flight::new(core, &prepared, due, None);
     slots.taken.set(slots.taken.get() + 1);
-    let slots = Rc::clone(slots);
+    let (feed, slots) = (Rc::clone(feed), Rc::clone(slots));
     tokio::task::spawn_local(async move {
         let mut next = Some((flight, prepared));
         while let Some((mut flight, prepared)) = next {
             perform(&mut flight, prepared).await;
+            let core = Rc::clone(&flight.core);
             drop(flight);
-            next = slots.held.borrow_mut().pop_front();
+            next = release(&core, &feed, &slots).await;
         }
         slots.taken.set(slots.taken.get() - 1);
     });
+    true
+}
+
+/// The oldest of those that the cap has held back, now that there is a slot for it.
+async fn release(core: &Rc<Core>, feed: &Mutex<Feed>, slots: &Slots) -> Option<(Flight, Prepared)> {
+    if slots.held.borrow().is_empty() {
+        return None;
+    }
+    let mut requests = feed.lock().await;
+    let due = slots.held.borrow_mut().pop_front()?;
+    let Some(prepared) = requests.next(&core.body_waits).await else {
+        core.starved.set(true);
+        return None;
+    };
+    core.held.set(core.held.get() - 1);
+    core.open.set(core.open.get() - 1);
+    Some((Flight::held(core, &prepared, due), prepared))
 }

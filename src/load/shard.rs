@@ -103,6 +103,8 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
         body_waits: Cell::new(0),
         starved: Cell::new(false),
         taken: Cell::new(0),
+        held: Cell::new(0),
+        panicked: Cell::new(false),
     });
     let watched = runtime.block_on(watch(Rc::clone(&core), job, shard, schedule.clone(), control, feed));
     // Whatever still flies is dropped with its runtime, and so hands in its record.
@@ -113,6 +115,9 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
         drop_the_rest(&core, job, schedule, shard);
     }
     let core = Rc::into_inner(core).expect("every task that held the core is gone with the runtime");
+    if core.panicked.get() {
+        return Err(LoadError::Panicked { core: rank });
+    }
     let body_waits = core.body_waits.get();
     let tally = core.tally.into_inner();
     let held_reports = tally.held_reports;
@@ -130,12 +135,14 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
     })
 }
 
-/// Arrivals due in time that never got as far as a request, because the cell was cut short
-/// while they were overdue.
+/// Arrivals due in time that never got as far as a request: those that the cap still held back
+/// when the drain ran out, and those that were overdue when the cell was cut short.
 fn drop_the_rest(core: &Rc<Core>, job: &Job<'_>, schedule: Schedule, shard: Shard) {
     let end = core.gate.end().min(core.clock.now_us());
     let rest = schedule.slice(shard).skip(core.taken.get() as usize).take_while(|(_, due)| *due < end);
-    for (seq, due) in rest {
+    for (n, (seq, due)) in (0..).zip(rest) {
+        // The first of them were seen to be due, and held back.
+        let held = n < core.held.get();
         let (asked, max_tokens) = job.source.lengths(seq);
         let mut record = blank_record(seq);
         record.shard = core.rank;
@@ -143,8 +150,11 @@ fn drop_the_rest(core: &Rc<Core>, job: &Job<'_>, schedule: Schedule, shard: Shar
         record.intended_us = due;
         record.prompt_tokens_asked = asked;
         record.max_tokens = max_tokens;
+        record.cap_blocked = held;
         let mut tally = core.tally.borrow_mut();
-        tally.due(due);
+        if !held {
+            tally.due(due);
+        }
         tally.record(Done { record, text: None });
     }
 }
@@ -237,8 +247,10 @@ async fn watch(
             watched.cpu.first.get_or_insert(mark);
             watched.cpu.last = Some(mark);
         }
-        if core.gate.opened(next) {
-            watched.longest_stall_us = watched.longest_stall_us.max(now - next);
+        if core.gate.opened(now) {
+            // Of a stall that began before the window, the part within it.
+            let stall = now - next.max(core.gate.start()).min(now);
+            watched.longest_stall_us = watched.longest_stall_us.max(stall);
         }
         if control.finish() {
             core.gate.close(now, EndedBy::Interrupt);
@@ -255,7 +267,7 @@ async fn watch(
         let end = core.gate.end();
         let idle = loader.is_finished() && core.open.get() == 0 && core.users.get() == 0;
         let over = now >= end || core.starved.get();
-        if idle && over {
+        if (idle && over) || core.panicked.get() {
             break;
         }
         if control.now() {

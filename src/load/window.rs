@@ -71,7 +71,7 @@ impl Gate {
         }
     }
 
-    fn start(&self) -> u64 {
+    pub(super) fn start(&self) -> u64 {
         self.start_us.load(Ordering::Relaxed)
     }
 

@@ -18,7 +18,7 @@ pub use samples::of_request;
 /// Name of the validity signal of an open loop in which requests pile up.
 pub const OVERLOAD: &str = "overload";
 
-use crate::experiment::SloRule;
+use crate::experiment::{SloRule, StopAfter};
 use crate::metrics::{Better, metric};
 use crate::plan::Cell;
 use crate::record::{CellRun, RequestRecord, Window};
@@ -239,7 +239,9 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
     let lags = totals.lags();
     let in_flight_by_records = totals.in_flight_mean();
     let mut distributions = totals.samples.distributions();
-    if let Some(gaps) = samples::of_histogram(&run.chunk_gaps) {
+    if let Some(gaps) = samples::of_histogram(&run.chunk_gaps)
+        && settings.workload.stop_after == StopAfter::End
+    {
         distributions.insert("chunk_gap".to_owned(), gaps);
     }
     let mut summary = CellSummary {

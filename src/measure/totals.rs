@@ -10,7 +10,7 @@ use super::select::Selection;
 use super::trend::Batches;
 use super::validity::BySending;
 use super::{Counts, TokenCounts};
-use crate::experiment::{Load, RequestLimit, Settings};
+use crate::experiment::{Load, RequestLimit, Settings, StopAfter};
 use crate::record::{Outcome, Phase, RequestRecord, TokenSource, Window};
 use crate::stats::Line;
 
@@ -76,6 +76,10 @@ impl<'a> Totals<'a> {
         }
     }
 
+    fn whole_answers(&self) -> bool {
+        self.settings.workload.stop_after == StopAfter::End
+    }
+
     fn inside(&self, t: Option<u64>) -> bool {
         t.is_some_and(|t| t >= self.window.start_us && t < self.window.end_us)
     }
@@ -124,7 +128,8 @@ impl<'a> Totals<'a> {
         let completed = r.outcome == Outcome::Ok && self.inside(r.end_us);
         self.completed_in_window += u64::from(completed);
         self.good_in_window += u64::from(completed && is_good(r, &self.settings.slo.request));
-        if r.chunks > 0 {
+        // Of an answer that is left after its first token nobody knows how long it would have been.
+        if r.chunks > 0 && self.whole_answers() {
             // Servers may put several tokens in a chunk: each chunk stands for its share.
             let tokens = r.output_tokens.unwrap_or(r.chunks);
             let share = f64::from(r.chunks_in_window) / f64::from(r.chunks);
@@ -247,7 +252,9 @@ impl<'a> Totals<'a> {
             put("offered_rps", counts.planned as f64 / seconds);
             put("sent_rps", self.sent_in_window as f64 / seconds);
             put("completed_rps", self.completed_in_window as f64 / seconds);
-            put("output_tps", self.output_in_window / seconds);
+            if self.whole_answers() {
+                put("output_tps", self.output_in_window / seconds);
+            }
             put("prompt_tps", self.prompt_in_window as f64 / seconds);
             put("goodput_rps", self.good_in_window as f64 / seconds);
             put("in_flight_mean", self.in_flight.mean());
@@ -255,6 +262,7 @@ impl<'a> Totals<'a> {
         }
         if let (Some(first), Some(last)) = (self.first_sent_us, self.last_byte_us)
             && last > first
+            && self.whole_answers()
         {
             put("whole_run_output_tps", self.output_whole_run as f64 / ((last - first) as f64 / 1e6));
         }

@@ -214,7 +214,9 @@ fn a_full_cell_has_every_metric() {
 fn an_answer_can_be_left_after_its_first_token() {
     let server = serve(|conn| {
         conn.head();
-        conn.token();
+        let token = r#"data: {"choices":[{"index":0,"delta":{"content":"word "}}]}"#;
+        let two = format!("{token}\n\n{token}\n\n");
+        conn.raw(&format!("{:x}\r\n{two}\r\n", two.len()));
         // It would go on: a client that stays sees the rest, or that it never comes.
         std::thread::sleep(20 * MS);
         conn.finish(4);
@@ -225,12 +227,17 @@ fn an_answer_can_be_left_after_its_first_token() {
     cell.settings.workload.stop_after = StopAfter::FirstToken;
     let (run, records) = run(&cell, server.address);
     for r in &records {
-        assert_eq!((r.outcome, r.chunks, r.output_tokens), (Outcome::Ok, 1, None), "{r:?}");
+        assert_eq!((r.outcome, r.chunks, r.output_tokens), (Outcome::Ok, 2, None), "{r:?}");
         assert!(r.first_token_us.is_some() && r.end_us == r.first_token_us && r.last_token_us.is_none());
     }
     let summary = summary(&cell, &run, &records);
     assert_eq!(summary.distributions["ttft"].n, 10);
-    assert!(!summary.distributions.contains_key("e2e") && !summary.distributions.contains_key("tpot"));
+    for unknown in ["e2e", "tpot", "second_chunk_gap", "chunk_gap", "max_gap"] {
+        assert!(!summary.distributions.contains_key(unknown), "{unknown}");
+    }
+    for unknown in ["output_tps", "whole_run_output_tps"] {
+        assert!(!summary.scalars.contains_key(unknown), "{unknown}");
+    }
 }
 
 #[test]

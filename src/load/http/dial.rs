@@ -1,5 +1,7 @@
 //! Making connections: looked up, connected, through a proxy if there is one, and encrypted.
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -29,6 +31,8 @@ pub(crate) struct Dialer {
     port: u16,
     /// The target's addresses, where they are known from the start.
     addresses: Vec<SocketAddr>,
+    /// Which of them took the last connection: it is asked first.
+    good: Cell<usize>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     timeout: Duration,
     version: HttpVersion,
@@ -63,14 +67,21 @@ impl Dialer {
             _ => None,
         };
         let timeout = target.connect_timeout.max(Duration::from_millis(1));
-        let by_name = matches!(route, Route::Direct) && target.connections.dns == Dns::Start;
+        let own_look = matches!(route, Route::Direct | Route::Socks { local_dns: true, .. });
+        let by_name = own_look && target.connections.dns == Dns::Start;
         let addresses = if by_name { look_up(&host, port, timeout) } else { Vec::new() };
         let keep_alive = target.connections.keep_alive;
-        Ok(Self { route, host, port, addresses, tls, timeout, version, keep_alive })
+        let good = Cell::new(0);
+        Ok(Self { route, host, port, addresses, good, tls, timeout, version, keep_alive })
     }
 
     pub(crate) const fn version(&self) -> HttpVersion {
         self.version
+    }
+
+    /// Limit of making a connection.
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     pub(crate) const fn keep_alive(&self) -> bool {
@@ -113,19 +124,23 @@ impl Dialer {
                     }
                 };
             }
-            Route::Direct if self.addresses.is_empty() => {
-                let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-                let found = found.map_err(|e| Failure::connect(format!("{}: {e}", self.host)))?;
-                first_of(&found.collect::<Vec<_>>()).await?
-            }
-            Route::Direct => first_of(&self.addresses).await?,
+            Route::Direct => self.first_of(&self.known_addresses().await?).await?,
             Route::Http { proxy, auth } => self.by_http_proxy(proxy, auth.as_ref()).await?,
             Route::Socks { proxy, auth, local_dns } => {
-                let mut socks = SocksV5::new(proxy.clone(), connector()).local_dns(*local_dns);
+                // Looked up here and not by the connector, which would hold up the whole core.
+                let uri = match local_dns {
+                    true => {
+                        let found = self.known_addresses().await?;
+                        let ip = found.first().map(|address| address.ip().to_string());
+                        self.uri_of(&ip.ok_or_else(no_address)?)?
+                    }
+                    false => self.target_uri()?,
+                };
+                let mut socks = SocksV5::new(proxy.clone(), connector());
                 if let Some((name, password)) = auth {
                     socks = socks.with_auth(name.clone(), password.clone());
                 }
-                let stream = socks.call(self.target_uri()?).await;
+                let stream = socks.call(uri).await;
                 stream.map_err(|e| Failure::connect(format!("the proxy: {}", chain(&e))))?.into_inner()
             }
         };
@@ -154,8 +169,43 @@ impl Dialer {
         Ok(stream.into_inner())
     }
 
+    /// The target's addresses: those known from the start, else looked up now.
+    async fn known_addresses(&self) -> Result<Cow<'_, [SocketAddr]>, Failure> {
+        if !self.addresses.is_empty() {
+            return Ok(Cow::Borrowed(&self.addresses));
+        }
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        let found = found.map_err(|e| Failure::connect(format!("{}: {e}", self.host)))?;
+        Ok(Cow::Owned(found.collect()))
+    }
+
+    /// A connection to the first address that takes one, beginning with the one that did last
+    /// time; else what the last one said. Each has its share of the time: one that swallows
+    /// everything, as a way of IPv6 may that leads nowhere, must not use up that of the others.
+    async fn first_of(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
+        let mut failure = no_address();
+        let share = self.timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+        for step in 0..addresses.len() {
+            let at = (self.good.get() + step) % addresses.len();
+            let address = addresses[at];
+            match tokio::time::timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    self.good.set(at);
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => failure = Failure::connect(format!("{address}: {error}")),
+                Err(_) => failure = Failure::connect_timeout(),
+            }
+        }
+        Err(failure)
+    }
+
     fn target_uri(&self) -> Result<Uri, Failure> {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        self.uri_of(&self.host)
+    }
+
+    fn uri_of(&self, host: &str) -> Result<Uri, Failure> {
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{host}:{}/", self.port)
             .parse()
@@ -177,16 +227,8 @@ fn connector() -> HttpConnector {
     connector
 }
 
-/// A connection to the first address that takes one; else what the last one said.
-async fn first_of(addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
-    let mut failure = Failure::connect("the name has no address".to_owned());
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = Failure::connect(format!("{address}: {error}")),
-        }
-    }
-    Err(failure)
+fn no_address() -> Failure {
+    Failure::connect("the name has no address".to_owned())
 }
 
 /// The addresses of a name; none if they are not known within `limit`.

@@ -66,7 +66,7 @@ impl H1 {
         // An answer that came before the whole request was out leaves nothing to build on.
         let keeps = head.keeps && sending.flushed;
         let body = Reading { io: self.io, decoder: head.body, ahead, ahead_us: at, keeps };
-        Ok(Answer { status: head.status, head_us: at, body: Body::H1(body) })
+        Ok(Answer { status: head.status, head_us: at, coding: head.coding, body: Body::H1(body) })
     }
 }
 

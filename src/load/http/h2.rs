@@ -1,8 +1,9 @@
 //! HTTP/2: many requests at once on one connection, which hyper drives in a task of its own.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::header::CONTENT_ENCODING;
 use hyper::http::{Request, request::Parts};
 use hyper_util::rt::TokioIo;
 
@@ -18,13 +20,16 @@ use super::{Answer, Body};
 use crate::load::clock::Clock;
 use crate::load::failure::{Failure, chain};
 
-/// Requests on one connection at once before another is opened: what most servers allow.
+/// Requests on one connection at once before another is opened: what most servers allow. A server
+/// that allows fewer is believed; hyper would keep what is above in a queue of this client's.
 const STREAMS: u32 = 100;
 
 /// A connection that others may be using as well.
 pub(super) struct Shared {
     sender: SendRequest<Full<Bytes>>,
     streams: Rc<Cell<u32>>,
+    /// Requests at once that the server allows, as far as it has told.
+    allowed: Rc<Cell<u32>>,
 }
 
 /// Room for one request on a connection.
@@ -49,9 +54,19 @@ impl Shared {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|e| Failure::connect(format!("HTTP/2: {}", chain(&e))))?;
-        // Its errors reach the requests that they strike.
-        tokio::task::spawn_local(async move { drop(connection.await) });
-        Ok(Self { sender, streams: Rc::new(Cell::new(0)) })
+        let allowed = Rc::new(Cell::new(STREAMS));
+        let told = Rc::clone(&allowed);
+        tokio::task::spawn_local(async move {
+            let mut connection = pin!(connection);
+            poll_fn(|cx| {
+                // Its errors reach the requests that they strike.
+                let ended = connection.as_mut().poll(cx).map(drop);
+                told.set(u32::try_from(connection.current_max_send_streams()).unwrap_or(u32::MAX));
+                ended
+            })
+            .await;
+        });
+        Ok(Self { sender, streams: Rc::new(Cell::new(0)), allowed })
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -60,7 +75,7 @@ impl Shared {
 
     /// Room for one more, if there is.
     pub(super) fn stream(&self) -> Option<Stream> {
-        if self.streams.get() >= STREAMS {
+        if self.streams.get() >= self.allowed.get().min(STREAMS) {
             return None;
         }
         self.streams.set(self.streams.get() + 1);
@@ -87,8 +102,10 @@ impl Stream {
         let response = self.sender.send_request(request).await.map_err(|e| before_head(&e))?;
         let head_us = clock.now_us();
         let (parts, body) = response.into_parts();
+        let coding = parts.headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
+        let coding = coding.and_then(super::head::compression);
         let reading = Reading { body, _place: self.place };
-        Ok(Answer { status: parts.status.as_u16(), head_us, body: Body::H2(reading) })
+        Ok(Answer { status: parts.status.as_u16(), head_us, coding, body: Body::H2(reading) })
     }
 }
 
@@ -120,16 +137,26 @@ impl Reading {
     }
 }
 
-fn io_error(error: &hyper::Error) -> Option<&io::Error> {
+/// The cause of this kind, if there is one.
+fn cause<E: std::error::Error + 'static>(error: &hyper::Error) -> Option<&E> {
     std::iter::successors(std::error::Error::source(error), |e| e.source()).find_map(|e| e.downcast_ref())
+}
+
+/// Whether the server has said that it did not look at the request: it refused the stream, or said
+/// goodbye having seen only earlier ones (RFC 9113 §8.7).
+fn not_looked_at(error: &::h2::Error) -> bool {
+    error.is_remote()
+        && (error.is_go_away() || error.is_reset() && error.reason() == Some(::h2::Reason::REFUSED_STREAM))
 }
 
 fn before_head(error: &hyper::Error) -> Failure {
     if error.is_parse() {
         return Failure::malformed(chain(error));
     }
-    // Not one byte went out, or the server said that it had not looked at it.
-    let unanswered = error.is_canceled() || error.is_closed() || io_error(error).is_some();
+    let unanswered = error.is_canceled()
+        || error.is_closed()
+        || cause::<io::Error>(error).is_some()
+        || cause::<::h2::Error>(error).is_some_and(not_looked_at);
     let failure = Failure::before_head(None, !unanswered);
     Failure { detail: Some(chain(error)), ..failure }
 }

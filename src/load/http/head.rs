@@ -18,6 +18,14 @@ pub(super) struct Head {
     pub(super) body: BodyDecoder,
     /// Whether the server means to keep the connection.
     pub(super) keeps: bool,
+    /// By what the body is compressed, which it was asked not to be.
+    pub(super) coding: Option<String>,
+}
+
+/// The coding that a `Content-Encoding` names, if it is one.
+pub(super) fn compression(value: &[u8]) -> Option<String> {
+    let coding = tokens(value).find(|token| !token.eq_ignore_ascii_case(b"identity"))?;
+    Some(String::from_utf8_lossy(coding).into_owned())
 }
 
 /// Read the final head at the start of `bytes`; heads of interim answers (1xx) before it are
@@ -47,7 +55,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Head>, String> {
 fn parse_one(bytes: &[u8]) -> Result<Option<Head>, String> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = Response::new(&mut headers);
-    let parsed = ParserConfig::default().parse_response(&mut response, bytes);
+    let mut config = ParserConfig::default();
+    // Old, but to be understood (RFC 9112 §5.2).
+    config.allow_obsolete_multiline_headers_in_responses(true);
+    let parsed = config.parse_response(&mut response, bytes);
     let len = match parsed.map_err(|e| format!("not an HTTP/1 answer: {e}"))? {
         Status::Complete(len) => len,
         Status::Partial => return Ok(None),
@@ -62,7 +73,8 @@ fn parse_one(bytes: &[u8]) -> Result<Option<Head>, String> {
         (.., Some(length)) => BodyDecoder::of_length(length),
     };
     let persistent = if response.version == Some(1) { !fields.close } else { fields.keep_alive };
-    Ok(Some(Head { len, status, keeps: persistent && !body.ends_with_connection(), body }))
+    let keeps = persistent && !body.ends_with_connection();
+    Ok(Some(Head { len, status, keeps, body, coding: fields.coding }))
 }
 
 /// The header fields that decide on the body and the connection.
@@ -73,6 +85,7 @@ struct Fields {
     chunked: bool,
     close: bool,
     keep_alive: bool,
+    coding: Option<String>,
 }
 
 impl Fields {
@@ -83,8 +96,15 @@ impl Fields {
                 fields.take_length(header.value)?;
             } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
                 fields.encoded = true;
-                let last = tokens(header.value).last();
-                fields.chunked = last.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+                fields.chunked = false;
+                for coding in tokens(header.value) {
+                    fields.chunked = coding.eq_ignore_ascii_case(b"chunked");
+                    if !fields.chunked {
+                        fields.coding = compression(coding).or(fields.coding);
+                    }
+                }
+            } else if header.name.eq_ignore_ascii_case("content-encoding") {
+                fields.coding = compression(header.value).or(fields.coding);
             } else if header.name.eq_ignore_ascii_case("connection") {
                 for token in tokens(header.value) {
                     fields.close |= token.eq_ignore_ascii_case(b"close");
@@ -97,7 +117,7 @@ impl Fields {
 
     fn take_length(&mut self, value: &[u8]) -> Result<(), String> {
         for token in tokens(value) {
-            let digits = !token.is_empty() && token.iter().all(u8::is_ascii_digit);
+            let digits = token.iter().all(u8::is_ascii_digit);
             let length = std::str::from_utf8(token).ok().filter(|_| digits).and_then(|t| t.parse().ok());
             let Some(length) = length else { return Err("a Content-Length that is no number".to_owned()) };
             if self.length.is_some_and(|before| before != length) {
@@ -110,7 +130,7 @@ impl Fields {
 }
 
 fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&b| b == b',').map(<[u8]>::trim_ascii)
+    value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
 #[cfg(test)]
@@ -127,6 +147,8 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", BodyDecoder::of_length(5), true),
             ("HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\n", BodyDecoder::of_length(5), true),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", BodyDecoder::chunked(), true),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked,\r\n\r\n", BodyDecoder::chunked(), true),
+            ("HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 5,\r\n\r\n", BodyDecoder::of_length(5), true),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\nContent-Length: 3\r\n\r\n",
                 BodyDecoder::chunked(),
@@ -150,6 +172,20 @@ mod tests {
         ] {
             let head = head(text);
             assert_eq!((head.body, head.keeps, head.len), (body, keeps, text.len()), "{text}");
+        }
+    }
+
+    #[test]
+    fn compressed_bodies_are_known_by_their_coding() {
+        for (field, coding) in [
+            ("Content-Encoding: gzip", Some("gzip")),
+            ("Content-Encoding: identity", None),
+            ("Content-Encoding: identity, br", Some("br")),
+            ("Transfer-Encoding: gzip, chunked", Some("gzip")),
+            ("Transfer-Encoding: chunked", None),
+        ] {
+            let head = head(&format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n"));
+            assert_eq!(head.coding.as_deref(), coding, "{field}");
         }
     }
 

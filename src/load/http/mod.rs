@@ -5,7 +5,8 @@
 //! waits for it, reads into one buffer of its core, and hands on slices of it, costs least
 //! (figures in `docs/performance.md`). It is also known then which connection a request
 //! went out on and whether a byte of an answer had come, which is what decides whether it may be
-//! asked again. HTTP/2 is hyper's.
+//! asked again. HTTP/2 is hyper's, which reads in a task of its own: there a stamp is taken when
+//! the task that awaits the answer is handed a frame, a little after the read.
 
 mod body;
 mod dial;
@@ -57,8 +58,10 @@ impl Scratch {
 /// An answer of which the head has come.
 pub(super) struct Answer {
     pub(super) status: u16,
-    /// When the read returned that brought the end of the head.
+    /// When the read returned that brought the end of the head; for HTTP/2 when it was handed on.
     pub(super) head_us: u64,
+    /// By what the body is compressed: nothing can then be read of it.
+    pub(super) coding: Option<String>,
     body: Body,
 }
 
@@ -86,7 +89,8 @@ impl Conn {
 
 impl Answer {
     /// Await the next bytes of the body and hand them to `sink` with the time at which their
-    /// read returned, taken before anything is done with them. `true`: that was the end.
+    /// read returned, taken before anything is done with them (for HTTP/2, with the time at which
+    /// hyper handed them on). `true`: that was the end.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,

@@ -71,25 +71,33 @@ impl Pool {
         }
     }
 
-    /// A connection of its own for a request.
-    pub(crate) async fn fresh(&self) -> Result<Conn, Failure> {
+    /// A connection on which nothing has gone wrong yet. `again`: the last one did, so that for
+    /// HTTP/2 one that others opened meanwhile won't do.
+    pub(crate) async fn fresh(&self, again: bool) -> Result<Conn, Failure> {
         if self.dialer.version() == HttpVersion::Http1 {
             return Ok(Conn::H1(H1::new(self.dialer.dial().await?)));
         }
+        // Waiting for one's turn and the handshake are part of connecting, and limited with it.
+        tokio::time::timeout(self.dialer.timeout(), self.fresh_http2(again))
+            .await
+            .unwrap_or_else(|_| Err(Failure::connect_timeout()))
+    }
+
+    async fn fresh_http2(&self, again: bool) -> Result<Conn, Failure> {
+        let no_room = || Failure::connect("HTTP/2: the server allows no request on a connection".to_owned());
+        if !self.dialer.keep_alive() {
+            let connection = h2::Shared::open(self.dialer.dial().await?).await?;
+            return connection.stream().map(Conn::H2).ok_or_else(no_room);
+        }
         // Without this, users that start together would open one each.
         let _turn = self.opening.lock().await;
-        if self.dialer.keep_alive()
-            && let Some(conn) = self.kept()
-        {
+        if !again && let Some(conn) = self.kept() {
             return Ok(conn);
         }
         let connection = h2::Shared::open(self.dialer.dial().await?).await?;
-        let stream = connection.stream().ok_or_else(|| {
-            Failure::connect("HTTP/2: the server allows no request on a connection".to_owned())
-        })?;
-        if self.dialer.keep_alive() {
-            self.shared.borrow_mut().push(connection);
-        }
+        let stream = connection.stream().ok_or_else(no_room)?;
+        // The newest is asked first: an older one may be on its way out.
+        self.shared.borrow_mut().insert(0, connection);
         Ok(Conn::H2(stream))
     }
 
@@ -102,7 +110,8 @@ impl Pool {
         }
     }
 
-    /// A request found a kept connection dead.
+    /// A request found a kept connection dead. Decides over HTTP/1.1 alone: a connection of
+    /// HTTP/2 that has died is known to be dead.
     pub(crate) fn found_dead(&self) {
         self.died.set(self.died.get() + 1);
     }
