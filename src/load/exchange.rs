@@ -117,7 +117,10 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer)
                 alarm.read(last_read);
                 flight.record.bytes += size as u64;
                 // A read that finds bytes at once never lets the timer have its say.
-                if let Some(expired) = alarm.over(last_read).filter(|_| !reader.decoder.done()) {
+                if let Some(expired) = alarm.over(last_read) {
+                    if reader.decoder.done() {
+                        break core.clock.now_us();
+                    }
                     flight.close(reader.decoder.close());
                     return expire(flight, expired);
                 }

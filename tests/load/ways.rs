@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use plimsoll::experiment::HttpVersion;
 use plimsoll::record::Outcome;
 
-use super::{closed, run};
+use super::{MS, closed, run};
 use crate::rig::program::{directory, holding, only_run, plimsoll_with, stderr};
 use crate::rig::relay::Relay;
+use crate::rig::scripted::serve;
 use crate::rig::simulator;
 
 const REQUESTS: usize = 40;
@@ -215,5 +217,24 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.0).unwrap();
         (cert.pem(), key.serialize_pem())
+    }
+}
+
+/// What is above the server's limit would wait in this client, and be taken for load on the server.
+#[test]
+fn http2_bears_as_many_requests_on_a_connection_as_the_server_allows() {
+    let server = serve(|conn| {
+        std::thread::sleep(100 * MS);
+        conn.answer(2);
+        true
+    });
+    for (allowed, connections) in [(4, 5), (200, 1)] {
+        let relay = Relay::http2_allowing(allowed, server.address, None);
+        let mut cell = closed(20);
+        cell.settings.target.connections.http = HttpVersion::Http2;
+        cell.settings.cell.requests = Some(60);
+        let (_, records) = run(&cell, relay.address);
+        assert!(records.iter().all(|r| r.outcome == Outcome::Ok && r.retries == 0), "{records:?}");
+        assert_eq!(relay.connections(), connections, "with {allowed} at once");
     }
 }

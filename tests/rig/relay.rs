@@ -83,15 +83,20 @@ impl Relay {
 
     /// HTTP/2 before the server, in clear or in TLS.
     pub fn http2(server: SocketAddr, tls: Option<rustls::ServerConfig>) -> Self {
+        Self::http2_allowing(200, server, tls)
+    }
+
+    /// The same, with so many requests at once on a connection.
+    pub fn http2_allowing(at_once: u32, server: SocketAddr, tls: Option<rustls::ServerConfig>) -> Self {
         let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
         Self::tcp(move |stream, seen| {
             let acceptor = acceptor.clone();
             async move {
                 match acceptor {
-                    None => speak_http2(stream, server, seen).await,
+                    None => speak_http2(stream, server, seen, at_once).await,
                     Some(acceptor) => {
                         if let Ok(stream) = acceptor.accept(stream).await {
-                            speak_http2(stream, server, seen).await;
+                            speak_http2(stream, server, seen, at_once).await;
                         }
                     }
                 }
@@ -228,6 +233,7 @@ async fn speak_http2(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     server: SocketAddr,
     seen: Arc<Seen>,
+    at_once: u32,
 ) {
     // An error would mean that there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -251,6 +257,7 @@ async fn speak_http2(
             Ok::<_, reqwest::Error>(answer)
         }
     });
-    let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    builder.max_concurrent_streams(at_once);
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }

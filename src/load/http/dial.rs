@@ -31,8 +31,8 @@ pub(crate) struct Dialer {
     port: u16,
     /// The target's addresses, where they are known from the start.
     addresses: Vec<SocketAddr>,
-    /// Which of them took the last connection: it is asked first.
-    good: Cell<usize>,
+    /// The one that took the last connection: it is asked first.
+    good: Cell<Option<SocketAddr>>,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     timeout: Duration,
     version: HttpVersion,
@@ -71,7 +71,7 @@ impl Dialer {
         let by_name = own_look && target.connections.dns == Dns::Start;
         let addresses = if by_name { look_up(&host, port, timeout) } else { Vec::new() };
         let keep_alive = target.connections.keep_alive;
-        let good = Cell::new(0);
+        let good = Cell::new(None);
         Ok(Self { route, host, port, addresses, good, tls, timeout, version, keep_alive })
     }
 
@@ -185,12 +185,11 @@ impl Dialer {
     async fn first_of(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
         let mut failure = no_address();
         let share = self.timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-        for step in 0..addresses.len() {
-            let at = (self.good.get() + step) % addresses.len();
-            let address = addresses[at];
+        let good = self.good.get().filter(|good| addresses.contains(good));
+        for address in good.into_iter().chain(addresses.iter().copied().filter(|a| Some(*a) != good)) {
             match tokio::time::timeout(share, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
-                    self.good.set(at);
+                    self.good.set(Some(address));
                     return Ok(stream);
                 }
                 Ok(Err(error)) => failure = Failure::connect(format!("{address}: {error}")),

@@ -14,6 +14,7 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::header::CONTENT_ENCODING;
 use hyper::http::{Request, request::Parts};
 use hyper_util::rt::TokioIo;
+use tokio::sync::Notify;
 
 use super::io::Io;
 use super::{Answer, Body};
@@ -50,22 +51,34 @@ impl Drop for Place {
 impl Shared {
     /// Speak HTTP/2 on a fresh connection.
     pub(super) async fn open(io: Io) -> Result<Self, Failure> {
-        let (sender, connection) = Builder::new(OnThisCore)
-            .handshake(TokioIo::new(io))
-            .await
-            .map_err(|e| Failure::connect(format!("HTTP/2: {}", chain(&e))))?;
-        let allowed = Rc::new(Cell::new(STREAMS));
-        let told = Rc::clone(&allowed);
+        let core = OnThisCore::default();
+        let mut builder = Builder::new(core.clone());
+        // Until the server has told how many it allows, none: hyper would take 100 for granted, and
+        // keep those above the server's own limit where nobody sees them wait.
+        builder.initial_max_send_streams(0);
+        let failed = |e: &hyper::Error| Failure::connect(format!("HTTP/2: {}", chain(e)));
+        let (sender, connection) = builder.handshake(TokioIo::new(io)).await.map_err(|e| failed(&e))?;
+        let allowed = Rc::new(Cell::new(0));
+        let (settled, told) = (Rc::new(Notify::new()), Rc::clone(&allowed));
+        let settles = Rc::clone(&settled);
         tokio::task::spawn_local(async move {
             let mut connection = pin!(connection);
-            poll_fn(|cx| {
-                // Its errors reach the requests that they strike.
-                let ended = connection.as_mut().poll(cx).map(drop);
+            let mut ended = false;
+            while !ended {
+                let mut polled = pin!(core.polled.notified());
+                ended = poll_fn(|cx| match connection.as_mut().poll(cx) {
+                    // Its errors reach the requests that they strike.
+                    Poll::Ready(_) => Poll::Ready(true),
+                    Poll::Pending => polled.as_mut().poll(cx).map(|()| false),
+                })
+                .await;
                 told.set(u32::try_from(connection.current_max_send_streams()).unwrap_or(u32::MAX));
-                ended
-            })
-            .await;
+                if (ended || told.get() > 0) && !core.settled.replace(true) {
+                    settles.notify_one();
+                }
+            }
         });
+        settled.notified().await;
         Ok(Self { sender, streams: Rc::new(Cell::new(0)), allowed })
     }
 
@@ -83,16 +96,31 @@ impl Shared {
     }
 }
 
-/// Runs hyper's own tasks on the load core's thread.
-#[derive(Clone)]
-struct OnThisCore;
+/// Runs hyper's own tasks on the load core's thread. They read what the server says; until that
+/// includes its limit, whoever waits for it is told each time that they have run.
+#[derive(Clone, Default)]
+struct OnThisCore {
+    polled: Rc<Notify>,
+    settled: Rc<Cell<bool>>,
+}
 
 impl<F> hyper::rt::Executor<F> for OnThisCore
 where
     F: Future + 'static,
 {
     fn execute(&self, task: F) {
-        tokio::task::spawn_local(async move { drop(task.await) });
+        let Self { polled, settled } = self.clone();
+        tokio::task::spawn_local(async move {
+            let mut task = pin!(task);
+            poll_fn(|cx| {
+                let ended = task.as_mut().poll(cx).map(drop);
+                if !settled.get() {
+                    polled.notify_one();
+                }
+                ended
+            })
+            .await;
+        });
     }
 }
 
@@ -102,8 +130,8 @@ impl Stream {
         let response = self.sender.send_request(request).await.map_err(|e| before_head(&e))?;
         let head_us = clock.now_us();
         let (parts, body) = response.into_parts();
-        let coding = parts.headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
-        let coding = coding.and_then(super::head::compression);
+        let codings = parts.headers.get_all(CONTENT_ENCODING).iter();
+        let coding = codings.map(|value| value.as_bytes()).find_map(super::head::compression);
         let reading = Reading { body, _place: self.place };
         Ok(Answer { status: parts.status.as_u16(), head_us, coding, body: Body::H2(reading) })
     }

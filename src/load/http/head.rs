@@ -116,6 +116,9 @@ impl Fields {
     }
 
     fn take_length(&mut self, value: &[u8]) -> Result<(), String> {
+        if tokens(value).next().is_none() {
+            return Err("a Content-Length that is no number".to_owned());
+        }
         for token in tokens(value) {
             let digits = token.iter().all(u8::is_ascii_digit);
             let length = std::str::from_utf8(token).ok().filter(|_| digits).and_then(|t| t.parse().ok());
@@ -205,6 +208,7 @@ mod tests {
             "GET / HTTP/1.1\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
             "HTTP/1.1 101 Switching Protocols\r\n\r\n",
         ] {
