@@ -217,7 +217,7 @@ pub(super) const RETRIES: Signal = signal(
     Share,
     Over(0.01),
     Never,
-    "Requests sent a second time because a kept connection had died: their latencies hold both tries. Read from 5 for each load core on.",
+    "Requests sent a second time because a kept connection had died: their latencies hold both tries. Read from ten for each load core on.",
 );
 pub(super) const E2E_PER_WARMUP: Signal = signal(
     "e2e_per_warmup",
