@@ -138,11 +138,14 @@ pub fn run(
     if let Some(first) = left.first() {
         bench.ready(&first.settings, watcher)?;
     }
+    let mut ceiling = calibrated.ceiling();
     let mut run = match resumed {
         Some(run) if left.is_empty() => {
             return Ok(Swept { run: run.path().to_owned(), ending: Ending::Finished });
         }
         Some(mut run) => {
+            // Its cells are judged alike, by what was known when it was begun.
+            ceiling = store::noted_ceiling(&run.environment()?);
             run.set_status(Status::Running)?;
             run
         }
@@ -164,7 +167,7 @@ pub fn run(
         silent_in_row: 0,
         finished: done.len(),
         contaminated: None,
-        ceiling: calibrated.ceiling(),
+        ceiling,
     };
     let ending = walk.all(&left);
     let finished = walk.finished;

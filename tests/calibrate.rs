@@ -9,6 +9,7 @@ use std::sync::Arc;
 use plimsoll::experiment::Experiment;
 use plimsoll::load::{Control, Job, drive};
 use plimsoll::record::{Outcome, RecordSink, RequestRecord};
+use plimsoll::store::Machine;
 use plimsoll::workload::Source;
 use plimsoll::{plan, provider, server, sim};
 use serde_json::{Value, json};
@@ -123,6 +124,36 @@ fn what_is_measured_is_kept_and_cells_are_held_against_it() {
     let (used, validity) = judged(dir, "other", &low);
     assert!(used["none"].as_str().unwrap().contains("made with another"), "{used}");
     assert_eq!(validity["signals"].get("chunk_rate"), None);
+}
+
+#[test]
+fn a_run_that_is_gone_on_with_is_judged_by_the_calibration_it_was_begun_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    std::fs::write(dir.join("small.toml"), SMALL).unwrap();
+    let calibration = |per_core_s: f64| {
+        let rates = json!({ "per_core_s": per_core_s, "one_core_s": per_core_s, "all_cores_s": null });
+        json!({
+            "schema": 1, "made_at": "2026-01-01T00:00:00Z", "quick": true, "machine": Machine::here(),
+            "chunks": rates, "paced_chunks": rates, "requests": rates,
+            "connections": { "held": 1, "opened_s": 1.0 }, "lag": [],
+        })
+    };
+    let (begun, before) = judged(dir, "runs", &calibration(1e9));
+    assert_eq!(fired(&before, "chunk_rate"), None, "{before}");
+
+    // One made anew in between has a ceiling that the cell would be far above.
+    let run = only(&dir.join("runs"));
+    std::fs::remove_dir_all(only(&run.join("cells"))).unwrap();
+    let file = dir.join("runs.json");
+    std::fs::write(&file, calibration(0.1).to_string()).unwrap();
+    let args = ["run", "small.toml", "--no-report", "--progress", "none", "--resume", run.to_str().unwrap()];
+    let output = plimsoll(dir, &file, &args);
+    let summary = only(&run.join("cells")).join("summary.json");
+    assert!(summary.exists(), "{}", String::from_utf8_lossy(&output.stderr));
+    let after = &read(&summary)["validity"];
+    assert!(after["signals"]["chunk_rate"].as_f64().unwrap() < 0.5, "{after}");
+    assert_eq!(read(&run.join("environment.json"))["calibration"], begun);
 }
 
 #[test]

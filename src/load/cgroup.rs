@@ -22,6 +22,11 @@ impl Quotas {
         Self { stats: own_groups("cpu").map(|group| group.join("cpu.stat")).collect() }
     }
 
+    #[cfg(test)]
+    pub(super) fn of_files(stats: Vec<PathBuf>) -> Self {
+        Self { stats }
+    }
+
     pub(super) fn read(&self) -> Throttled {
         let count = |path: &PathBuf| throttled_in(&std::fs::read_to_string(path).ok()?);
         Throttled(self.stats.iter().map(count).collect())

@@ -15,7 +15,8 @@ pub(super) fn thread_cpu_ns() -> u64 {
     nanoseconds(ClockId::ThreadCPUTime)
 }
 
-fn nanoseconds(id: ClockId) -> u64 {
+/// What a clock shows, in nanoseconds.
+pub(super) fn nanoseconds(id: ClockId) -> u64 {
     let t = clock_gettime(id);
     t.tv_sec.unsigned_abs() * 1_000_000_000 + t.tv_nsec.unsigned_abs()
 }

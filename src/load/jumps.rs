@@ -1,6 +1,8 @@
 //! Jumps of the machine's clocks: a wall clock that was set, a machine that was suspended.
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
+
+use super::clock::nanoseconds;
 
 /// A look at three clocks takes nanoseconds; one that was interrupted for longer tells nothing
 /// about them.
@@ -22,14 +24,11 @@ pub(super) struct Sample {
 impl Sample {
     /// The clocks now; `None` when every look was interrupted.
     pub(super) fn now() -> Option<Self> {
-        let read = |id| {
-            let t = clock_gettime(id);
-            t.tv_sec.unsigned_abs() * 1_000_000_000 + t.tv_nsec.unsigned_abs()
-        };
         (0..TRIES).find_map(|_| {
-            let monotonic = read(ClockId::Monotonic);
-            let sample = Self { monotonic, boot: read(ClockId::Boottime), wall: read(ClockId::Realtime) };
-            (read(ClockId::Monotonic) - monotonic <= LOOK_NS).then_some(sample)
+            let monotonic = nanoseconds(ClockId::Monotonic);
+            let (boot, wall) = (nanoseconds(ClockId::Boottime), nanoseconds(ClockId::Realtime));
+            let sample = Self { monotonic, boot, wall };
+            (nanoseconds(ClockId::Monotonic) - monotonic <= LOOK_NS).then_some(sample)
         })
     }
 }

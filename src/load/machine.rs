@@ -9,8 +9,6 @@ pub(super) struct Machine {
     quotas: Quotas,
     /// The last reading before the window opened.
     before: Throttled,
-    /// The first after it closed.
-    after: Option<Throttled>,
     jumps: Jumps,
 }
 
@@ -27,17 +25,14 @@ impl Machine {
     pub(super) fn new() -> Self {
         let quotas = Quotas::of_this_process();
         let before = quotas.read();
-        let mut machine = Self { quotas, before, after: None, jumps: Jumps::default() };
+        let mut machine = Self { quotas, before, jumps: Jumps::default() };
         machine.look_at_clocks();
         machine
     }
 
-    /// Look at `now`. Files are read only outside of the window: with every report before it,
-    /// and once when it has closed.
+    /// Look at `now`. Files are read with every report before the window, and not in it.
     pub(super) fn look(&mut self, gate: &Gate, now: u64, with_report: bool) {
-        if now >= gate.end() {
-            self.after.get_or_insert_with(|| self.quotas.read());
-        } else if with_report && !gate.contains(now) {
+        if with_report && now < gate.end() && !gate.contains(now) {
             self.before = self.quotas.read();
         }
         if with_report {
@@ -51,14 +46,40 @@ impl Machine {
         }
     }
 
-    /// The end of the cell.
+    /// The end of the cell: answers that came in the drain are its latencies too.
     pub(super) fn finish(mut self) -> Taken {
         self.look_at_clocks();
-        let after = self.after.unwrap_or_else(|| self.quotas.read());
         Taken {
-            throttled_us: after.since(&self.before),
+            throttled_us: self.quotas.read().since(&self.before),
             wall_step_us: self.jumps.wall_step_us(),
             suspended_us: self.jumps.suspended_us(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::EndedBy;
+
+    #[test]
+    fn throttling_counts_from_the_window_to_the_end_of_the_drain() {
+        let dir = tempfile::tempdir().unwrap();
+        let stat = dir.path().join("cpu.stat");
+        let taken = |us: u64| std::fs::write(&stat, format!("throttled_usec {us}\n")).unwrap();
+        taken(5);
+        let quotas = Quotas::of_files(vec![stat.clone()]);
+        let before = quotas.read();
+        let mut machine = Machine { quotas, before, jumps: Jumps::default() };
+        let gate = Gate::new(0, 1_000, Some((2_000, EndedBy::Duration)), None);
+        taken(100);
+        machine.look(&gate, 900, true);
+        taken(130);
+        machine.look(&gate, 1_500, true);
+        taken(170);
+        machine.look(&gate, 2_100, true);
+        // In the drain.
+        taken(400);
+        assert_eq!(machine.finish().throttled_us, Some(300));
     }
 }

@@ -1,11 +1,11 @@
 //! Before the first cell runs: can this machine carry every cell of the plan?
 
-use std::net::IpAddr;
-
 use super::crew::load_cores;
+use super::http::STREAMS;
 use super::system::Allowed;
-use crate::experiment::{Load, Settings};
+use crate::experiment::{HttpVersion, Load, Settings};
 use crate::plan::Cell;
+use crate::server;
 
 /// Descriptors that the process needs beside the load's own connections.
 const SPARE_FILES: u64 = 128;
@@ -68,8 +68,8 @@ fn worst(
     Some(Finding { cell: number, certain: lack.certain, text })
 }
 
-/// Connections that a cell's load holds at once: for sure, and at most.
-fn held(settings: &Settings) -> (u64, u64) {
+/// Requests that a cell's load has in flight at once: for sure, and at most.
+fn in_flight(settings: &Settings) -> (u64, u64) {
     match settings.load {
         Load::Closed { users } => (users.into(), users.into()),
         // The server's speed decides.
@@ -89,10 +89,36 @@ fn arrivals(settings: &Settings, qps: f64) -> f64 {
     qps * (cell.ramp.as_secs_f64() / 2.0 + cell.warmup.as_secs_f64()) + window
 }
 
+/// Requests that one connection bears at once.
+fn per_connection(settings: &Settings) -> u64 {
+    let connections = &settings.target.connections;
+    if connections.http == HttpVersion::Http2 && connections.keep_alive { STREAMS.into() } else { 1 }
+}
+
+/// Connections for so many requests at once.
+fn connections_for(settings: &Settings, processors: u32, requests: u64) -> u64 {
+    match per_connection(settings) {
+        1 => requests,
+        // No core sees another's connections, so each may have one that is not full.
+        each => (requests.div_ceil(each) + u64::from(load_cores(settings, processors))).min(requests),
+    }
+}
+
+/// Connections that a cell's load holds at once: for sure, and at most.
+fn held(settings: &Settings, processors: u32) -> (u64, u64) {
+    let (sure, most) = in_flight(settings);
+    (connections_for(settings, processors, sure), connections_for(settings, processors, most))
+}
+
+/// Local ports that the cell's connections can be made from. A Unix socket needs none.
+fn ports(settings: &Settings, allowed: &Allowed) -> Option<u64> {
+    allowed.local_ports.filter(|_| settings.target.connections.unix_socket.is_none())
+}
+
 /// Open files of this process while a cell runs: for sure, and at most. With the simulator in
 /// the same process each connection has its other end here as well.
 pub(super) fn open_files(settings: &Settings, processors: u32) -> (u64, u64) {
-    let (sure, most) = held(settings);
+    let (sure, most) = held(settings, processors);
     let ends = ends(settings);
     let fixed = SPARE_FILES + CORE_FILES * u64::from(load_cores(settings, processors));
     (sure * ends + fixed, most.saturating_mul(ends).saturating_add(fixed))
@@ -121,8 +147,8 @@ fn files(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
 }
 
 fn connections(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
-    let limit = allowed.local_ports?;
-    let (needed, _) = held(settings);
+    let limit = ports(settings, allowed)?;
+    let (needed, _) = held(settings, allowed.processors);
     (needed > limit).then(|| Lack {
         needed,
         certain: true,
@@ -151,14 +177,14 @@ fn threads(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
 fn files_at_risk(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
     let limit = allowed.open_files?;
     let (fixed, needed) = open_files(settings, allowed.processors);
-    runs_out(settings, limit.saturating_sub(fixed) / ends(settings), || {
+    runs_out(settings, allowed, limit.saturating_sub(fixed) / ends(settings), || {
         format!("{limit} open files are allowed: raise the hard limit (`ulimit -n {needed}` as root)")
     })
 }
 
 fn ports_at_risk(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
-    let limit = allowed.local_ports?;
-    runs_out(settings, limit, || {
+    let limit = ports(settings, allowed)?;
+    runs_out(settings, allowed, limit, || {
         format!(
             "there are {limit} local ports: widen them (`sysctl net.ipv4.ip_local_port_range=\"1024 65535\"`)"
         )
@@ -166,10 +192,10 @@ fn ports_at_risk(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
 }
 
 /// An open loop that needs more than `room` connections once answers are slow.
-fn runs_out(settings: &Settings, room: u64, limit: impl Fn() -> String) -> Option<Lack> {
+fn runs_out(settings: &Settings, allowed: &Allowed, room: u64, limit: impl Fn() -> String) -> Option<Lack> {
     let Load::Open { qps, .. } = settings.load else { return None };
-    let (_, most) = held(settings);
-    let after_s = room as f64 / qps;
+    let (_, most) = held(settings, allowed.processors);
+    let after_s = room.saturating_mul(per_connection(settings)) as f64 / qps;
     (most > room && after_s < SLOW_ANSWER_S).then(|| Lack {
         needed: most,
         certain: false,
@@ -183,12 +209,13 @@ fn runs_out(settings: &Settings, room: u64, limit: impl Fn() -> String) -> Optio
 
 /// A server that closes each connection leaves its port unusable for a while.
 fn ports_that_rest(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
-    let limit = allowed.local_ports?;
+    let limit = ports(settings, allowed)?;
     let Load::Open { qps, .. } = settings.load else { return None };
     let (abroad, here) = allowed.port_rest_s;
     let rest_s = if is_loopback(settings) { here } else { abroad };
     // No more than come in all can rest.
-    let resting = (qps * rest_s).min(arrivals(settings, qps)) as u64;
+    let requests = (qps * rest_s).min(arrivals(settings, qps)) as u64;
+    let resting = connections_for(settings, allowed.processors, requests);
     (resting > limit).then(|| Lack {
         needed: resting,
         certain: false,
@@ -202,10 +229,7 @@ fn ports_that_rest(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
 /// Whether the target is on this machine, by its name.
 fn is_loopback(settings: &Settings) -> bool {
     let target = &settings.target;
-    let host = url::Url::parse(&target.url).ok();
-    let host = host.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    target.is_sim() || host == "localhost" || address.is_ok_and(|ip| ip.is_loopback())
+    target.is_sim() || url::Url::parse(&target.url).is_ok_and(|url| server::is_loopback(&url))
 }
 
 #[cfg(test)]

@@ -72,6 +72,48 @@ fn more_users_than_local_ports_are_told() {
     assert!(findings[0].text.contains("ip_local_port_range"), "{findings:?}");
 }
 
+const H2: &str = "http = \"2\"\n";
+
+#[test]
+fn a_unix_socket_needs_no_local_ports() {
+    let socket = "unix_socket = \"/tmp/x\"\n";
+    for load in ["users = [30000]", "qps = [20000]"] {
+        let file = format!("[grid]\n{load}\n[cell]\nduration = \"300s\"\nwarmup = \"0s\"");
+        assert!(found(&file, &plenty()).iter().any(|f| f.text.contains("local ports")), "{load}");
+        let no_file_limit = Allowed { open_files: None, ..plenty() };
+        assert_eq!(found(&format!("{socket}{file}"), &no_file_limit), [], "{load}");
+    }
+    let few = Allowed { open_files: Some(1_000), ..plenty() };
+    let file = format!("{socket}[grid]\nusers = [1000]\n[cell]\nduration = \"30s\"");
+    assert!(found(&file, &few)[0].text.contains("1160 open files"), "but files it does");
+}
+
+#[test]
+fn requests_share_connections_of_http2() {
+    let users = "[grid]\nusers = [30000]\n[cell]\nduration = \"30s\"";
+    // 300 connections and one for each of four cores; 128 files to spare, 8 for each core.
+    let enough = Allowed { open_files: Some(464), local_ports: Some(304), ..plenty() };
+    assert_eq!(found(&format!("{H2}{users}"), &enough), []);
+    let few = Allowed { open_files: Some(463), local_ports: Some(303), ..plenty() };
+    let findings = found(&format!("{H2}{users}"), &few);
+    assert!(findings.iter().all(|f| f.certain) && findings.len() == 2, "{findings:?}");
+    assert!(findings[0].text.contains("464 open files"), "{findings:?}");
+    assert!(findings[1].text.contains("304 connections"), "{findings:?}");
+    // A fresh connection for each request bears no other.
+    let findings = found(&format!("{H2}keep_alive = false\n{users}"), &plenty());
+    assert!(findings[0].text.contains("30000 connections"), "{findings:?}");
+}
+
+#[test]
+fn an_open_loop_over_http2_runs_out_a_hundred_times_later() {
+    let qps = "[grid]\nqps = [600]\n[cell]\nduration = \"300s\"\nwarmup = \"0s\"";
+    assert_eq!(found(qps, &plenty()).len(), 1);
+    assert_eq!(found(&format!("{H2}{qps}"), &plenty()), []);
+    // 20 connections bear 2000 requests.
+    let findings = found(&format!("{H2}{qps}"), &Allowed { local_ports: Some(20), ..plenty() });
+    assert!(findings[0].text.contains("once answers take 3.3 s"), "{findings:?}");
+}
+
 #[test]
 fn too_few_threads_are_told() {
     let file = "[grid]\nusers = [1000]\n[client]\nthreads = 40\n[cell]\nduration = \"30s\"";
@@ -113,6 +155,7 @@ fn loopback_is_known_by_its_name() {
         ("sim:", true),
         ("http://127.0.0.1:1", true),
         ("http://localhost:1", true),
+        ("http://model.localhost:1", true),
         ("http://[::1]:1", true),
         ("http://10.0.0.1:1", false),
         ("https://example.com", false),

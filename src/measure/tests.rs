@@ -267,6 +267,22 @@ fn nothing_is_none_and_not_zero() {
 }
 
 #[test]
+fn a_few_retries_are_told_by_the_counts_alone() {
+    let retried = |n: usize, of: u64| {
+        let mut records: Vec<_> = (0..of).map(good).collect();
+        records.iter_mut().take(n).for_each(|r| r.retries = 1);
+        summed(&open(), &run(&records), &records)
+    };
+    // Two load cores: below ten of each a server that closes every connection may be the cause.
+    let s = retried(19, 200);
+    assert_eq!((s.counts.retries, s.validity.signals.get("retries")), (19, None));
+    // As many as may be, of more requests than they matter for.
+    let s = retried(20, 2_000);
+    assert_eq!(s.validity.signals.get("retries"), Some(&0.01));
+    assert!(!fired(&s).iter().any(|(signal, _)| *signal == "retries"), "{:?}", s.validity.reasons);
+}
+
+#[test]
 fn each_signal_fires_past_its_limit() {
     let records: Vec<_> = (0..200).map(good).collect();
     let check = |change: &dyn Fn(&mut CellRun, &mut Vec<RequestRecord>), want: (&str, Verdict)| {
@@ -307,6 +323,7 @@ fn each_signal_fires_past_its_limit() {
         &|_, records| records[0].token_source = Some(TokenSource::Chunks),
         ("tokens_guessed", Verdict::Warn),
     );
+    check(&|_, records| records.iter_mut().take(20).for_each(|r| r.retries = 1), ("retries", Verdict::Warn));
     let late = |us: u64| {
         move |_: &mut CellRun, records: &mut Vec<RequestRecord>| {
             for r in records.iter_mut().take(5) {

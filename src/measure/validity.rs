@@ -20,6 +20,8 @@ pub use table::{CONTAMINATED_NAME, Limit, SIGNALS, Signal, Unit};
 const CHANCE_SD: f64 = 3.0;
 /// Requests below which a trend or Little's law says nothing.
 const ENOUGH: u64 = 100;
+/// Retries of a load core below which they say nothing.
+const RETRIES_PER_CORE: u64 = 10;
 /// Little's law needs ticks that are short against the window: in seconds.
 const LITTLE_SECONDS: f64 = 2.0;
 
@@ -218,6 +220,16 @@ fn server_steady(e: &Evidence<'_>, court: &mut Court) {
             v * 100.0
         )
     });
+    let retried = (counts.attempted > 0 && counts.retries >= retries_that_count(&e.run.client))
+        .then(|| counts.retries as f64 / counts.attempted as f64);
+    court.hear(&table::RETRIES, retried, |v, limit| {
+        format!(
+            "{:.1} % of the requests were sent a second time, as their kept connection had died (limit {:.0} %): \
+             their latencies hold both tries",
+            v * 100.0,
+            limit * 100.0
+        )
+    });
     let warm = e.settings.cell.ramp.as_secs_f64() + e.settings.cell.warmup.as_secs_f64();
     let e2e_s = e.summary.value("e2e_service", "mean").map(|ms| ms / 1000.0).filter(|&s| s > 0.0);
     let e2e_per_warmup = e2e_s.filter(|_| warm > 0.0).map(|s| s / warm);
@@ -259,6 +271,12 @@ fn server_steady(e: &Evidence<'_>, court: &mut Court) {
             limit * 100.0
         )
     });
+}
+
+/// Retries from which on they are told. A load core keeps no connections any more once three
+/// have died: a server that closes each stays below, but for requests that it meets all at once.
+fn retries_that_count(client: &ClientHealth) -> u64 {
+    RETRIES_PER_CORE * client.longest_stall_us.len().max(1) as u64
 }
 
 /// Are lengths what they are taken for?

@@ -81,11 +81,50 @@ impl Route {
         }
     }
 
+    /// What of it nobody may quote: a proxy's password, and the name and password as they are
+    /// sent to it.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        match self {
+            Self::Direct | Self::Unix(_) => Vec::new(),
+            Self::Http { auth, .. } => {
+                let sent = auth.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+                let password = sent.and_then(from_base64).and_then(|both| {
+                    let both = String::from_utf8(both).ok()?;
+                    Some(both.split_once(':')?.1.to_owned())
+                });
+                sent.map(str::to_owned).into_iter().chain(password).collect()
+            }
+            Self::Socks { auth, .. } => auth.iter().map(|(_, password)| password.clone()).collect(),
+        }
+    }
+
     /// The environment's answer for [`Route::to`].
     #[must_use]
     pub fn environment(name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
+}
+
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let (mut bytes, mut held, mut bits) = (Vec::new(), 0u32, 0);
+    for letter in text.trim_end_matches('=').bytes() {
+        let value = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        held = held << 6 | u32::from(value);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((held >> bits) as u8);
+            held &= (1 << bits) - 1;
+        }
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
@@ -108,7 +147,7 @@ mod tests {
             _ => panic!("one that is named is used even towards this machine"),
         }
         match route("https://h", url("env:P")) {
-            Ok(Route::Http { auth: Some(auth), .. }) => assert!(auth.to_str().unwrap().starts_with("Basic ")),
+            Ok(route @ Route::Http { .. }) => assert_eq!(route.secrets(), ["bWU6c2VjcmV0", "secret"]),
             _ => panic!("its name and password come from the variable"),
         }
         assert!(matches!(route("http://h", url("socks5://p:1")), Ok(Route::Socks { local_dns: true, .. })));

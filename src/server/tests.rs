@@ -144,7 +144,7 @@ fn transformers(asked: &Asked) -> String {
     }
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         target: Target {
             url: "http://127.0.0.1:1".into(),

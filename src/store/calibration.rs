@@ -168,6 +168,15 @@ impl Calibrated {
     }
 }
 
+/// The ceiling that a run was judged by so far, from its note in `environment.json`; `None`
+/// where it was judged by none.
+#[must_use]
+pub fn noted_ceiling(environment: &Value) -> Option<Ceiling> {
+    let note = environment.get("calibration")?;
+    let rate = |key: &str| note.get(key).and_then(Value::as_f64);
+    Some(Ceiling { chunks_per_s: rate("chunks_per_core_s")?, requests_per_s: rate("requests_per_core_s")? })
+}
+
 impl Calibration {
     /// The version that is written.
     pub const SCHEMA: u32 = SCHEMA;
@@ -261,6 +270,10 @@ mod tests {
         assert_eq!(read, Calibrated::Yes(Box::new(written)));
         assert_eq!(read.ceiling(), Some(Ceiling { chunks_per_s: 1e6, requests_per_s: 2e4 }));
         assert_eq!(read.note()["chunks_per_core_s"], 1e6);
+        assert_eq!(noted_ceiling(&json!({ "calibration": read.note() })), read.ceiling());
+        let none = Calibrated::No("why".to_owned()).note();
+        assert_eq!(noted_ceiling(&json!({ "calibration": none })), None);
+        assert_eq!(noted_ceiling(&json!({})), None);
         let others = [
             Machine { cpu: "another".to_owned(), ..here.clone() },
             Machine { cores: here.cores + 1, ..here.clone() },

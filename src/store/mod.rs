@@ -31,6 +31,7 @@ pub(crate) mod tests;
 
 pub use calibration::{
     CALIBRATION_VARIABLE, Calibrated, Calibration, Connections, LagAt, Machine, Rates, calibration_path,
+    noted_ceiling,
 };
 pub use cell_log::{CellLog, Records, SealedLog};
 pub use columns::{columns, row, without_credentials};

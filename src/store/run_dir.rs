@@ -152,6 +152,14 @@ impl RunDir {
         &self.plan
     }
 
+    /// What `environment.json` says.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn environment(&self) -> Result<Value, StoreError> {
+        super::read_json(&self.path.join(ENVIRONMENT))
+    }
+
     /// Indices of the cells that are finished.
     #[must_use]
     pub fn finished(&self) -> BTreeSet<u32> {

@@ -23,7 +23,7 @@ use crate::load::failure::{Failure, chain};
 
 /// Requests on one connection at once before another is opened: what most servers allow. A server
 /// that allows fewer is believed; hyper would keep what is above in a queue of this client's.
-const STREAMS: u32 = 100;
+pub(in crate::load) const STREAMS: u32 = 100;
 
 /// A connection that others may be using as well.
 pub(super) struct Shared {

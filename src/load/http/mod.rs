@@ -22,6 +22,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 pub(super) use dial::Dialer;
+pub(super) use h2::STREAMS;
 pub(super) use pool::Pool;
 
 use super::clock::Clock;

@@ -171,7 +171,7 @@ pub(super) const THROTTLED: Signal = signal(
     Ms,
     Never,
     ANY,
-    "Time that a CPU quota on this process's control group, or on one above it, took from it in the window, summed over processors.",
+    "Time that a CPU quota on this process's control group, or on one above it, took from it from the window's start to the end of the drain, summed over processors.",
 );
 pub(super) const SUSPENDED: Signal = signal(
     "suspended_ms",
@@ -211,6 +211,13 @@ pub(super) const CENSORED: Signal = signal(
     Over(0.01),
     Never,
     "Requests still unanswered when the drain ran out: the slowest are missing from the latencies.",
+);
+pub(super) const RETRIES: Signal = signal(
+    "retries",
+    Share,
+    Over(0.01),
+    Never,
+    "Requests sent a second time because a kept connection had died: their latencies hold both tries. Read from ten for each load core on.",
 );
 pub(super) const E2E_PER_WARMUP: Signal = signal(
     "e2e_per_warmup",
@@ -290,6 +297,7 @@ pub const SIGNALS: &[Signal] = &[
     LOST_RECORDS,
     LITTLE,
     CENSORED,
+    RETRIES,
     E2E_PER_WARMUP,
     MSER_CUT,
     NOT_STEADY,
