@@ -88,14 +88,19 @@ impl Options {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((yardstick::ARGUMENT, rest)) = arguments.split_first().map(|(first, rest)| (&**first, rest)) {
-        return match yardstick::run(rest) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
+    let yardstick = match arguments.first().map(String::as_str) {
+        Some(yardstick::DISCARD) => Some(yardstick::discard(&arguments[1..])),
+        Some(yardstick::BARE_TIMER) => Some(yardstick::bare_timer(&arguments[1..])),
+        _ => None,
+    };
+    if let Some(done) = yardstick {
+        return done.map_or_else(
+            |error| {
                 eprintln!("{error}");
                 ExitCode::FAILURE
-            }
-        };
+            },
+            |()| ExitCode::SUCCESS,
+        );
     }
     match Options::read(arguments.into_iter()) {
         Ok(Some(options)) => match run(&options) {

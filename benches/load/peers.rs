@@ -80,7 +80,7 @@ pub fn read_and_discard(load: &Load, bench: &Bench) -> io::Result<f64> {
     let server = bench.server(&load.knobs)?;
     let url = server.url();
     let mut command = Command::new(env::current_exe()?);
-    command.arg(yardstick::ARGUMENT).arg(url.trim_start_matches("http://"));
+    command.arg(yardstick::DISCARD).arg(url.trim_start_matches("http://"));
     command.args([load.users.to_string(), load.requests.to_string(), load.body()]);
     let usage = process::measure(&mut command, bench.client_place(), |_| ())?;
     let answered: u64 = usage.stdout.trim().parse().unwrap_or(0);
@@ -91,6 +91,14 @@ pub fn read_and_discard(load: &Load, bench: &Bench) -> io::Result<f64> {
         )));
     }
     Ok(usage.cpu_s * 1e6 / load.units(answered) as f64)
+}
+
+/// How late a bare timer wakes on the client's core at `rate` per second, p99 in ms, in two seconds.
+pub fn bare_timer(rate: u64, bench: &Bench) -> io::Result<f64> {
+    let mut command = Command::new(env::current_exe()?);
+    command.arg(yardstick::BARE_TIMER).args([rate.to_string(), (2 * rate).to_string()]);
+    let usage = process::measure(&mut command, bench.client_place(), |_| ())?;
+    usage.stdout.trim().parse().map_err(|_| io::Error::other(format!("a bare timer: {}", usage.stderr)))
 }
 
 /// In the directory that `PLIMSOLL_PEERS` names (or its `bin`, or a virtual environment of the

@@ -1,18 +1,49 @@
-//! The least that a client can do: send the same requests, read the answers, look at nothing.
+//! What a machine can do at all: figures of two machines, or of one at two times, can be compared
+//! as multiples of it.
 //!
-//! What system calls cost differs several times over from one machine to the next, and with it
-//! every client's CPU time. This one is nearly nothing but system calls, one thread and one
-//! `epoll`: figures of two machines can be compared as multiples of it.
+//! [`discard`] is the least that a client can do: send the same requests, read the answers, look at
+//! nothing. What system calls cost differs several times over from one machine to the next, and
+//! with it every client's CPU time; this one is nearly nothing but system calls, one thread and one
+//! `epoll`. [`bare_timer`] does nothing but wake up on time.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 
 use rustix::event::epoll;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+
+use super::latency::quantile;
+use super::process::monotonic_ns;
 
 /// The bench runs itself as a process of its own with this first argument, followed by address,
 /// users, requests and body.
-pub const ARGUMENT: &str = "--read-and-discard";
+pub const DISCARD: &str = "--read-and-discard";
+/// The same, followed by wake-ups per second and their number.
+pub const BARE_TIMER: &str = "--bare-timer";
+
+/// How late, in ms, a thread wakes that does nothing else; prints the p99.
+pub fn bare_timer(arguments: &[String]) -> io::Result<()> {
+    let [rate, count] = arguments else { return Err(io::Error::other("wants a rate and a number")) };
+    let number = |text: &String| text.parse::<u64>().map_err(io::Error::other);
+    let (rate, count) = (number(rate)?, number(count)?);
+    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
+    let start = monotonic_ns();
+    let mut late = Vec::new();
+    for k in 1..=count {
+        let due = start + k * 1_000_000_000 / rate;
+        let at = Timespec { tv_sec: (due / 1_000_000_000) as i64, tv_nsec: (due % 1_000_000_000) as i64 };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at };
+        timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &once)?;
+        rustix::io::read(&timer, &mut [0; 8])?;
+        late.push(monotonic_ns().saturating_sub(due) as f64 / 1e6);
+    }
+    late.sort_unstable_by(f64::total_cmp);
+    println!("{}", quantile(&late, 0.99));
+    Ok(())
+}
 
 /// End of a chunked answer; no chunk of the simulator's ends so.
 const LAST_CHUNK: [u8; 5] = *b"0\r\n\r\n";
@@ -28,8 +59,8 @@ struct User {
     tail: [u8; LAST_CHUNK.len()],
 }
 
-/// Work as that process. `arguments` are those after [`ARGUMENT`].
-pub fn run(arguments: &[String]) -> io::Result<()> {
+/// Ask, read, discard. `arguments` are those after [`DISCARD`].
+pub fn discard(arguments: &[String]) -> io::Result<()> {
     let [address, users, requests, body] = arguments else {
         return Err(io::Error::other("wants address, users, requests and body"));
     };
