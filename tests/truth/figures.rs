@@ -1,13 +1,14 @@
 //! A cell's figures made again from the server's log, and what the window counts.
 
 use plimsoll::record::Phase;
+use plimsoll::sim::TruthRecord;
 
 use super::{Held, Pair, hold};
 
 /// The server's tokens that were written in `from..to`. It keeps the stamps of a request's
 /// first and last chunk; those between lie evenly, which they do when nothing else competes.
 fn tokens_between(held: &Held, (from, to): (i64, i64)) -> f64 {
-    let in_window = |truth: &plimsoll::sim::TruthRecord| {
+    let in_window = |truth: &TruthRecord| {
         let (Some(first), Some(last)) = (truth.first_token_ns, truth.last_token_ns) else { return 0.0 };
         let (first, last) = (first as f64, last as f64);
         let n = truth.output_tokens;
@@ -34,6 +35,22 @@ fn uneven_tokens(held: &Held, (from, to): (i64, i64)) -> f64 {
     held.pairs().iter().map(off).sum()
 }
 
+/// What `amount` comes to of the requests for which the server's stamp and the client's lie on
+/// different sides of an end of the window.
+fn on_the_way(
+    held: &Held,
+    stamps: impl Fn(&Pair<'_>) -> (Option<u64>, Option<u64>),
+    amount: impl Fn(&TruthRecord) -> f64,
+) -> f64 {
+    let (from, to) = held.window_ns();
+    let inside = |ns: i64| ns >= from && ns < to;
+    let apart = |pair: &Pair<'_>| match stamps(pair) {
+        (Some(theirs), Some(ours)) => inside(theirs as i64) != inside(held.ns(ours)),
+        _ => false,
+    };
+    held.pairs().iter().filter(|pair| apart(pair)).map(|pair| amount(pair.truth)).sum()
+}
+
 fn near(what: &str, ours: f64, theirs: f64, share: f64, few: f64) {
     println!("{what}: {ours:.2} here, {theirs:.2} by the server's log");
     let apart = (ours - theirs).abs();
@@ -52,19 +69,24 @@ fn throughput(held: &Held) {
         0.02,
         uneven_tokens(held, (from, to)) / seconds,
     );
-    // At each end of the window a stamp or two may fall on its other side.
+    // Both sides count the same but for what was on its way as the window opened or closed.
+    let prompt = |t: &TruthRecord| f64::from(t.prompt_tokens.unwrap_or(0));
     let ended = held.truth.values().flatten().filter(|t| inside(t.end_ns)).count() as f64;
-    near("completed_rps", scalars["completed_rps"], ended / seconds, 0.0, 2.0 / seconds);
+    let late = on_the_way(held, |p| (Some(p.truth.end_ns), p.record.end_us), |_| 1.0);
+    near("completed_rps", scalars["completed_rps"], ended / seconds, 1e-9, late / seconds);
     let begun = held.truth.values().flatten().filter(|t| inside(t.arrival_ns)).count() as f64;
-    near("sent_rps", scalars["sent_rps"], begun / seconds, 0.0, 2.0 / seconds);
+    let early = on_the_way(held, |p| (Some(p.truth.arrival_ns), p.record.sent_us), |_| 1.0);
+    near("sent_rps", scalars["sent_rps"], begun / seconds, 1e-9, early / seconds);
     let first = held.truth.values().flatten().filter(|t| t.first_token_ns.is_some_and(inside));
-    let prompt = first.map(|t| f64::from(t.prompt_tokens.unwrap_or(0))).sum::<f64>();
-    near("prompt_tps", scalars["prompt_tps"], prompt / seconds, 0.0, 2.0 * 64.0 / seconds);
+    let late = on_the_way(held, |p| (p.truth.first_token_ns, p.record.first_token_us), prompt);
+    near("prompt_tps", scalars["prompt_tps"], first.map(prompt).sum::<f64>() / seconds, 1e-9, late / seconds);
     let tokens = held.truth.values().flatten().map(|t| f64::from(t.output_tokens)).sum::<f64>();
     let sent = held.truth.values().flatten().map(|t| t.arrival_ns).min().expect("a request");
     let last = held.truth.values().flatten().map(|t| t.end_ns).max().expect("a request");
     let whole = tokens / ((last - sent) as f64 / 1e9);
-    near("whole_run_output_tps", scalars["whole_run_output_tps"], whole, 0.02, 0.0);
+    // The last byte may have waited for a client that stood still; it says itself for how long.
+    let stood = held.summary.validity.signals["longest_stall_ms"] * 1e6 / (last - sent) as f64;
+    near("whole_run_output_tps", scalars["whole_run_output_tps"], whole, 0.02 + stood, 0.0);
 }
 
 #[test]
