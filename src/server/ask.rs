@@ -97,6 +97,11 @@ impl AskError {
                 .to_owned()
         } else if has("tls") || has("handshake") || has("corrupt message") {
             format!("Does the server speak TLS on port {port}? If not, write http:// in target.url")
+        } else if has("stream closed") || has("http2") || has("frame") {
+            // Words of the HTTP/2 library's, about a server that speaks something else.
+            format!(
+                "Does the server speak HTTP/2 on port {port}? If not, leave target.http at \"1.1\", the usual"
+            )
         } else if has("within") || has("timed out") {
             format!("Does a firewall stand between here and {host}, or is the server still starting?")
         } else {

@@ -12,7 +12,8 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::experiment::{
-    CellSettings, ClientSettings, Cooldown, ForceLength, Lengths, Load, Slo, Target, Tls, Workload,
+    CellSettings, ClientSettings, Cooldown, ForceLength, HttpVersion, Lengths, Load, Slo, Target, Tls,
+    Workload,
 };
 use crate::workload::Source;
 
@@ -356,6 +357,11 @@ fn unreachable_and_refused_in_a_persons_words() {
 
     let garbage = Server::start(|_: &Asked| "SSH-2.0-OpenSSH\r\n".to_owned());
     assert!(failure(&settings(), &garbage.base).contains("Does an HTTP server listen"));
+
+    let mut newer = settings();
+    newer.target.connections.http = HttpVersion::Http2;
+    let words = failure(&newer, &garbage.base);
+    assert!(words.contains("Does the server speak HTTP/2") && words.contains("\"1.1\""), "{words}");
 }
 
 #[test]
