@@ -58,9 +58,16 @@ pub fn label(cell: &Cell) -> String {
     parts.join(" ")
 }
 
-/// A value as people write it: text without quotes.
+/// A value as people write it: text without quotes, a distribution by its name and mean.
 pub(super) fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(table) if table.contains_key("distribution") => {
+            let word = table["distribution"].as_str().unwrap_or_default();
+            format!("{word} {}", table.get("mean").unwrap_or(&Value::Null))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// All factors that vary, in the order in which the experiment has them.

@@ -232,13 +232,4 @@ impl Feed {
         };
         self.ready.extend(batch.into_iter().flatten());
     }
-
-    /// Wait until there is something, so that the first request goes out on time.
-    pub(super) async fn fill(&mut self) {
-        if self.ready.is_empty()
-            && let Some(batch) = self.batches.recv().await
-        {
-            self.ready.extend(batch);
-        }
-    }
 }

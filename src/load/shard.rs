@@ -73,7 +73,8 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
     let Start { job, shard, schedule, control, dialer, reports, mut feed, places, ready, go } = start;
     places.take_load(rank).map_err(failed)?;
     let target = &job.cell.settings.target;
-    runtime.block_on(feed.fill());
+    // That the first request is waited for here is no fault of its maker's.
+    runtime.block_on(feed.stock_up(&Cell::new(0)));
     let _ = ready.send(());
     // Hung up, so that the count of the ready ends when the last core has come or failed.
     drop(ready);

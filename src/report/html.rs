@@ -285,7 +285,7 @@ fn cells(run: &RunData) -> Table {
 
 fn cell_row(data: &CellData, varying: &[String], repeated: bool) -> Vec<Field> {
     let alone = Repeats { cells: vec![data] };
-    let mut row = vec![Field::count(Some(u64::from(data.cell.index)))];
+    let mut row = vec![Field::count(Some(u64::from(data.cell.index) + 1))];
     if varying.is_empty() {
         row.push(Field::text(alone.label()));
     }
@@ -336,7 +336,7 @@ fn remarks(run: &RunData) -> Vec<Remark> {
 fn remark(data: &CellData) -> Option<Remark> {
     let repeat = if data.cell.repeat > 1 { format!(", repeat {}", data.cell.repeat) } else { String::new() };
     let label = format!("{}{repeat}", Repeats { cells: vec![data] }.label());
-    let cell = data.cell.index;
+    let cell = data.cell.index + 1;
     let Some(summary) = &data.summary else {
         let reasons = vec!["it did not run, or did not run to its end".to_owned()];
         return Some(Remark { cell, label, word: "not run", class: "none", reasons });
