@@ -28,7 +28,7 @@ fn stream() -> Vec<u8> {
 }
 
 fn chat() -> Box<dyn Provider> {
-    (provider::find("openai-chat").expect("a provider of that name").build)()
+    (provider::find("openai-chat").expect("a provider of that name").build)(&plimsoll::provider::Options::default())
 }
 
 /// Payloads that came out, so that the work can't be left out.
@@ -83,14 +83,8 @@ fn request(c: &mut Criterion) {
     let provider = chat();
     let (prompt, none) = ("word ".repeat(512), Map::new());
     let call = Call {
-        model: "sim",
-        prompt: &prompt,
-        max_tokens: 128,
-        max_tokens_field: "max_tokens",
-        stream: true,
         force_length: true,
-        sampling: &none,
-        extra_body: &none,
+        ..Call::new("sim", &prompt, 128)
     };
     c.bench_function("request of 512 tokens", |b| b.iter(|| provider.request(black_box(&call))));
 }

@@ -20,7 +20,6 @@ use crate::load::{self, Control, Job, LoadError};
 use crate::measure::validity::CONTAMINATED_NAME;
 use crate::measure::{self, CellSummary, Verdict};
 use crate::plan::{self, Cell, Plan};
-use crate::provider;
 use crate::record::{Ceiling, CellRun, EndedBy};
 use crate::server::{self, DiscoverError, Found, Idle, Stop};
 use crate::sim;
@@ -374,12 +373,12 @@ impl Walk<'_> {
         let salt = &self.run.manifest().salt;
         let source =
             Source::new(cell.settings.workload.clone(), cell.seed, salt, Arc::clone(&found.tokenizer));
-        let api = &cell.settings.target.api;
-        let entry = provider::find(api).ok_or_else(|| SweepError::Api { api: api.clone() })?;
+        let target = &cell.settings.target;
+        let provider = target.provider().ok_or_else(|| SweepError::Api { api: target.api.clone() })?;
         let job = Job {
             cell,
             endpoint: found.endpoint.clone(),
-            provider: (entry.build)().into(),
+            provider: provider.into(),
             source: Arc::new(source),
         };
         let mut log = self.run.begin_cell(cell)?;

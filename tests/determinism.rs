@@ -36,18 +36,16 @@ struct Sent {
 fn sent(cell: &Cell, salt: &str) -> Sent {
     let settings = &cell.settings;
     let source = Source::new(settings.workload.clone(), cell.seed, salt, Arc::new(BundledTokenizer));
-    let provider = (provider::find(&settings.target.api).unwrap().build)();
+    let provider = (provider::find(&settings.target.api).unwrap().build)(&plimsoll::provider::Options::default());
     let body = |seq| {
         let request = source.request(seq);
         let wire = provider.request(&Call {
-            model: &settings.target.model,
-            prompt: &request.prompt,
-            max_tokens: request.max_tokens,
             max_tokens_field: &settings.target.max_tokens_field,
             stream: settings.workload.stream,
             force_length: true,
             sampling: &settings.workload.sampling,
             extra_body: &settings.target.extra_body,
+            ..Call::new(&settings.target.model, &request.prompt, request.max_tokens)
         });
         wire.body.to_vec()
     };

@@ -56,6 +56,7 @@ fn cell(load: Load) -> Cell {
                 stall_timeout: None,
                 tls: Tls::default(),
                 connections: plimsoll::experiment::Connections::default(),
+                custom: None,
             },
             workload: Workload {
                 prompt_tokens: Lengths::constant(8),
@@ -81,6 +82,8 @@ fn cell(load: Load) -> Cell {
             slo: Slo::default(),
             client: ClientSettings { threads: Some(1), dead_after: 3, pin: false },
             sim: BTreeMap::new(),
+            parts: Vec::new(),
+            stages: Vec::new(),
         },
     }
 }
@@ -105,7 +108,7 @@ fn with_job<T>(cell: &Cell, address: SocketAddr, work: impl FnOnce(&Job<'_>) -> 
             force_length: false,
         },
         provider: Arc::from(
-            (plimsoll::provider::find("openai-chat").expect("this provider is there").build)(),
+            (plimsoll::provider::find("openai-chat").expect("this provider is there").build)(&plimsoll::provider::Options::default()),
         ),
         source: Arc::new(source),
     })

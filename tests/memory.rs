@@ -64,8 +64,7 @@ fn record(seq: u64) -> RequestRecord {
         retries: 0,
         cap_blocked: false,
         outcome: Outcome::Ok,
-        error_class: None,
-        detail: None,
+        ..RequestRecord::blank(seq)
     }
 }
 

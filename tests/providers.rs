@@ -37,7 +37,7 @@ fn read<'a>(
     keep_text: bool,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Read {
-    let provider = (provider::find(provider).expect("a provider").build)();
+    let provider = (provider::find(provider).expect("a provider").build)(&plimsoll::provider::Options::default());
     let mut framer = Framer::new(provider.framing(stream));
     let mut decoder = provider.decoder(stream, keep_text);
     let mut read = Read::default();
@@ -273,16 +273,12 @@ fn requests_say_what_was_asked() {
     let sampling: Map<String, Value> = [("temperature".to_owned(), json!(0.5))].into_iter().collect();
     let mut extra = Map::new();
     let mut call = Call {
-        model: "m",
-        prompt: "say \"hi\"\n",
-        max_tokens: 9,
-        max_tokens_field: "max_tokens",
-        stream: true,
         force_length: true,
         sampling: &sampling,
         extra_body: &extra.clone(),
+        ..Call::new("m", "say \"hi\"\n", 9)
     };
-    let chat = provider::find("openai-chat").map(|e| (e.build)()).expect("a provider");
+    let chat = provider::find("openai-chat").map(|e| (e.build)(&plimsoll::provider::Options::default())).expect("a provider");
     let body = |call: &Call<'_>| serde_json::from_slice::<Value>(&chat.request(call).body).expect("JSON");
     assert_eq!(
         body(&call),
@@ -316,7 +312,7 @@ fn requests_say_what_was_asked() {
         }),
         "the newest OpenAI models refuse max_tokens, even beside the other"
     );
-    let plain = provider::find("openai-completions").map(|e| (e.build)()).expect("a provider").request(&call);
+    let plain = provider::find("openai-completions").map(|e| (e.build)(&plimsoll::provider::Options::default())).expect("a provider").request(&call);
     assert_eq!((plain.method, plain.path.as_str()), ("POST", "/v1/completions"));
     assert_eq!(serde_json::from_slice::<Value>(&plain.body).expect("JSON")["prompt"], "say \"hi\"\n");
 }

@@ -32,6 +32,7 @@ fn settings(url: &str, api: &str, tokenizer: TokenizerChoice) -> Settings {
             stall_timeout: None,
             tls: Tls::default(),
             connections: plimsoll::experiment::Connections::default(),
+            custom: None,
         },
         workload: Workload {
             prompt_tokens: Lengths::constant(100),
@@ -57,6 +58,8 @@ fn settings(url: &str, api: &str, tokenizer: TokenizerChoice) -> Settings {
         slo: Slo::default(),
         client: ClientSettings { threads: None, dead_after: 3, pin: false },
         sim: BTreeMap::new(),
+        parts: Vec::new(),
+        stages: Vec::new(),
     }
 }
 
@@ -92,7 +95,7 @@ fn check(settings: &Settings) {
         began.elapsed()
     );
     let source = Source::new(settings.workload.clone(), 1, &format!("{began:?}"), found.tokenizer.clone());
-    let provider = (provider::find(&settings.target.api).expect("a provider").build)();
+    let provider = (provider::find(&settings.target.api).expect("a provider").build)(&plimsoll::provider::Options::default());
     // llama-server closes the socket after each stream: no connection is kept.
     let client = client_builder(&settings.target, &base).expect("a client").pool_max_idle_per_host(0);
     let client = client.build().expect("a client");
@@ -100,14 +103,12 @@ fn check(settings: &Settings) {
     for seq in 0..5 {
         let request = source.request(seq);
         let wire = provider.request(&Call {
-            model: &found.endpoint.model,
-            prompt: &request.prompt,
-            max_tokens: request.max_tokens,
             max_tokens_field: &settings.target.max_tokens_field,
             stream: true,
             force_length: found.endpoint.force_length,
             sampling: &settings.workload.sampling,
             extra_body: &settings.target.extra_body,
+            ..Call::new(&found.endpoint.model, &request.prompt, request.max_tokens)
         });
         let mut framer = Framer::new(provider.framing(true));
         let mut decoder = provider.decoder(true, false);

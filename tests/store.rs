@@ -33,6 +33,7 @@ fn settings(url: &str) -> Settings {
             stall_timeout: Some(Duration::from_secs(5)),
             tls: Tls::default(),
             connections: plimsoll::experiment::Connections::default(),
+            custom: None,
         },
         workload: Workload {
             prompt_tokens: Lengths::constant(128),
@@ -61,6 +62,8 @@ fn settings(url: &str) -> Settings {
         },
         client: ClientSettings { threads: None, dead_after: 3, pin: false },
         sim: BTreeMap::from([("slots".to_owned(), json!(32))]),
+        parts: Vec::new(),
+        stages: Vec::new(),
     }
 }
 
@@ -174,38 +177,7 @@ fn cell_run(ticks: u64) -> CellRun {
 
 /// A failed request: every option is `None`.
 fn bare(seq: u64) -> RequestRecord {
-    RequestRecord {
-        seq,
-        user: None,
-        shard: 0,
-        phase: Phase::Measure,
-        intended_us: seq,
-        sent_us: None,
-        headers_us: None,
-        first_token_us: None,
-        first_visible_us: None,
-        second_chunk_us: None,
-        last_token_us: None,
-        end_us: None,
-        prompt_tokens_asked: 1,
-        prompt_tokens_counted: None,
-        prompt_tokens: None,
-        max_tokens: 1,
-        output_tokens: None,
-        cached_tokens: None,
-        token_source: None,
-        chunks: 0,
-        chunks_in_window: 0,
-        max_gap_us: None,
-        bytes: 0,
-        status: None,
-        finish_reason: None,
-        retries: 0,
-        cap_blocked: false,
-        outcome: Outcome::Dropped,
-        error_class: None,
-        detail: None,
-    }
+    RequestRecord { intended_us: seq, prompt_tokens_asked: 1, max_tokens: 1, ..RequestRecord::blank(seq) }
 }
 
 fn finish(run: &RunDir, index: u32, records: &[RequestRecord]) {
@@ -259,8 +231,8 @@ fn any_record() -> impl Strategy<Value = RequestRecord> {
     let times = (of(any::<u64>()), of(any::<u64>()), of(any::<u64>()), of(any::<u64>()));
     let more_times = (of(any::<u64>()), of(any::<u64>()), of(any::<u64>()), of(any::<u64>()));
     let tokens = (of(any::<u32>()), of(any::<u32>()), of(any::<u32>()), of(any::<u32>()), of(any::<u32>()));
-    let words = (of(".*"), of(".*"), of(".*"));
-    let rest = (any::<u64>(), any::<u64>(), of(any::<u16>()), any::<bool>(), 0..9usize, 0..4usize, 0..3usize);
+    let words = (of(".*"), of(".*"), of(".*"), of(".*"));
+    let rest = (any::<u64>(), any::<u64>(), of(any::<u16>()), any::<bool>(), 0..10usize, 0..4usize, 0..3usize);
     (times, more_times, tokens, words, rest).prop_map(|(t, m, tok, words, rest)| RequestRecord {
         seq: rest.0,
         bytes: rest.1,
@@ -287,7 +259,14 @@ fn any_record() -> impl Strategy<Value = RequestRecord> {
         status: rest.2,
         finish_reason: words.0,
         error_class: words.1,
-        detail: words.2,
+        detail: words.2.clone(),
+        task: words.2,
+        endpoint: words.3.clone(),
+        stage: words.3,
+        session: t.0,
+        turn: tok.4,
+        server_ttft_us: m.0,
+        server_e2e_us: m.1,
         cap_blocked: rest.3,
         outcome: Outcome::ALL[rest.4],
         ..bare(rest.0)

@@ -72,7 +72,7 @@ fn hold(text: &str) -> Held {
     let job = Job {
         cell: &cell,
         endpoint: found.endpoint.clone(),
-        provider: (entry.build)().into(),
+        provider: (entry.build)(&plimsoll::provider::Options::default()).into(),
         source: Arc::new(source),
     };
     let mut memory = Memory::default();

@@ -111,6 +111,10 @@ impl Records {
         Ok(from.into_iter().zip(to).map(|(a, b)| Some((b? as f64 - a? as f64) / 1e3)).collect())
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.frame.column(name).is_ok()
+    }
+
     fn column(&self, name: &str) -> Result<&Column, AnalysisError> {
         self.frame.column(name).map_err(|e| self.wrong(name, &e))
     }
@@ -231,6 +235,16 @@ pub fn read_requests(path: &Path) -> Result<Vec<RequestRecord>, AnalysisError> {
     fill(&mut requests, r.words("finish_reason")?, |q, v| q.finish_reason = v);
     fill(&mut requests, r.words("error_class")?, |q, v| q.error_class = v);
     fill(&mut requests, r.words("detail")?, |q, v| q.detail = v);
+    // Runs of earlier versions lack these.
+    if r.has("task") {
+        fill(&mut requests, r.words("task")?, |q, v| q.task = v);
+        fill(&mut requests, r.words("endpoint")?, |q, v| q.endpoint = v);
+        fill(&mut requests, r.words("stage")?, |q, v| q.stage = v);
+        fill(&mut requests, r.counts("session")?, |q, v| q.session = v);
+        fill(&mut requests, r.small("turn")?, |q, v| q.turn = v);
+        fill(&mut requests, r.counts("server_ttft_us")?, |q, v| q.server_ttft_us = v);
+        fill(&mut requests, r.counts("server_e2e_us")?, |q, v| q.server_e2e_us = v);
+    }
     Ok(requests)
 }
 
@@ -256,36 +270,18 @@ fn required_fields(r: &Records) -> Result<Vec<RequestRecord>, AnalysisError> {
     let outcomes = r.all("outcome", r.parsed("outcome", outcome)?)?;
     Ok((0..r.len())
         .map(|i| RequestRecord {
-            seq: seq[i],
-            user: None,
             shard: shard[i],
             phase: phases[i],
             intended_us: intended[i],
-            sent_us: None,
-            headers_us: None,
-            first_token_us: None,
-            first_visible_us: None,
-            second_chunk_us: None,
-            last_token_us: None,
-            end_us: None,
             prompt_tokens_asked: asked[i],
-            prompt_tokens_counted: None,
-            prompt_tokens: None,
             max_tokens: max_tokens[i],
-            output_tokens: None,
-            cached_tokens: None,
-            token_source: None,
             chunks: chunks[i],
             chunks_in_window: in_window[i],
-            max_gap_us: None,
             bytes: bytes[i],
-            status: None,
-            finish_reason: None,
             retries: retries[i],
             cap_blocked: blocked[i],
             outcome: outcomes[i],
-            error_class: None,
-            detail: None,
+            ..RequestRecord::blank(seq[i])
         })
         .collect())
 }

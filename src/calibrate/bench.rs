@@ -96,7 +96,7 @@ impl<'a> Bench<'a> {
         let job = Job {
             cell,
             endpoint: found.endpoint.clone(),
-            provider: (entry.build)().into(),
+            provider: (entry.build)(&provider::Options::default()).into(),
             source: Arc::new(source),
         };
         let mut seen = Seen::default();

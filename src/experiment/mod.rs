@@ -30,8 +30,8 @@ pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub(crate) use reader::Reader;
 pub use settings::{
     Arrivals, CellSettings, ClientSettings, Connections, Cooldown, Dns, ForceLength, HttpVersion,
-    LengthShape, Lengths, Load, MAX_TOKENS_FIELDS, Proxy, RequestLimit, Settings, Slo, SloRule, StopAfter,
-    Target, Tls, TokenizerChoice, Workload,
+    LengthShape, Lengths, Load, MAX_TOKENS_FIELDS, Part, Proxy, Recovery, RequestLimit, Settings, Slo,
+    SloRule, Stage, StopAfter, Target, Tls, TokenizerChoice, Workload,
 };
 pub use template::template;
 pub(crate) use tree::{Node, Origin, Table};

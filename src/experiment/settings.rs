@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::provider::{self, Custom, Provider};
+
 /// Everything one cell needs to know. Serialised into the run's `plan.json`; secrets are
 /// named (`api_key_env`), never held.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +21,59 @@ pub struct Settings {
     pub client: ClientSettings,
     /// Knobs of the embedded simulator (`[sim]`), by name; used when the target is `sim:`.
     pub sim: BTreeMap<String, Value>,
+    /// The parts of a mix: each task (`[task.NAME]`) at each endpoint (`[endpoint.NAME]`), with
+    /// target and workload of its own. Empty where the cell is not mixed: then `target` and
+    /// `workload` are all there is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+    /// The stages (`[stage.NAME]`) that the window goes through, in order. Empty: one level.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Stage>,
+}
+
+impl Settings {
+    /// Every target that a cell asks, with what it is asked: the parts of a mix, or the one.
+    pub fn parts(&self) -> impl Iterator<Item = (&Target, &Workload)> {
+        let one = self.parts.is_empty().then_some((&self.target, &self.workload));
+        one.into_iter().chain(self.parts.iter().map(|part| (&part.target, &part.workload)))
+    }
+}
+
+/// One part of a mix. Arrivals are dealt out to parts by weight, at random by the seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// The task's name, if there are tasks.
+    pub task: Option<String>,
+    /// The endpoint's name, if there are several.
+    pub endpoint: Option<String>,
+    /// Its share of the arrivals, relative to the other parts' weights; more than 0.
+    pub weight: f64,
+    pub target: Target,
+    pub workload: Workload,
+}
+
+/// One stage of a cell: a level of load for a time, with metrics of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    pub name: String,
+    pub duration: Duration,
+    /// Time over which the load goes over from the level before, within `duration`.
+    pub ramp: Duration,
+    /// Users (closed loop), or requests per second (open loop).
+    pub level: f64,
+    /// What is asked of this stage alone.
+    pub slo: Slo,
+    /// Latency is to be back at the level of an earlier stage.
+    pub recovers: Option<Recovery>,
+}
+
+/// A stage's latency held against an earlier stage's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// Name of the earlier stage.
+    pub of: String,
+    /// How much higher it may be, relative: 0.2 is a fifth.
+    pub within: f64,
 }
 
 /// What [`Target::max_tokens_field`] may be; the first is the usual one.
@@ -58,9 +113,24 @@ pub struct Target {
     /// made before these keys existed keeps its hash.
     #[serde(default, skip_serializing_if = "Connections::is_usual")]
     pub connections: Connections,
+    /// `[target.custom]`: the API itself, where `api` is `custom`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom: Option<Custom>,
 }
 
 impl Target {
+    /// What the provider is built with.
+    #[must_use]
+    pub fn options(&self) -> provider::Options {
+        provider::Options { custom: self.custom.clone() }
+    }
+
+    /// The provider that `api` names; `None` when there is none of that name.
+    #[must_use]
+    pub fn provider(&self) -> Option<Box<dyn Provider>> {
+        provider::find(&self.api).map(|entry| (entry.build)(&self.options()))
+    }
+
     /// Whether the embedded simulator is meant.
     #[must_use]
     pub fn is_sim(&self) -> bool {

@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn only_good_answers_are_shown() {
         let mut recent = Recent::default();
-        let mut record = super::super::flight::blank_record(0);
+        let mut record = crate::record::RequestRecord::blank(0);
         recent.take(&record);
         assert!(recent.samples.is_empty());
         record.outcome = Outcome::Ok;

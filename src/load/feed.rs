@@ -99,6 +99,12 @@ impl Maker {
             force_length: self.endpoint.force_length,
             sampling: &self.sampling,
             extra_body: &self.extra_body,
+            history: &asked.history,
+            more: &asked.more,
+            images: &asked.images,
+            line_body: &asked.body,
+            seq,
+            prompt_tokens: asked.prompt_tokens_asked,
         });
         let mut headers = self.headers.clone();
         for (name, value) in &wire.headers {

@@ -57,42 +57,6 @@ pub(super) struct Core {
     pub(super) panicked: Cell<bool>,
 }
 
-/// A record of an arrival of which nothing is known yet but its number.
-pub(super) fn blank_record(seq: u64) -> RequestRecord {
-    RequestRecord {
-        seq,
-        user: None,
-        shard: 0,
-        phase: Phase::Measure,
-        intended_us: 0,
-        sent_us: None,
-        headers_us: None,
-        first_token_us: None,
-        first_visible_us: None,
-        second_chunk_us: None,
-        last_token_us: None,
-        end_us: None,
-        prompt_tokens_asked: 0,
-        prompt_tokens_counted: None,
-        prompt_tokens: None,
-        max_tokens: 0,
-        output_tokens: None,
-        cached_tokens: None,
-        token_source: None,
-        chunks: 0,
-        chunks_in_window: 0,
-        max_gap_us: None,
-        bytes: 0,
-        status: None,
-        finish_reason: None,
-        retries: 0,
-        cap_blocked: false,
-        outcome: Outcome::Dropped,
-        error_class: None,
-        detail: None,
-    }
-}
-
 /// An arrival from the moment it is due until its record is handed in, which its drop does:
 /// one that was never sent is then `Dropped`, one that had not ended `Censored`.
 pub(super) struct Flight {
@@ -126,7 +90,7 @@ impl Flight {
             prompt_tokens_asked: prepared.asked,
             prompt_tokens_counted: prepared.counted,
             max_tokens: prepared.max_tokens,
-            ..blank_record(prepared.seq)
+            ..RequestRecord::blank(prepared.seq)
         };
         Self { core: Rc::clone(core), record, text: None, ended: false }
     }
@@ -178,6 +142,8 @@ impl Flight {
         record.prompt_tokens = closing.prompt_tokens;
         record.cached_tokens = closing.cached_tokens;
         record.output_tokens = closing.output_tokens;
+        record.server_ttft_us = closing.server_ttft_us;
+        record.server_e2e_us = closing.server_e2e_us;
         if record.output_tokens.is_some() {
             self.core.keep_text.set(false);
             return;
@@ -217,7 +183,7 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         self.core.panicked.set(self.core.panicked.get() || std::thread::panicking());
-        let record = std::mem::replace(&mut self.record, blank_record(0));
+        let record = std::mem::replace(&mut self.record, RequestRecord::blank(0));
         let mut tally = self.core.tally.borrow_mut();
         if record.sent_us.is_some() && !self.ended {
             tally.left(self.core.clock.now_us(), None);

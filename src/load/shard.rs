@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use super::clock::{Clock, thread_cpu_ns};
 use super::closed::start_users;
 use super::feed::Feed;
-use super::flight::{Core, Limits, blank_record};
+use super::flight::{Core, Limits};
 use super::http::{Dialer, Pool, Scratch};
 use super::machine::{Machine, Taken};
 use super::open::pace;
@@ -24,7 +24,7 @@ use super::timer::Timer;
 use super::window::Gate;
 use super::{Control, Job, LoadError};
 use crate::experiment::{Load, StopAfter};
-use crate::record::EndedBy;
+use crate::record::{EndedBy, RequestRecord};
 use crate::server::Secrets;
 
 /// Period of the canary, which is the core's watch as well.
@@ -145,7 +145,7 @@ fn drop_the_rest(core: &Rc<Core>, job: &Job<'_>, schedule: Schedule, shard: Shar
         // The first of them were seen to be due, and held back.
         let held = n < core.held.get();
         let (asked, max_tokens) = job.source.lengths(seq);
-        let mut record = blank_record(seq);
+        let mut record = RequestRecord::blank(seq);
         record.shard = core.rank;
         record.phase = core.gate.phase(due);
         record.intended_us = due;

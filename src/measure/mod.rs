@@ -72,6 +72,9 @@ pub struct Counts {
     pub dropped: u64,
     /// Still in flight when the drain ran out.
     pub censored: u64,
+    /// Cut off by this client on purpose.
+    #[serde(default)]
+    pub cancelled: u64,
     /// In flight at the window's end, whether they then finished or were censored.
     pub in_flight_at_end: u64,
     pub cap_blocked: u64,

@@ -24,6 +24,7 @@ fn cell(load: Load) -> Cell {
         stall_timeout: None,
         tls: Tls::default(),
         connections: crate::experiment::Connections::default(),
+        custom: None,
     };
     let workload = Workload {
         prompt_tokens: Lengths::constant(8),
@@ -61,6 +62,8 @@ fn cell(load: Load) -> Cell {
             slo: Slo::default(),
             client: ClientSettings { threads: None, dead_after: 3, pin: false },
             sim: BTreeMap::new(),
+            parts: Vec::new(),
+            stages: Vec::new(),
         },
     }
 }
@@ -101,8 +104,7 @@ fn good(seq: u64) -> RequestRecord {
         retries: 0,
         cap_blocked: false,
         outcome: Outcome::Ok,
-        error_class: None,
-        detail: None,
+        ..RequestRecord::blank(seq)
     }
 }
 

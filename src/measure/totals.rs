@@ -164,6 +164,7 @@ impl<'a> Totals<'a> {
             Outcome::Ok => counts.ok += 1,
             Outcome::Dropped => counts.dropped += 1,
             Outcome::Censored => counts.censored += 1,
+            Outcome::Cancelled => counts.cancelled += 1,
             failure => {
                 counts.failed += 1;
                 let class = r.error_class.as_deref().unwrap_or(failure.name());

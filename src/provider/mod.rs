@@ -4,6 +4,7 @@
 //! turns a [`Call`] into a [`WireRequest`], and gives a [`Decoder`] that turns the payloads
 //! of frames into [`Delta`]s. [`framing`] cuts the bytes into frames.
 
+pub mod custom;
 pub mod error;
 pub mod framing;
 mod glance;
@@ -12,19 +13,80 @@ pub mod openai_chat;
 pub mod openai_completions;
 mod text;
 
+pub use custom::Custom;
 pub use error::{DETAIL_CHARS, clip, http_error};
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
 use crate::record::TokenSource;
+
+/// Who says a turn of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+}
+
+impl Role {
+    /// The word for it in most APIs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
+}
+
+/// One turn of a conversation, before the prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    pub role: Role,
+    pub text: String,
+}
+
+/// A picture that goes with a prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Such as `image/png`.
+    pub media_type: &'static str,
+    /// The file's bytes in base64.
+    pub base64: String,
+}
+
+/// What a provider is built with beside its name: the keys of `[target]` that only some APIs
+/// have.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Options {
+    /// `[target.custom]`, the whole description of the API `custom`.
+    pub custom: Option<Custom>,
+}
+
+static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 
 /// One request, before it has a wire format.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     pub model: &'a str,
     pub prompt: &'a str,
+    /// Earlier turns of the conversation that the prompt goes on with, the oldest first.
+    pub history: &'a [Turn],
+    /// Further inputs of a request that bears several: texts to embed, documents to rank,
+    /// prompts of a batch.
+    pub more: &'a [String],
+    pub images: &'a [Image],
+    /// Number of the arrival, for templates.
+    pub seq: u64,
+    /// Prompt length asked for, in tokens, for templates.
+    pub prompt_tokens: u32,
     /// Output length asked for.
     pub max_tokens: u32,
     /// Key of the body that says so: `max_tokens`, or `max_completion_tokens`.
@@ -37,6 +99,36 @@ pub struct Call<'a> {
     pub sampling: &'a Map<String, Value>,
     /// Keys that override the body, the user's last word.
     pub extra_body: &'a Map<String, Value>,
+    /// Keys that a line of a data set brings for this one request; they win over `extra_body`.
+    pub line_body: &'a Map<String, Value>,
+}
+
+impl<'a> Call<'a> {
+    /// A streamed request for `max_tokens` after `prompt`, and nothing else set.
+    #[must_use]
+    pub fn new(model: &'a str, prompt: &'a str, max_tokens: u32) -> Self {
+        Self {
+            model,
+            prompt,
+            history: &[],
+            more: &[],
+            images: &[],
+            seq: 0,
+            prompt_tokens: 0,
+            max_tokens,
+            max_tokens_field: "max_tokens",
+            stream: true,
+            force_length: false,
+            sampling: &NOTHING,
+            extra_body: &NOTHING,
+            line_body: &NOTHING,
+        }
+    }
+
+    /// What the user puts into the body, in the order in which later keys win.
+    pub fn overrides(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        self.sampling.iter().chain(self.extra_body).chain(self.line_body)
+    }
 }
 
 /// A request as it goes out. `path` is below the target's base URL.
@@ -77,6 +169,10 @@ pub struct Closing {
     pub prompt_tokens: Option<u32>,
     pub output_tokens: Option<u32>,
     pub cached_tokens: Option<u32>,
+    /// Time to first token by the server's own clock, in microseconds.
+    pub server_ttft_us: Option<u64>,
+    /// Time of the whole request by the server's own clock, in microseconds.
+    pub server_e2e_us: Option<u64>,
     /// An error object inside the answer, in the server's words.
     pub error: Option<String>,
     /// The answer's text, when the decoder was asked to keep it.
@@ -134,7 +230,7 @@ pub struct Entry {
     pub help: &'static str,
     /// The path it asks, for people.
     pub path: &'static str,
-    pub build: fn() -> Box<dyn Provider>,
+    pub build: fn(&Options) -> Box<dyn Provider>,
 }
 
 /// Every provider.

@@ -44,7 +44,7 @@ pub(super) fn request(api: Api, call: &Call<'_>) -> WireRequest {
         put("ignore_eos", true.into());
         put("min_tokens", call.max_tokens.into());
     }
-    for (key, value) in call.sampling.iter().chain(call.extra_body) {
+    for (key, value) in call.overrides() {
         put(key, value.clone());
     }
     WireRequest {

@@ -9,7 +9,7 @@ pub const ENTRY: Entry = Entry {
     name: "openai-chat",
     help: "Chat completions of OpenAI and every server that speaks like it (vLLM, SGLang, llama.cpp, …).",
     path: "/v1/chat/completions",
-    build: || Box::new(OpenAiChat),
+    build: |_| Box::new(OpenAiChat),
 };
 
 struct OpenAiChat;

@@ -9,7 +9,7 @@ pub const ENTRY: Entry = Entry {
     name: "openai-completions",
     help: "Text completions of OpenAI and every server that speaks like it: the prompt as it is, without a chat template.",
     path: "/v1/completions",
-    build: || Box::new(OpenAiCompletions),
+    build: |_| Box::new(OpenAiCompletions),
 };
 
 struct OpenAiCompletions;

@@ -47,11 +47,13 @@ pub enum Outcome {
     Dropped,
     /// Still in flight when the drain's limit ran out: censored, neither good nor failed.
     Censored,
+    /// Cut off by this client on purpose (`workload.cancel`): neither good nor failed.
+    Cancelled,
 }
 
 impl Outcome {
     /// All outcomes, in the order in which they are reported.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ok,
         Self::Truncated,
         Self::HttpError,
@@ -61,6 +63,7 @@ impl Outcome {
         Self::BadStream,
         Self::Dropped,
         Self::Censored,
+        Self::Cancelled,
     ];
 
     /// The word for it in files and reports.
@@ -76,14 +79,15 @@ impl Outcome {
             Self::BadStream => "bad_stream",
             Self::Dropped => "dropped",
             Self::Censored => "censored",
+            Self::Cancelled => "cancelled",
         }
     }
 
-    /// Whether it counts into the error rate. Dropped arrivals and censored requests are
-    /// counted apart.
+    /// Whether it counts into the error rate. Dropped arrivals, censored and cancelled requests
+    /// are counted apart.
     #[must_use]
     pub const fn is_failure(self) -> bool {
-        !matches!(self, Self::Ok | Self::Dropped | Self::Censored)
+        !matches!(self, Self::Ok | Self::Dropped | Self::Censored | Self::Cancelled)
     }
 }
 
@@ -180,6 +184,74 @@ pub struct RequestRecord {
     pub error_class: Option<String>,
     /// The failure in the server's or the system's words, at most 300 characters.
     pub detail: Option<String>,
+
+    /// The task of a mix that it belongs to, by name.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// The endpoint of several that it went to, by name.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// The stage of the cell in which it was due, by name.
+    #[serde(default)]
+    pub stage: Option<String>,
+    /// The conversation that it is a turn of; unique in the cell.
+    #[serde(default)]
+    pub session: Option<u64>,
+    /// Its place in that conversation, from 0.
+    #[serde(default)]
+    pub turn: Option<u32>,
+    /// Time to first token as the server reports it, in microseconds.
+    #[serde(default)]
+    pub server_ttft_us: Option<u64>,
+    /// Time of the whole request as the server reports it, in microseconds.
+    #[serde(default)]
+    pub server_e2e_us: Option<u64>,
+}
+
+impl RequestRecord {
+    /// A record of arrival `seq`, of which nothing else is known yet.
+    #[must_use]
+    pub const fn blank(seq: u64) -> Self {
+        Self {
+            seq,
+            user: None,
+            shard: 0,
+            phase: Phase::Measure,
+            intended_us: 0,
+            sent_us: None,
+            headers_us: None,
+            first_token_us: None,
+            first_visible_us: None,
+            second_chunk_us: None,
+            last_token_us: None,
+            end_us: None,
+            prompt_tokens_asked: 0,
+            prompt_tokens_counted: None,
+            prompt_tokens: None,
+            max_tokens: 0,
+            output_tokens: None,
+            cached_tokens: None,
+            token_source: None,
+            chunks: 0,
+            chunks_in_window: 0,
+            max_gap_us: None,
+            bytes: 0,
+            status: None,
+            finish_reason: None,
+            retries: 0,
+            cap_blocked: false,
+            outcome: Outcome::Dropped,
+            error_class: None,
+            detail: None,
+            task: None,
+            endpoint: None,
+            stage: None,
+            session: None,
+            turn: None,
+            server_ttft_us: None,
+            server_e2e_us: None,
+        }
+    }
 }
 
 /// Where a load engine puts its records as they come. Implemented by `store`.

@@ -1,5 +1,6 @@
 //! Waits until the server has nothing in hand, so that one cell doesn't load the next.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use url::Url;
@@ -7,7 +8,7 @@ use url::Url;
 use super::ask::Asker;
 use super::{Found, gauges, probe};
 use crate::experiment::Cooldown;
-use crate::provider::WireRequest;
+use crate::provider::{Provider, WireRequest};
 
 /// Signs of idleness in a row that are believed.
 const IN_A_ROW: u32 = 3;
@@ -21,7 +22,7 @@ pub(super) enum IdleSign {
     /// Its gauges, at this address.
     Gauges(Url),
     /// A small request is as fast as it was before the run.
-    FirstToken { idle: Duration, url: Url, request: WireRequest, api: String },
+    FirstToken { idle: Duration, url: Url, request: WireRequest, provider: Arc<dyn Provider> },
     /// None that is worth its cost.
     None,
 }
@@ -123,8 +124,8 @@ fn look(asker: &Asker, sign: &IdleSign, refused: &mut bool) -> Option<String> {
                 Some(format!("/metrics cannot be read: {}", e.words(url).0))
             }
         },
-        IdleSign::FirstToken { idle, url, request, api } => {
-            let Some(ttft) = probe::time_to_first(asker, url, request, api) else {
+        IdleSign::FirstToken { idle, url, request, provider } => {
+            let Some(ttft) = probe::time_to_first(asker, url, request, provider.as_ref()) else {
                 return Some("a small request failed".to_owned());
             };
             (ttft > idle.mul_f64(FACTOR) + SLACK)

@@ -142,7 +142,7 @@ pub fn discover_until(settings: &Settings, base: Url, stop: Stop) -> Result<Foun
 fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, DiscoverError> {
     let target = &settings.target;
     let mut notes = Vec::new();
-    let entry = provider::find(&target.api).ok_or_else(|| DiscoverError::Api(target.api.clone()))?;
+    let provider = target.provider().ok_or_else(|| DiscoverError::Api(target.api.clone()))?;
     let lenient = target.is_sim() || is_loopback(&base);
     let headers = client::headers(target, lenient, |name| std::env::var(name).ok(), &mut notes)?;
     let asker = Arc::new(Asker::new(target, &base, headers.clone(), stop)?);
@@ -161,8 +161,7 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
     let gauges = metrics.as_deref().and_then(gauges::in_hand).is_some();
 
     let tokenizer = tokenizer(settings, &asker, &root, &model, &identity, &mut notes)?;
-    let probe =
-        probe::Probe { asker: &asker, settings, provider: (entry.build)(), base: &base, model: &model };
+    let probe = probe::Probe { asker: &asker, settings, provider: provider.into(), base: &base, model: &model };
     let learnt = probe.learn(&tokenizer, &mut notes)?;
     let tokenizer: Arc<dyn Tokenizer> = match learnt.overhead {
         Some(tokens) if tokens > 0 => Arc::new(probe::Templated::new(tokenizer, tokens)),

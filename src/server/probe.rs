@@ -37,7 +37,7 @@ pub(super) struct Learnt {
 pub(super) struct Probe<'a> {
     pub asker: &'a Asker,
     pub settings: &'a Settings,
-    pub provider: Box<dyn Provider>,
+    pub provider: Arc<dyn Provider>,
     pub base: &'a Url,
     pub model: &'a str,
 }
@@ -154,10 +154,12 @@ impl Probe<'_> {
         let [prompt, _] = self.prompts(&(Arc::new(crate::workload::BundledTokenizer) as _));
         let request = self.request(&prompt, 1, true, false);
         let url = join(self.base, &request.path);
-        let api = self.settings.target.api.clone();
-        let ttft = || time_to_first(self.asker, &url, &request, &api);
+        let ttft = || time_to_first(self.asker, &url, &request, self.provider.as_ref());
         match (0..3).map(|_| ttft()).collect::<Option<Vec<Duration>>>().and_then(|t| t.into_iter().min()) {
-            Some(idle) if idle <= CHEAP => IdleSign::FirstToken { idle, url, request, api },
+            Some(idle) if idle <= CHEAP => {
+                let provider = Arc::clone(&self.provider);
+                IdleSign::FirstToken { idle, url, request, provider }
+            }
             _ => IdleSign::None,
         }
     }
@@ -181,14 +183,12 @@ impl Probe<'_> {
 
     fn request(&self, prompt: &str, max_tokens: u32, stream: bool, force_length: bool) -> WireRequest {
         self.provider.request(&Call {
-            model: self.model,
-            prompt,
-            max_tokens,
             max_tokens_field: &self.settings.target.max_tokens_field,
             stream,
             force_length,
             sampling: &self.settings.workload.sampling,
             extra_body: &self.settings.target.extra_body,
+            ..Call::new(self.model, prompt, max_tokens)
         })
     }
 
@@ -220,8 +220,12 @@ impl Probe<'_> {
 }
 
 /// Time to the first content of one small streamed request; `None` when it failed.
-pub(super) fn time_to_first(asker: &Asker, url: &Url, request: &WireRequest, api: &str) -> Option<Duration> {
-    let provider = (crate::provider::find(api)?.build)();
+pub(super) fn time_to_first(
+    asker: &Asker,
+    url: &Url,
+    request: &WireRequest,
+    provider: &dyn Provider,
+) -> Option<Duration> {
     let mut decoder = provider.decoder(true, false);
     let first = |payload: &[u8]| decoder.frame(payload).is_ok_and(|delta| delta.content);
     asker.time_to(url, request, provider.framing(true), first).ok().flatten()

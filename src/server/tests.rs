@@ -161,6 +161,7 @@ pub(super) fn settings() -> Settings {
             stall_timeout: None,
             tls: Tls::default(),
             connections: crate::experiment::Connections::default(),
+            custom: None,
         },
         workload: Workload {
             prompt_tokens: Lengths::constant(100),
@@ -186,6 +187,8 @@ pub(super) fn settings() -> Settings {
         slo: Slo::default(),
         client: ClientSettings { threads: None, dead_after: 3, pin: false },
         sim: BTreeMap::new(),
+        parts: Vec::new(),
+        stages: Vec::new(),
     }
 }
 
@@ -492,9 +495,9 @@ fn without_gauges_small_requests_tell() {
     let mut named = settings();
     named.target.model = "tiny".into();
     let found = found(&server, &named);
-    let IdleSign::FirstToken { url, request, api, .. } = &found.idle else { panic!("a sign of idleness") };
+    let IdleSign::FirstToken { url, request, provider, .. } = &found.idle else { panic!("a sign of idleness") };
     let sign =
-        |idle| IdleSign::FirstToken { idle, url: url.clone(), request: request.clone(), api: api.clone() };
+        |idle| IdleSign::FirstToken { idle, url: url.clone(), request: request.clone(), provider: Arc::clone(provider) };
 
     // So slow an idle server that any probe is fast enough.
     let patient = sign(Duration::from_secs(60));

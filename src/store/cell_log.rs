@@ -121,6 +121,13 @@ impl Serialize for Line<'_> {
             outcome,
             error_class,
             detail,
+            task,
+            endpoint,
+            stage,
+            session,
+            turn,
+            server_ttft_us,
+            server_e2e_us,
         )
     }
 }

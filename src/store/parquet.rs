@@ -146,6 +146,13 @@ fn records_frame(rows: &[RequestRecord]) -> PolarsResult<DataFrame> {
         column!(rows, "outcome", |r| r.outcome.name(), &str),
         column!(rows, "error_class", |r| r.error_class.as_deref(), Option<&str>),
         column!(rows, "detail", |r| r.detail.as_deref(), Option<&str>),
+        column!(rows, "task", |r| r.task.as_deref(), Option<&str>),
+        column!(rows, "endpoint", |r| r.endpoint.as_deref(), Option<&str>),
+        column!(rows, "stage", |r| r.stage.as_deref(), Option<&str>),
+        column!(rows, "session", |r| r.session, Option<u64>),
+        column!(rows, "turn", |r| r.turn, Option<u32>),
+        column!(rows, "server_ttft_us", |r| r.server_ttft_us, Option<u64>),
+        column!(rows, "server_e2e_us", |r| r.server_e2e_us, Option<u64>),
     ];
     DataFrame::new(rows.len(), columns)
 }

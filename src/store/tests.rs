@@ -49,9 +49,16 @@ pub(super) fn record(seq: u64) -> RequestRecord {
         finish_reason: full.then(|| "length".to_owned()),
         retries: 1,
         cap_blocked: full,
-        outcome: Outcome::ALL[(seq % 9) as usize],
+        outcome: Outcome::ALL[(seq % 10) as usize],
         error_class: (!full).then(|| "429".to_owned()),
         detail: full.then(|| "quote \" comma , line\nbreak ü".to_owned()),
+        task: full.then(|| "short".to_owned()),
+        endpoint: full.then(|| "flash".to_owned()),
+        stage: full.then(|| "spike".to_owned()),
+        session: some(2),
+        turn: small(1),
+        server_ttft_us: some(150),
+        server_e2e_us: some(800),
     }
 }
 
@@ -71,6 +78,7 @@ fn settings() -> Settings {
             stall_timeout: None,
             tls: Tls::default(),
             connections: crate::experiment::Connections::default(),
+            custom: None,
         },
         workload: Workload {
             prompt_tokens: Lengths::constant(128),
@@ -96,6 +104,8 @@ fn settings() -> Settings {
         slo: Slo::default(),
         client: ClientSettings { threads: None, dead_after: 3, pin: false },
         sim: BTreeMap::new(),
+        parts: Vec::new(),
+        stages: Vec::new(),
     }
 }
 

@@ -13,7 +13,10 @@ mod words;
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use crate::experiment::Workload;
+use crate::provider::{Image, Turn};
 
 pub use bundled::BundledTokenizer;
 pub(crate) use bundled::estimate;
@@ -21,9 +24,16 @@ pub use file::{FileTokenizer, TokenizerError};
 pub use words::{Words, one_token_words};
 
 /// The content of one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Request {
     pub prompt: String,
+    /// Earlier turns of the conversation, the oldest first.
+    pub history: Vec<Turn>,
+    /// Further inputs of a request that bears several.
+    pub more: Vec<String>,
+    pub images: Vec<Image>,
+    /// Keys that a line of a data set puts into the body.
+    pub body: Map<String, Value>,
     /// Prompt length that the experiment asks for, as the server's `usage.prompt_tokens` is
     /// to report it: prefix and chat template included.
     pub prompt_tokens_asked: u32,
@@ -137,6 +147,7 @@ impl Source {
                 prompt_tokens_asked,
                 prompt_tokens_counted: Some(*tokens),
                 max_tokens,
+                ..Request::default()
             };
         }
         let words = (i64::from(prompt_tokens_asked) - self.around).max(1);
@@ -145,6 +156,7 @@ impl Source {
             prompt_tokens_asked,
             prompt_tokens_counted: u32::try_from(words + self.around).ok(),
             max_tokens,
+            ..Request::default()
         }
     }
 

@@ -107,7 +107,7 @@ struct Broken;
 
 impl Provider for Broken {
     fn request(&self, call: &Call<'_>) -> WireRequest {
-        (provider::find("openai-chat").unwrap().build)().request(call)
+        (provider::find("openai-chat").unwrap().build)(&plimsoll::provider::Options::default()).request(call)
     }
 
     fn framing(&self, _: bool) -> Framing {

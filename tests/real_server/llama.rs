@@ -148,7 +148,7 @@ fn put(cell: &Cell, found: &Found) -> (Vec<RequestRecord>, CellSummary) {
     let job = Job {
         cell,
         endpoint: found.endpoint.clone(),
-        provider: (entry.build)().into(),
+        provider: (entry.build)(&plimsoll::provider::Options::default()).into(),
         source: Arc::new(source),
     };
     let mut memory = Memory::default();

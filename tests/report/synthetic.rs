@@ -95,6 +95,7 @@ fn settings(spec: &Spec) -> Settings {
             stall_timeout: None,
             tls: Tls::default(),
             connections: plimsoll::experiment::Connections::default(),
+            custom: None,
         },
         workload: Workload {
             prompt_tokens: Lengths::constant(spec.prompt),
@@ -126,6 +127,8 @@ fn settings(spec: &Spec) -> Settings {
         },
         client: ClientSettings { threads: None, dead_after: 3, pin: false },
         sim: BTreeMap::new(),
+        parts: Vec::new(),
+        stages: Vec::new(),
     }
 }
 

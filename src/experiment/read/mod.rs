@@ -35,6 +35,8 @@ pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
         slo: slo::read(root.sub("slo")),
         client: client(root.sub("client")),
         sim: sim(&root.sub("sim")),
+        parts: Vec::new(),
+        stages: Vec::new(),
     }
 }
 

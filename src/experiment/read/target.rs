@@ -54,6 +54,7 @@ pub(super) fn read(section: Section<'_>) -> Target {
         stall_timeout: limit_or_none("stall_timeout"),
         tls: connections::tls(section.sub("tls")),
         connections: connections::read(&section),
+        custom: None,
     };
     known_wrong_keys(&section);
     section.done();
