@@ -20,7 +20,7 @@ use plimsoll::experiment::{
     Arrivals, CellSettings, ClientSettings, Cooldown, ForceLength, Lengths, Load, Settings, Slo, Target, Tls,
     TokenizerChoice, Workload,
 };
-use plimsoll::load::{Control, Job, drive};
+use plimsoll::load::{Control, Job, JobPart, drive};
 use plimsoll::measure::{CellSummary, summarise};
 use plimsoll::plan::{Cell, CellId};
 use plimsoll::record::{CellRun, Phase, RequestRecord};
@@ -99,8 +99,7 @@ fn closed(users: u32) -> Cell {
 fn with_job<T>(cell: &Cell, address: SocketAddr, work: impl FnOnce(&Job<'_>) -> T) -> T {
     let workload = cell.settings.workload.clone();
     let source = Source::new(workload, cell.seed, "salt", Arc::new(BundledTokenizer));
-    work(&Job {
-        cell,
+    let part = JobPart {
         endpoint: Endpoint {
             base: format!("http://{address}").parse().expect("it parses"),
             model: "m".to_owned(),
@@ -111,7 +110,8 @@ fn with_job<T>(cell: &Cell, address: SocketAddr, work: impl FnOnce(&Job<'_>) -> 
             (plimsoll::provider::find("openai-chat").expect("this provider is there").build)(&plimsoll::provider::Options::default()),
         ),
         source: Arc::new(source),
-    })
+    };
+    work(&Job { cell, parts: vec![part] })
 }
 
 /// Run it; the records by number.

@@ -149,6 +149,7 @@ fn summary(x: f64) -> CellSummary {
             pass: true,
         }],
         workload_hash: "w".to_owned(),
+        groups: Vec::new(),
         semi_open: true,
     }
 }

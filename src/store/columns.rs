@@ -101,8 +101,8 @@ pub fn row(manifest: &Manifest, cell: &Cell, stored: &StoredCell) -> Vec<String>
     let mut fields = identity(manifest, cell).to_vec();
     fields.extend(asked(cell));
     fields.extend([
-        without_credentials(&cell.settings.target.url).into_owned(),
-        cell.settings.target.api.clone(),
+        addresses(cell),
+        cell.settings.of_targets(|target| &target.api),
         stored.model.clone(),
         summary.started_at.clone(),
         summary.ended_at.clone(),
@@ -120,6 +120,18 @@ pub fn row(manifest: &Manifest, cell: &Cell, stored: &StoredCell) -> Vec<String>
         }
     }
     fields
+}
+
+/// Every address that a cell asks, each once.
+fn addresses(cell: &Cell) -> String {
+    let mut urls: Vec<String> = Vec::new();
+    for (target, _) in cell.settings.parts() {
+        let url = without_credentials(&target.url).into_owned();
+        if !urls.contains(&url) {
+            urls.push(url);
+        }
+    }
+    urls.join(" + ")
 }
 
 /// How the line of a cell begins: no other line begins so. Run ids hold nothing that a CSV

@@ -389,7 +389,11 @@ fn set_aside(dir: &Path) -> Result<(), StoreError> {
 fn public_plan(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
     for cell in &mut plan.cells {
-        cell.settings.target.url = without_credentials(&cell.settings.target.url).into_owned();
+        let settings = &mut cell.settings;
+        let parts = settings.parts.iter_mut().map(|part| &mut part.target);
+        for target in parts.chain([&mut settings.target]) {
+            target.url = without_credentials(&target.url).into_owned();
+        }
         for (path, value) in &mut cell.factors {
             *value = public(path, value);
         }
