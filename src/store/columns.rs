@@ -114,12 +114,15 @@ pub fn row(manifest: &Manifest, cell: &Cell, stored: &StoredCell) -> Vec<String>
     fields.extend(tokens(summary));
     fields.extend(verdicts(summary));
     fields.extend([summary.workload_hash.clone(), manifest.experiment_hash.clone()]);
-    for field in &mut fields {
-        if field.contains(['\n', '\r']) {
-            *field = field.replace(['\n', '\r'], " ");
-        }
-    }
+    fields.iter_mut().for_each(one_line);
     fields
+}
+
+/// No field holds a line break: a line of the file is a row.
+pub(super) fn one_line(field: &mut String) {
+    if field.contains(['\n', '\r']) {
+        *field = field.replace(['\n', '\r'], " ");
+    }
 }
 
 /// Every address that a cell asks, each once.
@@ -236,7 +239,7 @@ fn verdicts(summary: &CellSummary) -> [String; 5] {
 }
 
 /// `ttft_p95_ms 812.5 (limit 1000) pass`.
-fn slo_text(rule: &SloVerdict) -> String {
+pub(super) fn slo_text(rule: &SloVerdict) -> String {
     let name = metrics::metric(&rule.metric)
         .map_or_else(|| format!("{}_{}", rule.metric, rule.stat), |m| metrics::column(m, &rule.stat));
     let value = rule.value.map_or_else(|| "unknown".to_owned(), |v| v.to_string());
@@ -260,7 +263,7 @@ fn scalar(value: Option<&Value>) -> String {
     }
 }
 
-fn json<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("maps with text keys can be JSON")
 }
 
