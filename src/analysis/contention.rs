@@ -214,7 +214,8 @@ fn apart(
     let changes: Vec<Change> = HELD
         .iter()
         .filter_map(|(metric, stat, _)| {
-            let values = both.iter().filter_map(|(a, t)| Some((a.value(metric, stat)?, t.value(metric, stat)?)));
+            let values =
+                both.iter().filter_map(|(a, t)| Some((a.value(metric, stat)?, t.value(metric, stat)?)));
             Change::of(metric, stat, &values.collect::<Vec<_>>())
         })
         .collect();
@@ -236,8 +237,11 @@ fn standing(changes: &[Change], repeats: usize) -> Standing {
         changes.iter().filter_map(|change| Some((change.p?, change, margin(change)?))).collect();
     deciding.sort_by(|a, b| a.0.total_cmp(&b.0));
     let tests = deciding.len();
-    let significant =
-        deciding.iter().enumerate().take_while(|(i, (p, ..))| *p < ALPHA / (tests - i) as f64).map(|(_, d)| d);
+    let significant = deciding
+        .iter()
+        .enumerate()
+        .take_while(|(i, (p, ..))| *p < ALPHA / (tests - i) as f64)
+        .map(|(_, d)| d);
     let contended = significant.into_iter().any(|(_, change, margin)| change.is_worse_by(*margin));
     if contended { Standing::Contended } else { Standing::NotShown }
 }
@@ -307,6 +311,9 @@ mod tests {
         // One test of three just below 5 % is not enough.
         let weak = with("ttft", "p50", &[1.1, 1.3, 1.02, 1.25]);
         assert!(weak.p.is_some_and(|p| p > ALPHA / 3.0 && p < ALPHA), "{weak:?}");
-        assert_eq!(standing(&[weak, noisy, with("output_tps", "", &[1.0, 1.1, 0.9, 1.0])], 4), Standing::NotShown);
+        assert_eq!(
+            standing(&[weak, noisy, with("output_tps", "", &[1.0, 1.1, 0.9, 1.0])], 4),
+            Standing::NotShown
+        );
     }
 }

@@ -72,7 +72,13 @@ impl Crew<'_> {
             // When one can't be spawned, those before it are told by hanging up.
             let hands = (0..size)
                 .map(|rank| {
-                    self.hand(scope, Shard { rank, size }, (&dialers, &places), reports.clone(), ready.clone())
+                    self.hand(
+                        scope,
+                        Shard { rank, size },
+                        (&dialers, &places),
+                        reports.clone(),
+                        ready.clone(),
+                    )
                 })
                 .collect::<Result<Vec<_>, _>>()?;
             drop((ready, reports));

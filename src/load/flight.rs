@@ -90,7 +90,14 @@ impl Flight {
             endpoint: lane.endpoint.clone(),
             ..RequestRecord::blank(prepared.seq)
         };
-        Self { core: Rc::clone(core), record, lane: prepared.lane, stream: lane.stream, text: None, ended: false }
+        Self {
+            core: Rc::clone(core),
+            record,
+            lane: prepared.lane,
+            stream: lane.stream,
+            text: None,
+            ended: false,
+        }
     }
 
     /// The request is handed to the HTTP client now. Returns the time.

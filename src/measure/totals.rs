@@ -50,7 +50,8 @@ impl<'a> Scope<'a> {
             GroupKind::Endpoint => part.endpoint.as_deref() == Some(name),
             GroupKind::Stage => true,
         };
-        let whole_answers = settings.parts.iter().filter(|part| of(part)).all(|part| is_whole(&part.workload));
+        let whole_answers =
+            settings.parts.iter().filter(|part| of(part)).all(|part| is_whole(&part.workload));
         Self { whole_answers, evidence: false, ..Self::cell(settings) }
     }
 

@@ -49,7 +49,9 @@ fn endpoint_text(endpoint: &Apart) -> String {
         );
         parts.push(match is_share(change) {
             true => format!("{}{when} {values}", metric_name(change.metric, change.stat)),
-            false => format!("{} {}{when} ({values})", metric_name(change.metric, change.stat), times(change)),
+            false => {
+                format!("{} {}{when} ({values})", metric_name(change.metric, change.stat), times(change))
+            }
         });
     }
     let repeats = endpoint.changes.iter().map(|c| c.repeats).max().unwrap_or(0);

@@ -137,7 +137,10 @@ mod tests {
         let at = |row: &[String], name: &str| row[names.iter().position(|n| n == name).unwrap()].clone();
         for (row, group) in rows.iter().zip(&stored.summary.groups) {
             assert_eq!(row.len(), names.len());
-            assert_eq!((at(row, "kind"), at(row, "name")), (group.kind.name().to_owned(), group.name.clone()));
+            assert_eq!(
+                (at(row, "kind"), at(row, "name")),
+                (group.kind.name().to_owned(), group.name.clone())
+            );
             assert_eq!(at(row, "ok"), group.counts.ok.to_string());
             assert_eq!(at(row, "ttft_p95_ms"), group.value("ttft", "p95").unwrap().to_string());
             assert_eq!(at(row, "e2e_p50_ms"), "", "no sample is an empty field, not 0");

@@ -13,8 +13,8 @@ use memchr::memmem;
 
 use super::atomic::{self, Lock};
 use super::{
-    GROUPS_CSV, Manifest, SUMMARY_CSV, SUMMARY_JSON, StoreError, StoredCell, cell_dir, columns, group_columns,
-    group_rows, groups, row,
+    GROUPS_CSV, Manifest, SUMMARY_CSV, SUMMARY_JSON, StoreError, StoredCell, cell_dir, columns,
+    group_columns, group_rows, groups, row,
 };
 use crate::plan::Plan;
 

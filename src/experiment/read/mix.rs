@@ -197,7 +197,10 @@ fn chosen(mix: &Section<'_>, key: &'static str, what: &str, members: &[Member<'_
                 let Some(name) = item.str() else { continue };
                 match place(name) {
                     Some(at) if some[at] => {
-                        item.mistake(Mistake::new(MistakeKind::Duplicate, format!("{name:?} is there twice")));
+                        item.mistake(Mistake::new(
+                            MistakeKind::Duplicate,
+                            format!("{name:?} is there twice"),
+                        ));
                     }
                     Some(at) => some[at] = true,
                     None => item.unknown_word(name, &names),
