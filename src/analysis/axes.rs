@@ -6,11 +6,13 @@ use super::RunData;
 use crate::plan::Cell;
 
 /// Factors with a short name of their own.
-const SHORT: [(&str, &str); 4] = [
+const SHORT: [(&str, &str); 6] = [
     ("load.users", "users"),
     ("load.qps", "qps"),
     ("workload.prompt_tokens", "prompt_tokens"),
     ("workload.max_tokens", "max_tokens"),
+    ("mix.tasks", "tasks"),
+    ("mix.endpoints", "endpoints"),
 ];
 
 /// A factor that varies within a run.
@@ -44,7 +46,7 @@ pub fn number(cell: &Cell, path: &str) -> Option<f64> {
     cell.factors.get(path).and_then(Value::as_f64)
 }
 
-/// What tells a cell from the others: `users=4 prompt_tokens=128`. The four common factors
+/// What tells a cell from the others: `users=4 prompt_tokens=128`. The common factors
 /// that are set where nothing varies.
 #[must_use]
 pub fn label(cell: &Cell) -> String {

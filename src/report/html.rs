@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::columns::COLUMNS;
 use super::findings::{self, Findings};
-use super::{MAX_STRIP_FILES, ReportError, plotly as drawing, terminal};
+use super::{MAX_STRIP_FILES, ReportError, contention, groups, plotly as drawing, terminal};
 use crate::analysis::{CellData, RunData};
 use crate::chart::{Body, Chart, Repeats, count, figure, short_name, value_text};
-use crate::measure::{CellSummary, Verdict};
+use crate::measure::{CellSummary, GroupSummary, Verdict};
 use crate::metrics;
 
 /// The whole page. `charts` are those of [`crate::chart::all`].
@@ -38,6 +38,9 @@ pub fn page(run: &RunData, charts: &[Chart]) -> Result<String, ReportError> {
             .map(|(i, c)| Figure::of(c, i < strip_files))
             .collect::<Result<_, _>>()?,
         cells: cells(run),
+        kinds: groups::kinds(&groups::breakdowns(run)),
+        groups: group_table(run),
+        contention: contention::sentences(run),
         remarks: remarks(run),
         environment: flat(&run.environment),
         manifest: flat(&run.manifest),
@@ -73,6 +76,10 @@ struct Page<'a> {
     figures: Vec<Figure>,
     strips: Vec<Figure>,
     cells: Table,
+    /// What `groups` are by, such as `task and endpoint`; empty without any.
+    kinds: String,
+    groups: Table,
+    contention: Vec<String>,
     remarks: Vec<Remark>,
     environment: Vec<(String, String)>,
     manifest: Vec<(String, String)>,
@@ -317,6 +324,24 @@ fn cell_row(data: &CellData, varying: &[String], repeated: bool) -> Vec<Field> {
     row.push(Field::count(summary.map(|s| s.counts.failed)));
     row.extend(COLUMNS.iter().map(|c| Field::number(summary.and_then(|s| c.value(s)))));
     row
+}
+
+/// A row for each task, endpoint and stage of each cell and repeat.
+fn group_table(run: &RunData) -> Table {
+    let mut head = vec![Head::number("Cell", ""), Head::text("Which"), Head::text("By"), Head::text("Name")];
+    head.extend(["Requests", "OK", "Failed"].map(|title| Head::number(title, "")));
+    head.push(Head::number("Output", "tokens"));
+    head.extend(groups::COLUMNS.iter().map(|c| Head::number(c.title, c.unit)));
+    let row = |of: &groups::Breakdown<'_>, group: &GroupSummary| {
+        let mut row = vec![Field::count(Some(u64::from(of.cell.cell.index)))];
+        row.extend([of.label.as_str(), group.kind.name(), group.name.as_str()].map(Field::text));
+        let (c, t) = (&group.counts, &group.tokens);
+        row.extend([c.attempted, c.ok, c.failed, t.output].map(|n| Field::count(Some(n))));
+        row.extend(groups::COLUMNS.iter().map(|c| Field::number(c.value(group))));
+        row
+    };
+    let all = groups::breakdowns(run);
+    Table { head, rows: all.iter().flat_map(|b| b.groups.iter().map(move |g| row(b, g))).collect() }
 }
 
 /// A cell that is not to be taken at face value.
