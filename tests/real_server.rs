@@ -43,6 +43,7 @@ fn settings(url: &str, api: &str, tokenizer: TokenizerChoice) -> Settings {
             unique_prompts: true,
             stream: true,
             stop_after: plimsoll::experiment::StopAfter::End,
+            cancel: None,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
         },
@@ -60,6 +61,7 @@ fn settings(url: &str, api: &str, tokenizer: TokenizerChoice) -> Settings {
         sim: BTreeMap::new(),
         parts: Vec::new(),
         stages: Vec::new(),
+        think: None,
     }
 }
 

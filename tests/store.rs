@@ -44,6 +44,7 @@ fn settings(url: &str) -> Settings {
             unique_prompts: true,
             stream: true,
             stop_after: plimsoll::experiment::StopAfter::End,
+            cancel: None,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
         },
@@ -64,6 +65,7 @@ fn settings(url: &str) -> Settings {
         sim: BTreeMap::from([("slots".to_owned(), json!(32))]),
         parts: Vec::new(),
         stages: Vec::new(),
+        think: None,
     }
 }
 
@@ -162,6 +164,7 @@ fn cell_run(ticks: u64) -> CellRun {
         epoch_monotonic_ns: 1,
         started_at: "2026-11-22T05:40:00Z".parse().unwrap(),
         ended_at: "2026-11-22T05:40:31Z".parse().unwrap(),
+        stages: Vec::new(),
         window: summary(1.0).window,
         planned: Some(3),
         in_flight_mean: None,

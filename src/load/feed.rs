@@ -16,7 +16,7 @@ use super::{Job, LoadError};
 use crate::experiment::HttpVersion;
 use crate::provider::{self, Call, Provider, WireRequest};
 use crate::server::{self, Endpoint};
-use crate::workload::Source;
+use crate::workload::{Source, random};
 
 /// Most requests that go over at once; waking the thread for each would cost a system call.
 const BATCH: usize = 16;
@@ -30,6 +30,8 @@ pub(super) struct Prepared {
     pub(super) asked: u32,
     pub(super) counted: Option<u32>,
     pub(super) max_tokens: u32,
+    /// Content chunks of the answer after which it is cut off; `None`: it is read to its end.
+    pub(super) cut_after: Option<u32>,
 }
 
 /// Turns arrivals into HTTP requests.
@@ -47,6 +49,9 @@ pub(super) struct Maker {
     sampling: serde_json::Map<String, serde_json::Value>,
     extra_body: serde_json::Map<String, serde_json::Value>,
     max_tokens_field: String,
+    /// Share of the requests that are cut off, and the seed that decides which.
+    cancel: Option<f64>,
+    seed: u64,
     /// The last path asked for and what became of it: it is nearly always the same.
     url: Option<(String, url::Url)>,
 }
@@ -84,6 +89,8 @@ impl Maker {
             sampling: settings.workload.sampling.clone(),
             extra_body: settings.target.extra_body.clone(),
             max_tokens_field: settings.target.max_tokens_field.clone(),
+            cancel: settings.workload.cancel,
+            seed: job.cell.seed,
             url: None,
         })
     }
@@ -125,6 +132,7 @@ impl Maker {
             asked: asked.prompt_tokens_asked,
             counted: asked.prompt_tokens_counted,
             max_tokens: asked.max_tokens,
+            cut_after: self.cancel.and_then(|share| cut_after(share, self.seed, seq, asked.max_tokens)),
         })
     }
 
@@ -157,6 +165,14 @@ impl Maker {
         self.url = Some((wire.path.clone(), url.clone()));
         url
     }
+}
+
+/// Whether arrival `seq` is one of the `share` that are cut off, and after how many content
+/// chunks: any number up to `max_tokens` is as likely.
+fn cut_after(share: f64, seed: u64, seq: u64, max_tokens: u32) -> Option<u32> {
+    let mut rng = random::stream("cancel", seed, "", seq);
+    let cut = random::unit(&mut rng) < share;
+    cut.then(|| 1 + random::below(&mut rng, max_tokens.max(1) as usize) as u32)
 }
 
 /// Host and port as `Host` has them: without a port that goes without saying.

@@ -4,6 +4,7 @@ mod identity;
 mod in_flight;
 mod samples;
 mod select;
+mod stages;
 mod totals;
 mod trend;
 pub mod validity;
@@ -14,6 +15,7 @@ use std::convert::Infallible;
 use serde::{Deserialize, Serialize};
 
 pub use samples::of_request;
+pub use stages::{Drift, DriftVerdict, Recovered, RecoveryVerdict, recovery};
 
 /// Name of the validity signal of an open loop in which requests pile up.
 pub const OVERLOAD: &str = "overload";

@@ -35,6 +35,7 @@ fn cell(load: Load) -> Cell {
         unique_prompts: true,
         stream: true,
         stop_after: crate::experiment::StopAfter::End,
+        cancel: None,
         force_length: ForceLength::Never,
         sampling: serde_json::Map::new(),
     };
@@ -64,6 +65,7 @@ fn cell(load: Load) -> Cell {
             sim: BTreeMap::new(),
             parts: Vec::new(),
             stages: Vec::new(),
+            think: None,
         },
     }
 }
@@ -128,6 +130,7 @@ fn run(records: &[RequestRecord]) -> CellRun {
         epoch_monotonic_ns: 0,
         started_at: jiff::Timestamp::UNIX_EPOCH,
         ended_at: jiff::Timestamp::UNIX_EPOCH,
+        stages: Vec::new(),
         window,
         planned: Some(records.len() as u64),
         in_flight_mean: Some(area as f64 / 1e7),

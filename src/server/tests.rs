@@ -172,6 +172,7 @@ pub(super) fn settings() -> Settings {
             unique_prompts: true,
             stream: true,
             stop_after: crate::experiment::StopAfter::End,
+            cancel: None,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
         },
@@ -189,6 +190,7 @@ pub(super) fn settings() -> Settings {
         sim: BTreeMap::new(),
         parts: Vec::new(),
         stages: Vec::new(),
+        think: None,
     }
 }
 

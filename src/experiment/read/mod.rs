@@ -3,6 +3,7 @@
 mod cell;
 mod connections;
 mod slo;
+mod stage;
 mod target;
 mod workload;
 
@@ -18,7 +19,11 @@ use super::tree::{Table, Value as Written};
 use crate::sim::{Config, KNOBS};
 
 /// The sections that make up a cell's settings: the roots of an axis's dotted path.
-pub(crate) const SECTIONS: [&str; 7] = ["target", "workload", "load", "cell", "slo", "client", "sim"];
+pub(crate) const SECTIONS: [&str; 8] =
+    ["target", "workload", "load", "cell", "slo", "client", "sim", "stage"];
+
+/// Those of them in which the user names the keys, or the tables.
+pub(crate) const OPEN_SECTIONS: [&str; 2] = ["sim", "stage"];
 
 /// No duration of a cell may be longer.
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);
@@ -27,16 +32,20 @@ const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 /// good if there were none.
 pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
     let root = reader.root(tree);
+    let load = cell::load(&root, stage::first_level(&root));
+    let stages = stage::read(&root, load);
+    let first = stages.first().map_or(load, |stage| load.at(stage.level));
     Settings {
         target: target::read(root.sub("target")),
         workload: workload::read(root.sub("workload")),
-        load: cell::load(&root),
-        cell: cell::read(root.sub("cell")),
+        load,
+        cell: cell::read(&root, first, &stages),
         slo: slo::read(root.sub("slo")),
         client: client(root.sub("client")),
         sim: sim(&root.sub("sim")),
         parts: Vec::new(),
-        stages: Vec::new(),
+        stages,
+        think: cell::think(&root),
     }
 }
 
