@@ -382,7 +382,7 @@ fn what_is_no_run_or_too_new_is_told_apart() {
     let path = create(root.path(), 1).path().to_owned();
     let manifest = path.join(MANIFEST);
     let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replace("\"schema\": 1", "\"schema\": 99")).unwrap();
+    fs::write(&manifest, text.replace("\"schema\": 2", "\"schema\": 99")).unwrap();
     assert!(matches!(RunDir::open(&path), Err(StoreError::NewerSchema { found: 99, .. })));
     fs::write(&manifest, &text[..text.len() / 2]).unwrap();
     assert!(matches!(RunDir::open(&path), Err(StoreError::Corrupt { .. })));

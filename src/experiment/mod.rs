@@ -7,6 +7,8 @@
 
 mod canon;
 mod grid;
+#[cfg(test)]
+mod load_tests;
 mod mistake;
 mod range;
 mod read;

@@ -85,5 +85,6 @@ mod tests {
     }
 
     /// What the first version drew: schedules of stored runs were made of these.
-    const EVER: [f64; 4] = [0.0, 0.0, 0.0, 0.0];
+    const EVER: [f64; 4] =
+        [0.488_260_906_622_671_35, 0.068_207_166_006_146_17, 1.830_670_985_561_550_4, 6.040_771_416_635_429];
 }

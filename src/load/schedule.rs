@@ -130,8 +130,9 @@ impl Schedule {
                 return Some((limit, EndedBy::Duration));
             }
             if due >= start_us {
-                // Arrivals due in the same microsecond as the last one can't be told from it.
-                if inside >= requests {
+                // Arrivals due in the same microsecond as the last one can't be told from it; a
+                // burst, which is made of such, is counted whole.
+                if inside >= requests && !(self.is_burst() && last == Some(due)) {
                     return Some((due, EndedBy::Requests));
                 }
                 inside += 1;
@@ -140,6 +141,10 @@ impl Schedule {
         }
         let just_after = last.filter(|_| inside > 0).map(|due| (due + 1, EndedBy::Requests));
         by_time.map(|t| (t, EndedBy::Duration)).or(just_after)
+    }
+
+    const fn is_burst(&self) -> bool {
+        matches!(&self.source, Source::Drawn { unit, .. } if matches!(unit.arrivals, Arrivals::Burst { .. }))
     }
 
     /// Arrivals due in `start_us..end_us`.

@@ -12,7 +12,6 @@ use super::Distribution;
 use super::samples::of_request;
 use super::trend::Batches;
 use crate::experiment::Recovery;
-use crate::metrics::metric;
 use crate::record::{Outcome, Phase, RequestRecord, Window};
 use crate::stats::{Line, student_t_quantile};
 
@@ -84,10 +83,7 @@ pub fn recovery(
 
 fn recovery_text(stage: &str, rule: &Recovery, figures: &[Recovered]) -> String {
     let of = &rule.of;
-    let label = |figure: &Recovered| {
-        let name = metric(&figure.metric).map_or(figure.metric.as_str(), |m| m.name).to_uppercase();
-        format!("{} {name}", figure.stat)
-    };
+    let label = |figure: &Recovered| format!("{} {}", figure.stat, figure.metric.to_uppercase());
     let worst = |figures: &[Recovered]| {
         let over = |figure: &Recovered| Some(figure.value? / figure.before.filter(|before| *before > 0.0)?);
         let by_share = figures.iter().filter_map(|figure| Some((over(figure)?, figure)));

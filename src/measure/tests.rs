@@ -222,11 +222,13 @@ fn every_outcome_is_counted_once() {
     records.push(early);
     let s = summed(&open(), &run(&records), &records);
     let c = &s.counts;
-    assert_eq!((c.attempted, c.ok, c.failed, c.dropped, c.censored), (200, 192, 6, 1, 1));
+    assert_eq!((c.attempted, c.ok, c.failed, c.dropped, c.censored), (200, 191, 6, 1, 1));
+    assert_eq!(c.cancelled, 1);
     assert_eq!((c.sent, c.before_window, c.errors["x"]), (199, 1, 6));
-    assert_eq!(s.distributions["ttft"].n, 192);
-    assert_eq!(s.scalars["error_rate"], 0.03);
-    assert_eq!(s.scalars["attainment"], 0.96);
+    assert_eq!(s.distributions["ttft"].n, 191);
+    // Of 199: one was cut off on purpose.
+    assert_eq!(s.scalars["error_rate"], 6.0 / 199.0);
+    assert_eq!(s.scalars["attainment"], 191.0 / 199.0);
 }
 
 #[test]
