@@ -9,6 +9,7 @@ mod endings;
 mod giving_up;
 mod health;
 mod loops;
+mod shapes;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,7 +111,9 @@ fn with_job<T>(cell: &Cell, address: SocketAddr, work: impl FnOnce(&Job<'_>) -> 
             force_length: false,
         },
         provider: Arc::from(
-            (plimsoll::provider::find("openai-chat").expect("this provider is there").build)(&plimsoll::provider::Options::default()),
+            (plimsoll::provider::find("openai-chat").expect("this provider is there").build)(
+                &plimsoll::provider::Options::default(),
+            ),
         ),
         source: Arc::new(source),
     })

@@ -173,10 +173,13 @@ fn endurance_is_one_long_stage() {
 
 #[test]
 fn stages_of_an_open_loop_and_as_axes() {
-    let open = settings(&file("[stage.a]\nduration = \"1s\"\nqps = 3\n[stage.b]\nduration = \"1s\"\nqps = 0.5"));
+    let open =
+        settings(&file("[stage.a]\nduration = \"1s\"\nqps = 3\n[stage.b]\nduration = \"1s\"\nqps = 0.5"));
     assert_eq!(open.load, Load::Open { qps: 3.0, arrivals: Arrivals::Poisson, max_in_flight: None });
     assert_eq!(open.stages[1].level, 0.5);
-    let text = format!("{SPIKE}\n[grid]\n\"stage.spike.times\" = [2, 10]\nstage.spike.duration = [\"5s\", \"6s\"]\n");
+    let text = format!(
+        "{SPIKE}\n[grid]\n\"stage.spike.times\" = [2, 10]\nstage.spike.duration = [\"5s\", \"6s\"]\n"
+    );
     let plan = crate::plan::build(&Experiment::parse(Path::new("a.toml"), &text, &[]).unwrap()).unwrap();
     let levels: Vec<f64> = plan.cells.iter().map(|cell| cell.settings.stages[1].level).collect();
     assert_eq!(levels, [4.0, 4.0, 20.0, 20.0]);

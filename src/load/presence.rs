@@ -70,8 +70,7 @@ impl Presence {
 
     /// The stays of `user`, in order, the last without an end where it stays until the window's.
     pub(super) fn stays(&self, user: u32) -> Vec<Stay> {
-        let mut since =
-            (user < self.first).then(|| start_us(user, self.first, self.ramp_us, self.warmup_us));
+        let mut since = (user < self.first).then(|| start_us(user, self.first, self.ramp_us, self.warmup_us));
         let mut stays = Vec::new();
         for piece in &self.pieces {
             let stays_on = user < piece.to;

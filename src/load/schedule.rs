@@ -55,8 +55,15 @@ pub struct Schedule {
 
 #[derive(Debug, Clone)]
 enum Source {
-    Drawn { unit: UnitProcess, rate: Rate },
+    Drawn(Box<Drawn>),
     Given(Arc<[u64]>),
+}
+
+/// A process of one arrival a unit of time, and the rate that it is stretched by.
+#[derive(Debug, Clone)]
+struct Drawn {
+    unit: UnitProcess,
+    rate: Rate,
 }
 
 impl Schedule {
@@ -98,7 +105,7 @@ impl Schedule {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(ARRIVALS_STREAM);
         let unit = UnitProcess { arrivals, rng, at: 0.0 };
-        Self { source: Source::Drawn { unit, rate }, next: 0, last_us: 0 }
+        Self { source: Source::Drawn(Box::new(Drawn { unit, rate })), next: 0, last_us: 0 }
     }
 
     /// Number and due time of each arrival that belongs to `shard`.
@@ -120,7 +127,7 @@ impl Schedule {
         if let (Some(end), None) = (by_time, requests) {
             return Some((end, EndedBy::Duration));
         }
-        if let (Source::Drawn { .. }, None) = (&self.source, requests) {
+        if let (Source::Drawn(_), None) = (&self.source, requests) {
             return None;
         }
         let (requests, limit) = (requests.unwrap_or(u64::MAX), by_time.unwrap_or(u64::MAX));
@@ -143,8 +150,8 @@ impl Schedule {
         by_time.map(|t| (t, EndedBy::Duration)).or(just_after)
     }
 
-    const fn is_burst(&self) -> bool {
-        matches!(&self.source, Source::Drawn { unit, .. } if matches!(unit.arrivals, Arrivals::Burst { .. }))
+    fn is_burst(&self) -> bool {
+        matches!(&self.source, Source::Drawn(drawn) if matches!(drawn.unit.arrivals, Arrivals::Burst { .. }))
     }
 
     /// Arrivals due in `start_us..end_us`.
@@ -160,9 +167,9 @@ impl Iterator for Schedule {
     fn next(&mut self) -> Option<u64> {
         let due = match &mut self.source {
             Source::Given(times) => *times.get(usize::try_from(self.next).ok()?)?,
-            Source::Drawn { unit, rate } => {
-                let area = unit.arrival(self.next);
-                (rate.inverse(area)? * 1e6).round() as u64
+            Source::Drawn(drawn) => {
+                let area = drawn.unit.arrival(self.next);
+                (drawn.rate.inverse(area)? * 1e6).round() as u64
             }
         };
         self.next += 1;

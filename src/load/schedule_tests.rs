@@ -116,9 +116,8 @@ fn moments(due: &[u64], qps: f64) -> (f64, f64, f64, f64) {
 fn gamma_and_uniform_gaps_and_counts_are_as_theory() {
     let n = 200_000;
     // The CV of the gaps, and what the variance of their sample's is, times n, over its square.
-    let gamma = |burstiness: f64| {
-        (Arrivals::Gamma { burstiness }, 1.0 / burstiness.sqrt(), 0.5 + 0.5 / burstiness)
-    };
+    let gamma =
+        |burstiness: f64| (Arrivals::Gamma { burstiness }, 1.0 / burstiness.sqrt(), 0.5 + 0.5 / burstiness);
     let uniform = (Arrivals::Uniform, 1.0 / 3f64.sqrt(), 0.2 + 1.0 / 3.0);
     for (arrivals, cv, spread) in [gamma(0.25), gamma(0.5), gamma(1.0), gamma(2.0), gamma(10.0), uniform] {
         for (seed, qps) in [(1, 10.0), (2, 1000.0)] {
@@ -167,7 +166,10 @@ fn a_list_of_times_is_taken_as_it_is_and_ends() {
     assert_eq!(s().window_end(5, None, None), Some((901, EndedBy::Requests)));
     assert_eq!(s().window_end(5, None, Some(2)), Some((500, EndedBy::Requests)));
     assert_eq!(s().window_end(5, Some(Duration::from_secs(1)), None), Some((1_000_005, EndedBy::Duration)));
-    assert_eq!(s().window_end(5, Some(Duration::from_secs(1)), Some(9)), Some((1_000_005, EndedBy::Duration)));
+    assert_eq!(
+        s().window_end(5, Some(Duration::from_secs(1)), Some(9)),
+        Some((1_000_005, EndedBy::Duration))
+    );
     assert_eq!(s().window_end(901, None, None), None, "nothing is due in it");
 }
 
@@ -192,7 +194,8 @@ fn the_rate_follows_the_stages() {
         let settings = staged(arrivals, &[(10, 200.0, 0), (20, 1000.0, 10), (10, 100.0, 0)]);
         assert_eq!(settings.staged_arrivals(), Some(2_000.0 + 6_000.0 + 10_000.0 + 1_000.0));
         let s = Schedule::of(3, &settings).unwrap();
-        let expected = [(0, 2, 400.0), (2, 12, 2_000.0), (12, 17, 2_000.0), (17, 22, 4_000.0), (22, 32, 10_000.0)];
+        let expected =
+            [(0, 2, 400.0), (2, 12, 2_000.0), (12, 17, 2_000.0), (17, 22, 4_000.0), (22, 32, 10_000.0)];
         for (from, to, want) in expected.into_iter().chain([(32, 42, 1_000.0), (42, 50, 800.0)]) {
             let got = s.arrivals_in(from * S, to * S) as f64;
             let within = if arrivals == Arrivals::Constant { 1.0 } else { 4.0 * f64::sqrt(want) };

@@ -82,11 +82,11 @@ impl Gate {
     /// window and where it has no stages. What is due in a window that opened early belongs to
     /// the first.
     pub(super) fn stage(&self, t: u64) -> Option<usize> {
-        if self.phase(t) != Phase::Measure {
+        if self.stages.is_empty() || self.phase(t) != Phase::Measure {
             return None;
         }
         let begun = self.stages.partition_point(|(_, start)| *start <= t);
-        (!self.stages.is_empty()).then(|| begun.saturating_sub(1))
+        Some(begun.saturating_sub(1))
     }
 
     /// The name of [`Gate::stage`].
@@ -97,7 +97,8 @@ impl Gate {
     /// The stages' parts of `window`; one that the window's end cut off before it began is empty.
     pub(super) fn stage_windows(&self, window: &Window) -> Vec<StageWindow> {
         let starts = self.stages.iter().enumerate();
-        let starts = starts.map(|(i, (_, at))| if i == 0 { window.start_us } else { (*at).min(window.end_us) });
+        let starts =
+            starts.map(|(i, (_, at))| if i == 0 { window.start_us } else { (*at).min(window.end_us) });
         let ends = self.stages.iter().skip(1).map(|(_, at)| (*at).min(window.end_us)).chain([window.end_us]);
         let spans = starts.zip(ends).zip(&self.stages);
         spans

@@ -19,7 +19,10 @@ fn distribution(p50: f64, p95: f64) -> Distribution {
 
 fn latencies(ttft: Option<(f64, f64)>, e2e: Option<(f64, f64)>) -> BTreeMap<String, Distribution> {
     let named = [("ttft", ttft), ("e2e", e2e)];
-    named.into_iter().filter_map(|(name, d)| Some((name.to_owned(), d.map(|(a, b)| distribution(a, b))?))).collect()
+    named
+        .into_iter()
+        .filter_map(|(name, d)| Some((name.to_owned(), d.map(|(a, b)| distribution(a, b))?)))
+        .collect()
 }
 
 fn rule(within: f64) -> Recovery {
@@ -86,7 +89,10 @@ fn of<'a>(verdicts: &'a [DriftVerdict], metric: &str) -> &'a DriftVerdict {
 #[test]
 fn a_steady_server_does_not_drift() {
     let verdicts = drift(|_| 20.0, |seq, _| seq % 50 == 0);
-    assert_eq!(verdicts.iter().map(|v| v.metric.as_str()).collect::<Vec<_>>(), ["ttft", "tpot", "error_rate"]);
+    assert_eq!(
+        verdicts.iter().map(|v| v.metric.as_str()).collect::<Vec<_>>(),
+        ["ttft", "tpot", "error_rate"]
+    );
     assert!(verdicts.iter().all(|v| !v.drifts), "{verdicts:?}");
     assert!(of(&verdicts, "tpot").text.starts_with("TPOT did not drift: it "), "{verdicts:?}");
 }
@@ -96,7 +102,10 @@ fn a_server_that_slows_down_or_fails_more_is_found_with_the_figure() {
     let verdicts = drift(|share| 20.0 * (1.0 + 0.5 * share), |_, _| false);
     let tpot = of(&verdicts, "tpot");
     assert!(tpot.drifts && (tpot.growth - 0.5).abs() < 0.02, "{tpot:?}");
-    assert!(tpot.text.starts_with("TPOT grew by 49.") || tpot.text.starts_with("TPOT grew by 50."), "{tpot:?}");
+    assert!(
+        tpot.text.starts_with("TPOT grew by 49.") || tpot.text.starts_with("TPOT grew by 50."),
+        "{tpot:?}"
+    );
     assert!(tpot.text.contains(" over the window (t = "), "{tpot:?}");
     assert!(!of(&verdicts, "ttft").drifts);
     let verdicts = drift(|_| 20.0, |seq, share| (seq * 31 % 100) as f64 <= 20.0 * share);
@@ -109,7 +118,10 @@ fn a_server_that_slows_down_or_fails_more_is_found_with_the_figure() {
     // One that falls.
     let falls = drift(|share| 20.0 - 5.0 * share, |_, _| false);
     let tpot = of(&falls, "tpot");
-    assert!(!tpot.drifts && (tpot.growth + 0.25).abs() < 0.01 && tpot.text.contains("it fell by "), "{tpot:?}");
+    assert!(
+        !tpot.drifts && (tpot.growth + 0.25).abs() < 0.01 && tpot.text.contains("it fell by "),
+        "{tpot:?}"
+    );
 }
 
 #[test]

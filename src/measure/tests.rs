@@ -379,6 +379,24 @@ fn an_open_loop_that_piles_up_is_overloaded_and_a_closed_one_is_not() {
     assert!(
         !fired(&summed(&cell(Load::Closed { users: 8 }), &run, &records)).iter().any(|f| f.0 == "overload")
     );
+    // Stages of one level are no excuse; levels that change by plan are, and so are bursts.
+    let mut staged = open();
+    let stage = |level| crate::experiment::Stage {
+        name: format!("at {level}"),
+        duration: Duration::from_secs(5),
+        ramp: Duration::ZERO,
+        level,
+        slo: Slo::default(),
+        recovers: None,
+    };
+    staged.settings.stages = vec![stage(20.0), stage(20.0)];
+    assert!(fired(&summed(&staged, &run, &records)).contains(&("overload", Verdict::Warn)));
+    staged.settings.stages[1].level = 30.0;
+    let burst = cell(Load::Open { qps: 20.0, arrivals: Arrivals::Burst { size: 4 }, max_in_flight: None });
+    for cell in [staged, burst] {
+        let signals = summed(&cell, &run, &records).validity.signals;
+        assert!(!signals.contains_key("overload") && signals.contains_key("little"), "{signals:?}");
+    }
 }
 
 #[test]

@@ -242,8 +242,7 @@ fn server_steady(e: &Evidence<'_>, court: &mut Court) {
     let answer_s = mean_s("e2e").map(|e2e| e2e - mean_s("ttft").unwrap_or(0.0));
     // A window whose load changes by plan is not meant to be steady.
     let level = !e.settings.level_changes();
-    let steadiness =
-        level.then(|| steady::steadiness(window, &e.run.timeline, e.ttft, answer_s)).flatten();
+    let steadiness = level.then(|| steady::steadiness(window, &e.run.timeline, e.ttft, answer_s)).flatten();
     court.note(&table::MSER_CUT, steadiness.map(|s| s.cut_s));
     court.hear(&table::NOT_STEADY, steadiness.map(|s| s.shift), |_, _| {
         let of = steadiness.map_or("", |s| s.of);

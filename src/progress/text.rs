@@ -72,12 +72,8 @@ pub(super) fn finished(cell: &Cell, of: usize, summary: &CellSummary) -> String 
         opt_ms(value("ttft", "p95")),
         opt_ms(value("e2e", "p95")),
     );
-    let apart = [
-        ("failed", c.failed),
-        ("dropped", c.dropped),
-        ("censored", c.censored),
-        ("cancelled", c.cancelled),
-    ];
+    let apart =
+        [("failed", c.failed), ("dropped", c.dropped), ("censored", c.censored), ("cancelled", c.cancelled)];
     for (what, n) in apart {
         if n > 0 {
             line += &format!(" · {n} {what}");
