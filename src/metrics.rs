@@ -208,9 +208,14 @@ pub const METRICS: &[Metric] = &[
         "attainment",
         Unit::Ratio,
         Better::Higher,
-        "Good requests ÷ all attempted, errors, time-outs and dropped arrivals included.",
+        "Good requests ÷ all attempted, errors, time-outs and dropped arrivals included; those that this client cut off on purpose left out.",
     ),
-    scalar("error_rate", Unit::Ratio, Better::Lower, "Failed ÷ attempted requests of the window."),
+    scalar(
+        "error_rate",
+        Unit::Ratio,
+        Better::Lower,
+        "Failed ÷ attempted requests of the window; those that this client cut off on purpose left out.",
+    ),
     scalar(
         "contention_error_rate",
         Unit::Ratio,

@@ -9,6 +9,7 @@ mod endings;
 mod giving_up;
 mod health;
 mod loops;
+mod shapes;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +68,7 @@ fn cell(load: Load) -> Cell {
                 unique_prompts: true,
                 stream: true,
                 stop_after: plimsoll::experiment::StopAfter::End,
+                cancel: None,
                 force_length: ForceLength::Never,
                 sampling: serde_json::Map::new(),
             },
@@ -84,6 +86,7 @@ fn cell(load: Load) -> Cell {
             sim: BTreeMap::new(),
             parts: Vec::new(),
             stages: Vec::new(),
+            think: None,
         },
     }
 }
@@ -135,7 +138,7 @@ fn run_with(cell: &Cell, address: SocketAddr, control: &Control) -> (CellRun, Ve
 fn summary(cell: &Cell, run: &CellRun, records: &[RequestRecord]) -> CellSummary {
     let summary = summarise(cell, run, records.iter().cloned());
     let c = &summary.counts;
-    assert_eq!(c.attempted, c.ok + c.failed + c.dropped + c.censored, "counts add up");
+    assert_eq!(c.attempted, c.ok + c.failed + c.dropped + c.censored + c.cancelled, "counts add up");
     assert_eq!(c.failed, c.errors.values().sum::<u64>());
     assert_eq!(c.attempted + c.before_window, records.len() as u64);
     summary

@@ -334,10 +334,41 @@ fn what_is_not_known_is_not_estimated() {
 }
 
 #[test]
+fn shapes_of_load_are_shown_and_estimated() {
+    let of = |load: &str| {
+        let plan = plan_of(&format!("target.url = \"sim:\"\ncell.warmup = \"4s\"\n{load}"));
+        (plan::render_table(&plan), plan::estimate(&plan))
+    };
+    let (table, estimate) =
+        of("load = { qps = 5, arrivals = \"gamma\", burstiness = 0.5 }\ncell.requests = 50");
+    assert!(table.contains("5/s gamma 0.5 "), "{table}");
+    assert_eq!((estimate.expected_s, estimate.requests.unwrap().count), (14.0, 70));
+    let (table, estimate) = of("load = { users = 20, burst = \"2500ms\" }\ncell.duration = \"10s\"");
+    assert!(table.contains("20 at once every 2s500ms "), "{table}");
+    assert_eq!(estimate.requests.unwrap().count, 8 * 14);
+    let (table, estimate) = of("load = { users = 4, think = \"2s\", spawn_rate = 2 }\ncell.requests = 40");
+    assert!(table.contains("4 users, think 2s "), "{table}");
+    // Two seconds of spawning, four of warm-up, ten rounds of thinking for each user.
+    assert_eq!((estimate.seconds.min, estimate.seconds.max), (26.0, None));
+    let stages = "load.qps = 10\n[stage.low]\nduration = \"5s\"\n[stage.high]\nduration = \"10s\"\nramp = \"4s\"\ntimes = 3\n";
+    let (table, estimate) = of(stages);
+    assert!(table.contains("10 → 30/s poisson "), "{table}");
+    // 40 in the warm-up, 50, 80 while the rate rises, 180.
+    assert_eq!((estimate.expected_s, estimate.requests.unwrap().count), (19.0, 350));
+}
+
+#[test]
 fn a_plan_survives_its_own_json() {
-    let plan = plan_of(ISSUE);
-    let text = serde_json::to_string(&plan).unwrap();
-    assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+    let shapes = "load = { users = 2, think = { exponential = \"2s\" } }\nworkload.cancel = 0.1\n\
+                  [stage.a]\nduration = \"5s\"\n[stage.b]\nduration = \"5s\"\ntimes = 2\nrecovers = \"a\"";
+    let gamma = "load = { qps = 2, arrivals = \"gamma\", burstiness = 2 }";
+    let burst = "load = { users = 3, burst = \"2s\" }";
+    let texts = [shapes, gamma, burst].map(|text| format!("target.url = \"sim:\"\n{text}\n"));
+    for text in texts.iter().map(String::as_str).chain([ISSUE]) {
+        let plan = plan_of(text);
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+    }
 }
 
 /// Distinct numbers below a bound, in any order.

@@ -43,6 +43,7 @@ fn settings(url: &str, api: &str, tokenizer: TokenizerChoice) -> Settings {
             unique_prompts: true,
             stream: true,
             stop_after: plimsoll::experiment::StopAfter::End,
+            cancel: None,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
         },
@@ -60,6 +61,7 @@ fn settings(url: &str, api: &str, tokenizer: TokenizerChoice) -> Settings {
         sim: BTreeMap::new(),
         parts: Vec::new(),
         stages: Vec::new(),
+        think: None,
     }
 }
 
@@ -95,7 +97,9 @@ fn check(settings: &Settings) {
         began.elapsed()
     );
     let source = Source::new(settings.workload.clone(), 1, &format!("{began:?}"), found.tokenizer.clone());
-    let provider = (provider::find(&settings.target.api).expect("a provider").build)(&plimsoll::provider::Options::default());
+    let provider = (provider::find(&settings.target.api).expect("a provider").build)(
+        &plimsoll::provider::Options::default(),
+    );
     // llama-server closes the socket after each stream: no connection is kept.
     let client = client_builder(&settings.target, &base).expect("a client").pool_max_idle_per_host(0);
     let client = client.build().expect("a client");

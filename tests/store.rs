@@ -44,6 +44,7 @@ fn settings(url: &str) -> Settings {
             unique_prompts: true,
             stream: true,
             stop_after: plimsoll::experiment::StopAfter::End,
+            cancel: None,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
         },
@@ -64,6 +65,7 @@ fn settings(url: &str) -> Settings {
         sim: BTreeMap::from([("slots".to_owned(), json!(32))]),
         parts: Vec::new(),
         stages: Vec::new(),
+        think: None,
     }
 }
 
@@ -163,6 +165,7 @@ fn cell_run(ticks: u64) -> CellRun {
         epoch_monotonic_ns: 1,
         started_at: "2026-11-22T05:40:00Z".parse().unwrap(),
         ended_at: "2026-11-22T05:40:31Z".parse().unwrap(),
+        stages: Vec::new(),
         window: summary(1.0).window,
         planned: Some(3),
         in_flight_mean: None,
@@ -381,7 +384,7 @@ fn what_is_no_run_or_too_new_is_told_apart() {
     let path = create(root.path(), 1).path().to_owned();
     let manifest = path.join(MANIFEST);
     let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replace("\"schema\": 1", "\"schema\": 99")).unwrap();
+    fs::write(&manifest, text.replace("\"schema\": 2", "\"schema\": 99")).unwrap();
     assert!(matches!(RunDir::open(&path), Err(StoreError::NewerSchema { found: 99, .. })));
     fs::write(&manifest, &text[..text.len() / 2]).unwrap();
     assert!(matches!(RunDir::open(&path), Err(StoreError::Corrupt { .. })));

@@ -8,6 +8,7 @@ mod accounts;
 mod concurrency;
 mod figures;
 mod offered;
+mod stages;
 mod stall;
 mod times;
 mod tokens;

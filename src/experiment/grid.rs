@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::canon::canonical_json;
 use super::mistake::{Mistake, MistakeKind, nearest};
-use super::read::{self, SECTIONS};
+use super::read::{self, OPEN_SECTIONS, SECTIONS};
 use super::reader::{Field, Reader, Section};
 use super::tree::{Node, Origin, Table, Value, join_path, split_path};
 use super::{range, tree::Sources};
@@ -237,7 +237,7 @@ pub(super) fn home_of(key: &str) -> Option<String> {
     }
     let origin = Origin { source: 0, start: 0, end: 0 };
     let sources = Sources::new(String::new(), String::new());
-    SECTIONS.iter().filter(|s| !read::has_named_entries(s)).find_map(|section| {
+    SECTIONS.iter().filter(|s| !OPEN_SECTIONS.contains(s)).find_map(|section| {
         let path = [(*section).to_owned(), key.to_owned()];
         let mut tree = Table::default();
         let node = Node { value: Value::Bool(true), origin, alias: None };

@@ -30,6 +30,10 @@ pub struct Settings {
     /// The stages (`[stage.NAME]`) that the window goes through, in order. Empty: one level.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<Stage>,
+    /// What a closed loop's user waits after an answer before its next request is due; `None`:
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub think: Option<Think>,
 }
 
 impl Settings {
@@ -275,6 +279,10 @@ pub struct Workload {
     /// Where an answer is left. Left out of `plan.json` where it is the end.
     #[serde(default, skip_serializing_if = "StopAfter::is_end")]
     pub stop_after: StopAfter,
+    /// Share of the requests that this client cuts off in mid-answer, as users do: more than 0, at
+    /// most 1. `None`: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<f64>,
 }
 
 /// How much of each answer is read.
@@ -361,11 +369,23 @@ pub enum Load {
 }
 
 /// How open-loop arrivals are spaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arrivals {
     Constant,
     Poisson,
+    /// Gaps from a gamma distribution of shape `burstiness`, more than 0: 1 is Poisson, less is
+    /// burstier. Their standard deviation over their mean is 1/√burstiness.
+    Gamma {
+        burstiness: f64,
+    },
+    /// Gaps evenly distributed between 0 and twice their mean.
+    Uniform,
+    /// So many at once, each time that a period has passed: as many users, each of whom asks once
+    /// a period. The rate is `size` over the period, the cap on what is in flight `size`.
+    Burst {
+        size: u32,
+    },
 }
 
 impl Arrivals {
@@ -375,6 +395,39 @@ impl Arrivals {
         match self {
             Self::Constant => "constant",
             Self::Poisson => "poisson",
+            Self::Gamma { .. } => "gamma",
+            Self::Uniform => "uniform",
+            Self::Burst { .. } => "burst",
+        }
+    }
+}
+
+/// A closed loop's time between an answer and the user's next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Think {
+    Constant(Duration),
+    /// Evenly distributed between the two.
+    Uniform(Duration, Duration),
+    Exponential {
+        mean: Duration,
+        /// No longer than this.
+        max: Option<Duration>,
+    },
+}
+
+impl Think {
+    /// Its mean; of an exponential with a limit, what the limit leaves of it.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        match *self {
+            Self::Constant(time) => time,
+            Self::Uniform(from, to) => (from + to) / 2,
+            Self::Exponential { mean, max: None } => mean,
+            // E min(X, m) of an exponential.
+            Self::Exponential { mean, max: Some(max) } => {
+                mean.mul_f64(-(-max.as_secs_f64() / mean.as_secs_f64()).exp_m1())
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 
 /// Settings of a file that is one cell.
-fn settings(text: &str) -> Settings {
+pub(super) fn settings(text: &str) -> Settings {
     let experiment = Experiment::parse(Path::new("a/file.toml"), text, &[]).unwrap_or_else(|m| panic!("{m}"));
     let reader = experiment.reader();
     let (settings, _) = experiment.settings(&reader, &[]);
@@ -15,11 +15,11 @@ fn settings(text: &str) -> Settings {
     settings
 }
 
-fn mistakes(text: &str) -> Vec<Mistake> {
+pub(super) fn mistakes(text: &str) -> Vec<Mistake> {
     Experiment::parse(Path::new("a/file.toml"), text, &[]).expect_err("mistakes").0
 }
 
-fn with(section: &str) -> String {
+pub(super) fn with(section: &str) -> String {
     format!("target.url = \"sim:\"\nload.users = 1\n{section}")
 }
 

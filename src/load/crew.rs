@@ -16,7 +16,7 @@ use super::tally::{Report, Totals};
 use super::window::Gate;
 use super::{Control, Job, LoadError};
 use crate::event::Live;
-use crate::experiment::{Load, Settings};
+use crate::experiment::{Arrivals, Load, Settings};
 use crate::record::RecordSink;
 
 /// From all cores being ready to the epoch, so that each knows of it in time.
@@ -186,11 +186,20 @@ pub(super) fn machine_cores() -> u32 {
 /// Load cores for a cell: as many as set, else as many as it needs and the machine has;
 /// never more than there are users or slots to share out.
 pub(super) fn load_cores(settings: &Settings, machine: u32) -> u32 {
-    let (needed, most) = match settings.load {
+    let (needed, most) = match settings.peak_load() {
         Load::Closed { users } => (users.div_ceil(USERS_PER_CORE), users),
+        Load::Open { arrivals: Arrivals::Burst { size }, .. } => (size.div_ceil(USERS_PER_CORE), size),
         Load::Open { qps, max_in_flight, .. } => {
             ((qps / QPS_PER_CORE).ceil() as u32, max_in_flight.unwrap_or(u32::MAX))
         }
     };
-    settings.client.threads.unwrap_or_else(|| needed.min(machine)).min(most).max(1)
+    let cores = settings.client.threads.unwrap_or_else(|| needed.min(machine)).min(most).max(1);
+    match settings.load {
+        // Each core has to have the same share of every burst, or one would be over its cap while
+        // another has slots left.
+        Load::Open { arrivals: Arrivals::Burst { size }, .. } => {
+            (1..=cores).rev().find(|cores| size.is_multiple_of(*cores)).unwrap_or(1)
+        }
+        _ => cores,
+    }
 }

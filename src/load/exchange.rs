@@ -131,6 +131,9 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer)
                     if lane.first_token_only {
                         return flight.leave_early(last_read);
                     }
+                    if flight.is_cut() {
+                        return flight.cancel(last_read);
+                    }
                 }
                 if reader.broken.is_some() {
                     break last_read;
@@ -234,7 +237,7 @@ impl Reader {
     fn take(&mut self, flight: &mut Flight, bytes: &[u8], t: u64) {
         let Self { framer, decoder, broken } = self;
         let cut = framer.push(bytes, |payload| {
-            if broken.is_some() {
+            if broken.is_some() || flight.is_cut() {
                 return;
             }
             match decoder.frame(payload) {

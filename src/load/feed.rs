@@ -16,9 +16,10 @@ use super::http::{Dialer, Outgoing};
 use super::lanes::Dialers;
 use super::{Job, JobPart, LoadError};
 use crate::experiment::{HttpVersion, Target, Workload};
+use crate::plan;
 use crate::provider::{self, Call, Provider, WireRequest};
 use crate::server::{self, Endpoint};
-use crate::workload::Source;
+use crate::workload::{Source, random};
 
 /// Most requests that go over at once; waking the thread for each would cost a system call.
 const BATCH: usize = 16;
@@ -34,6 +35,8 @@ pub(super) struct Prepared {
     pub(super) asked: u32,
     pub(super) counted: Option<u32>,
     pub(super) max_tokens: u32,
+    /// Content chunks of the answer after which it is cut off; `None`: it is read to its end.
+    pub(super) cut_after: Option<u32>,
 }
 
 /// Turns arrivals into HTTP requests, each by the part that it is dealt to.
@@ -46,7 +49,7 @@ impl Maker {
     pub(super) fn new(job: &Job<'_>, dialers: &Dialers) -> Result<Self, LoadError> {
         let parts = job.cell.settings.parts().zip(&job.parts).enumerate();
         let parts =
-            parts.map(|(i, (asked, part))| PartMaker::new(job.cell.index, asked, part, dialers.of_part(i)));
+            parts.map(|(i, (asked, part))| PartMaker::new(job.cell, asked, part, dialers.of_part(i)));
         Ok(Self { deal: Deal::of(job), parts: parts.collect::<Result<_, _>>()? })
     }
 
@@ -71,13 +74,16 @@ struct PartMaker {
     sampling: serde_json::Map<String, serde_json::Value>,
     extra_body: serde_json::Map<String, serde_json::Value>,
     max_tokens_field: String,
+    /// Share of the requests that are cut off, and the seed that decides which.
+    cancel: Option<f64>,
+    seed: u64,
     /// The last path asked for and what became of it: it is nearly always the same.
     url: Option<(String, url::Url)>,
 }
 
 impl PartMaker {
     fn new(
-        cell_index: u32,
+        cell: &plan::Cell,
         (target, workload): (&Target, &Workload),
         part: &JobPart,
         dialer: &Dialer,
@@ -107,11 +113,13 @@ impl PartMaker {
             version: dialer.version(),
             headers,
             proxied: proxied.is_some(),
-            cell_index,
+            cell_index: cell.index,
+            seed: cell.seed,
             stream: workload.stream,
             sampling: workload.sampling.clone(),
             extra_body: target.extra_body.clone(),
             max_tokens_field: target.max_tokens_field.clone(),
+            cancel: workload.cancel,
             url: None,
         })
     }
@@ -154,6 +162,7 @@ impl PartMaker {
             asked: asked.prompt_tokens_asked,
             counted: asked.prompt_tokens_counted,
             max_tokens: asked.max_tokens,
+            cut_after: self.cancel.and_then(|share| cut_after(share, self.seed, seq, asked.max_tokens)),
         })
     }
 
@@ -186,6 +195,14 @@ impl PartMaker {
         self.url = Some((wire.path.clone(), url.clone()));
         url
     }
+}
+
+/// Whether arrival `seq` is one of the `share` that are cut off, and after how many content
+/// chunks: any number up to `max_tokens` is as likely.
+fn cut_after(share: f64, seed: u64, seq: u64, max_tokens: u32) -> Option<u32> {
+    let mut rng = random::stream("cancel", seed, "", seq);
+    let cut = random::unit(&mut rng) < share;
+    cut.then(|| 1 + random::below(&mut rng, max_tokens.max(1) as usize) as u32)
 }
 
 /// Host and port as `Host` has them: without a port that goes without saying.

@@ -59,6 +59,8 @@ pub(super) struct Flight {
     stream: bool,
     text: Option<String>,
     ended: bool,
+    /// Content chunks after which this client cuts it off.
+    cut_after: Option<u32>,
 }
 
 impl Flight {
@@ -82,6 +84,7 @@ impl Flight {
             user,
             shard: core.rank,
             phase: core.gate.phase(intended_us),
+            stage: core.gate.stage_name(intended_us),
             intended_us,
             prompt_tokens_asked: prepared.asked,
             prompt_tokens_counted: prepared.counted,
@@ -97,6 +100,7 @@ impl Flight {
             stream: lane.stream,
             text: None,
             ended: false,
+            cut_after: prepared.cut_after,
         }
     }
 
@@ -165,7 +169,20 @@ impl Flight {
         self.record.end_us = Some(t);
         self.record.outcome = outcome;
         self.ended = true;
-        self.core.tally.borrow_mut().left(t, Some(outcome == Outcome::Ok));
+        let well = (outcome != Outcome::Cancelled).then_some(outcome == Outcome::Ok);
+        self.core.tally.borrow_mut().left(t, well);
+    }
+
+    /// Whether as much of the answer has come as this client wants of it.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut_after.is_some_and(|chunks| self.record.chunks >= chunks)
+    }
+
+    /// Cut off at `t`, on purpose. What had come is known by its chunks alone.
+    pub(super) fn cancel(&mut self, t: u64) {
+        self.record.output_tokens = Some(self.record.chunks);
+        self.record.token_source = Some(TokenSource::Chunks);
+        self.end(t, Outcome::Cancelled);
     }
 
     /// Enough was seen at `t`, the first token. How long the answer is nobody will know, so it

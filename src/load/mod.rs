@@ -14,6 +14,7 @@ mod exchange;
 mod failure;
 mod feed;
 mod flight;
+mod gamma;
 mod http;
 mod jumps;
 mod lanes;
@@ -21,10 +22,14 @@ mod machine;
 mod open;
 mod pin;
 mod preflight;
+mod presence;
+mod rate;
 mod schedule;
 mod shard;
+mod sleeper;
 mod system;
 mod tally;
+mod think;
 mod timer;
 mod window;
 
@@ -36,7 +41,6 @@ pub use schedule::{Schedule, Shard};
 pub use system::Allowed;
 
 use crate::event::Live;
-use crate::experiment::Load;
 use crate::plan::Cell;
 use crate::provider::Provider;
 use crate::record::{CellRun, ClientHealth, RecordSink};
@@ -120,12 +124,7 @@ pub fn drive(
 ) -> Result<CellRun, LoadError> {
     let settings = &job.cell.settings;
     assert_eq!(job.parts.len(), settings.parts().count(), "each part of the cell is sent by one of the job");
-    let schedule = match settings.load {
-        Load::Open { qps, arrivals, .. } => {
-            Some(Schedule::new(job.cell.seed, qps, arrivals, settings.cell.ramp))
-        }
-        Load::Closed { .. } => None,
-    };
+    let schedule = Schedule::of(job.cell.seed, settings);
     let gate = Arc::new(Gate::of(settings, schedule.as_ref()).ok_or(LoadError::Endless)?);
     let (sure, most) = preflight::open_files(settings, crew::machine_cores());
     system::raise_file_limit(sure, most)?;
@@ -154,6 +153,7 @@ pub fn drive(
         epoch_monotonic_ns: ended.clock.epoch_ns(),
         started_at: ended.started_at,
         ended_at: jiff::Timestamp::now(),
+        stages: gate.stage_windows(&window),
         window,
         planned: schedule.map(|s| s.arrivals_in(window.start_us, window.end_us)),
         in_flight_mean: course.in_flight_mean(window.start_us, window.end_us),

@@ -54,7 +54,7 @@ fn worst(
     let others = lacking.len().saturating_sub(1);
     // Of equals the first.
     let (cell, lack) = lacking.into_iter().rev().max_by_key(|(_, lack)| lack.needed)?;
-    let load = match cell.settings.load {
+    let load = match cell.settings.peak_load() {
         Load::Closed { users } => format!("{users} users"),
         Load::Open { qps, .. } => format!("{qps} req/s"),
     };
@@ -70,7 +70,7 @@ fn worst(
 
 /// Requests that a cell's load has in flight at once: for sure, and at most.
 fn in_flight(settings: &Settings) -> (u64, u64) {
-    match settings.load {
+    match settings.peak_load() {
         Load::Closed { users } => (users.into(), users.into()),
         // The server's speed decides.
         Load::Open { qps, max_in_flight, .. } => {
@@ -86,8 +86,10 @@ fn in_flight(settings: &Settings) -> (u64, u64) {
 fn arrivals(settings: &Settings, qps: f64) -> f64 {
     let cell = &settings.cell;
     let window = cell.duration.map_or(f64::INFINITY, |d| qps * d.as_secs_f64());
+    let window = settings.staged_arrivals().unwrap_or(window);
     let window = cell.requests.map_or(window, |n| window.min(n as f64));
-    qps * (cell.ramp.as_secs_f64() / 2.0 + cell.warmup.as_secs_f64()) + window
+    let lead = cell.ramp.as_secs_f64() / 2.0 + cell.warmup.as_secs_f64();
+    settings.first_load().level() * lead + window
 }
 
 /// Requests that one connection bears at once: of a mix, one to the target that takes the fewest.
@@ -216,7 +218,7 @@ fn ports_at_risk(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
 /// An open loop that needs more than `room` connections, of the `most` that it may come to, once
 /// answers are slow.
 fn runs_out(settings: &Settings, most: u64, room: u64, limit: impl Fn() -> String) -> Option<Lack> {
-    let Load::Open { qps, .. } = settings.load else { return None };
+    let Load::Open { qps, .. } = settings.peak_load() else { return None };
     let after_s = room.saturating_mul(per_connection(settings)) as f64 / qps;
     (most > room && after_s < SLOW_ANSWER_S).then(|| Lack {
         needed: most,
@@ -232,7 +234,7 @@ fn runs_out(settings: &Settings, most: u64, room: u64, limit: impl Fn() -> Strin
 /// A server that closes each connection leaves its port unusable for a while.
 fn ports_that_rest(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
     let limit = ports(settings, allowed)?;
-    let Load::Open { qps, .. } = settings.load else { return None };
+    let Load::Open { qps, .. } = settings.peak_load() else { return None };
     let (abroad, here) = allowed.port_rest_s;
     let rest_s = if is_loopback(settings) { here } else { abroad };
     // No more than come in all can rest.

@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Mutex;
 
 use super::clock::{Clock, thread_cpu_ns};
-use super::closed::start_users;
+use super::closed::run_users;
 use super::deal::Deal;
 use super::feed::Feed;
 use super::flight::Core;
@@ -20,8 +20,10 @@ use super::lanes::Dialers;
 use super::machine::{Machine, Taken};
 use super::open::pace;
 use super::pin::Places;
+use super::presence::Presence;
 use super::schedule::{Schedule, Shard};
 use super::tally::{Course, Done, Report, Tally, gap_histogram};
+use super::think::Thinking;
 use super::timer::Timer;
 use super::window::Gate;
 use super::{Control, Job, LoadError};
@@ -138,6 +140,7 @@ fn drop_the_rest(core: &Rc<Core>, job: &Job<'_>, schedule: Schedule, shard: Shar
         let mut record = RequestRecord::blank(seq);
         record.shard = core.rank;
         record.phase = core.gate.phase(due);
+        record.stage = core.gate.stage_name(due);
         record.intended_us = due;
         record.prompt_tokens_asked = asked;
         record.max_tokens = max_tokens;
@@ -207,22 +210,23 @@ async fn watch(
     control: &Control,
     feed: Feed,
 ) -> io::Result<Watched> {
-    let settings = &job.cell.settings.cell;
-    let times = (settings.ramp.as_micros() as u64, settings.warmup.as_micros() as u64);
-    let drain_us = settings.drain.as_micros() as u64;
+    let settings = &job.cell.settings;
+    let drain_us = settings.cell.drain.as_micros() as u64;
     let feed = Rc::new(Mutex::new(feed));
     let mut timer = Timer::new(core.clock)?;
     // Nothing is sent before time begins.
     timer.until(0).await?;
-    let loader = match (job.cell.settings.load, schedule) {
-        (Load::Open { max_in_flight, .. }, Some(schedule)) => {
+    let loader = match (settings.load, schedule, Presence::of(settings)) {
+        (Load::Open { max_in_flight, .. }, Some(schedule), _) => {
             let cap = max_in_flight.map(|cap| shard.share(cap));
             tokio::task::spawn_local(pace(Rc::clone(&core), Rc::clone(&feed), schedule.slice(shard), cap))
         }
-        (Load::Open { .. }, None) => unreachable!("an open loop is started with its schedule"),
-        (Load::Closed { users }, _) => {
-            tokio::task::spawn_local(start_users(Rc::clone(&core), Rc::clone(&feed), shard, users, times))
+        (Load::Closed { .. }, _, Some(presence)) => {
+            let thinking = settings.think.map(|think| Thinking { think, seed: job.cell.seed });
+            let feed = Rc::clone(&feed);
+            tokio::task::spawn_local(run_users(Rc::clone(&core), feed, shard, presence, thinking))
         }
+        _ => unreachable!("an open loop has a schedule and a closed one has users"),
     };
     let mut watched = Watched {
         cpu: CpuMarks::default(),

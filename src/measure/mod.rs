@@ -5,6 +5,7 @@ mod identity;
 mod in_flight;
 mod samples;
 mod select;
+mod stages;
 mod totals;
 mod trend;
 pub mod validity;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use groups::{GroupKind, GroupSummary};
 pub use samples::of_request;
+pub use stages::{Drift, DriftVerdict, Recovered, RecoveryVerdict, recovery};
 
 /// Name of the validity signal of an open loop in which requests pile up.
 pub const OVERLOAD: &str = "overload";

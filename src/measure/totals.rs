@@ -278,7 +278,7 @@ impl<'a> Totals<'a> {
     /// sends those.
     fn identify(&mut self, r: &RequestRecord) {
         let lengths = |due| (due, r.prompt_tokens_asked, r.max_tokens);
-        match self.settings.load {
+        match self.settings.first_load() {
             Load::Open { .. } => {
                 let due = (r.phase == Phase::Measure).then_some(r.intended_us);
                 self.identity.take(r.seq, due.map(lengths));
@@ -339,10 +339,12 @@ impl<'a> Totals<'a> {
         {
             put("whole_run_output_tps", self.output_whole_run as f64 / ((last - first) as f64 / 1e6));
         }
-        if counts.attempted > 0 {
-            put("attainment", self.good as f64 / counts.attempted as f64);
-            put("error_rate", counts.failed as f64 / counts.attempted as f64);
-            put("contention_error_rate", counts.of_contention() as f64 / counts.attempted as f64);
+        // Of one that was cut off on purpose nobody knows how it would have ended.
+        let asked = counts.attempted - counts.cancelled;
+        if asked > 0 {
+            put("attainment", self.good as f64 / asked as f64);
+            put("error_rate", counts.failed as f64 / asked as f64);
+            put("contention_error_rate", counts.of_contention() as f64 / asked as f64);
         }
         scalars
     }

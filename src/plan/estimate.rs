@@ -128,7 +128,12 @@ fn window(settings: &Settings) -> Span {
             let window = duration.map_or(needed, |d| d.min(needed));
             Span { min: window, max: Some(window) }
         }
-        (Load::Closed { .. }, Some(_)) => Span { min: 0.0, max: duration },
+        (Load::Closed { users }, Some(requests)) => {
+            // However fast the server is, its users think between two requests.
+            let thought = settings.think.map_or(0.0, |think| think.mean().as_secs_f64());
+            let min = thought * requests as f64 / f64::from(users);
+            Span { min: duration.map_or(min, |d| d.min(min)), max: duration }
+        }
         (_, None) => Span { min: duration.unwrap_or(0.0), max: duration },
     }
 }
@@ -139,7 +144,9 @@ fn requests(settings: &Settings, window: &Span) -> Option<Amount> {
         Load::Open { qps, .. } => {
             // The rate rises evenly over the ramp: half of it on average.
             let lead = cell.ramp.as_secs_f64() / 2.0 + cell.warmup.as_secs_f64();
-            Some(Amount { count: (qps * (lead + window.min)).round() as u64, at_most: false })
+            let inside = settings.staged_arrivals().unwrap_or(qps * window.min);
+            let count = (settings.first_load().level() * lead + inside).round() as u64;
+            Some(Amount { count, at_most: false })
         }
         Load::Closed { .. } => cell.requests.map(|count| Amount { count, at_most: true }),
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::factors::MAIN;
 use super::{Amount, Cell, Plan, Span, estimate};
-use crate::experiment::{Load, Target, canonical_json};
+use crate::experiment::{Arrivals, Load, Target, Think, canonical_json};
 use crate::units::format_duration;
 
 /// One line per cell (repeats counted, in the order in which cells first run), and the sums.
@@ -99,13 +99,40 @@ fn other_paths(plan: &Plan) -> Vec<String> {
 }
 
 fn load(cell: &Cell) -> String {
-    match cell.settings.load {
-        Load::Closed { users: 1 } => "1 user".to_owned(),
-        Load::Closed { users } => format!("{users} users"),
-        Load::Open { qps, arrivals, max_in_flight } => {
-            let cap = max_in_flight.map_or_else(String::new, |cap| format!(", at most {cap}"));
-            format!("{qps}/s {}{cap}", arrivals.name())
+    let settings = &cell.settings;
+    let levels: Vec<String> = settings.stages.iter().map(|stage| stage.level.to_string()).collect();
+    // Stages name their own levels.
+    let level = |one: String| if levels.is_empty() { one } else { levels.join(" → ") };
+    match settings.load {
+        Load::Closed { users } => {
+            let word = if users == 1 && levels.is_empty() { "user" } else { "users" };
+            let think = settings.think.map_or_else(String::new, |think| format!(", {}", thinking(think)));
+            format!("{} {word}{think}", level(users.to_string()))
         }
+        Load::Open { qps, arrivals: Arrivals::Burst { size }, .. } => {
+            format!("{size} at once every {}", format_duration(period(size, qps)))
+        }
+        Load::Open { qps, arrivals, max_in_flight } => {
+            let shape = match arrivals {
+                Arrivals::Gamma { burstiness } => format!("gamma {burstiness}"),
+                other => other.name().to_owned(),
+            };
+            let cap = max_in_flight.map_or_else(String::new, |cap| format!(", at most {cap}"));
+            format!("{}/s {shape}{cap}", level(qps.to_string()))
+        }
+    }
+}
+
+/// The time from one burst to the next, to the microsecond.
+fn period(size: u32, qps: f64) -> Duration {
+    Duration::from_micros((f64::from(size) / qps * 1e6).round() as u64)
+}
+
+fn thinking(think: Think) -> String {
+    match think {
+        Think::Constant(time) => format!("think {}", format_duration(time)),
+        Think::Uniform(from, to) => format!("think {} to {}", format_duration(from), format_duration(to)),
+        Think::Exponential { mean, .. } => format!("think {} on average", format_duration(mean)),
     }
 }
 

@@ -172,6 +172,7 @@ pub(super) fn settings() -> Settings {
             unique_prompts: true,
             stream: true,
             stop_after: crate::experiment::StopAfter::End,
+            cancel: None,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
         },
@@ -189,6 +190,7 @@ pub(super) fn settings() -> Settings {
         sim: BTreeMap::new(),
         parts: Vec::new(),
         stages: Vec::new(),
+        think: None,
     }
 }
 
@@ -495,9 +497,15 @@ fn without_gauges_small_requests_tell() {
     let mut named = settings();
     named.target.model = "tiny".into();
     let found = found(&server, &named);
-    let IdleSign::FirstToken { url, request, provider, .. } = &found.idle else { panic!("a sign of idleness") };
-    let sign =
-        |idle| IdleSign::FirstToken { idle, url: url.clone(), request: request.clone(), provider: Arc::clone(provider) };
+    let IdleSign::FirstToken { url, request, provider, .. } = &found.idle else {
+        panic!("a sign of idleness")
+    };
+    let sign = |idle| IdleSign::FirstToken {
+        idle,
+        url: url.clone(),
+        request: request.clone(),
+        provider: Arc::clone(provider),
+    };
 
     // So slow an idle server that any probe is fast enough.
     let patient = sign(Duration::from_secs(60));

@@ -89,6 +89,7 @@ fn settings() -> Settings {
             unique_prompts: true,
             stream: true,
             stop_after: crate::experiment::StopAfter::End,
+            cancel: None,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
         },
@@ -106,6 +107,7 @@ fn settings() -> Settings {
         sim: BTreeMap::new(),
         parts: Vec::new(),
         stages: Vec::new(),
+        think: None,
     }
 }
 
@@ -218,6 +220,7 @@ pub(super) fn cell_run() -> CellRun {
         epoch_monotonic_ns: 1,
         started_at: "2026-11-22T05:40:00Z".parse().unwrap(),
         ended_at: "2026-11-22T05:40:31Z".parse().unwrap(),
+        stages: Vec::new(),
         window: summary(0).window,
         planned: Some(10),
         in_flight_mean: None,

@@ -8,7 +8,7 @@
 mod bundled;
 mod file;
 mod lengths;
-mod random;
+pub(crate) mod random;
 mod words;
 
 use std::sync::Arc;

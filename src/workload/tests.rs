@@ -15,6 +15,7 @@ fn workload(prompt_tokens: u32) -> Workload {
         unique_prompts: true,
         stream: true,
         stop_after: crate::experiment::StopAfter::End,
+        cancel: None,
         force_length: ForceLength::Auto,
         sampling: Map::new(),
     }

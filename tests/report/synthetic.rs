@@ -106,6 +106,7 @@ fn settings(spec: &Spec) -> Settings {
             unique_prompts: true,
             stream: true,
             stop_after: plimsoll::experiment::StopAfter::End,
+            cancel: None,
             force_length: ForceLength::Auto,
             sampling: serde_json::Map::new(),
         },
@@ -129,6 +130,7 @@ fn settings(spec: &Spec) -> Settings {
         sim: BTreeMap::new(),
         parts: Vec::new(),
         stages: Vec::new(),
+        think: None,
     }
 }
 

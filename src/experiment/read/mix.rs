@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use super::{SECTIONS, sim, target, workload};
+use super::{sim, target, workload};
 use crate::experiment::grid::{Grid, Override};
 use crate::experiment::mistake::{Mistake, MistakeKind, nearest};
 use crate::experiment::reader::{Field, Reader, Section};
-use crate::experiment::settings::{Load, Part, Settings};
+use crate::experiment::settings::{Arrivals, Load, Part, Settings};
 use crate::experiment::tree::{Entry, Node, Origin, Table, Value as Written};
 
 /// Most parts of a mix: tasks times endpoints.
@@ -329,9 +329,16 @@ pub(super) fn take_share(settings: &mut Settings, share: f64) {
     let closed = matches!(settings.load, Load::Closed { .. });
     match &mut settings.load {
         Load::Closed { users } => *users = some(*users),
-        Load::Open { qps, max_in_flight, .. } => {
+        Load::Open { qps, arrivals, max_in_flight } => {
+            let whole = *qps;
             *qps *= share;
             *max_in_flight = max_in_flight.map(some);
+            if let Arrivals::Burst { size } = arrivals {
+                // As many at once as there are users: the period stays.
+                let all = f64::from(*size);
+                *size = some(*size);
+                *qps = whole * f64::from(*size) / all;
+            }
         }
     }
     for stage in &mut settings.stages {
@@ -363,10 +370,4 @@ fn refuse_strange(reader: &Reader<'_>, base: &Table, value: &Override) {
     let allowed = if there.is_empty() { format!("none, as there is no {section}") } else { there.join(", ") };
     let key = value.node.alias.as_deref().unwrap_or(&value.path);
     reader.add(value.key_origin, key, mistake.nearest(near).allowed(allowed));
-}
-
-/// Sections whose entries are named by the file: no key of theirs can be guessed.
-pub(crate) fn has_named_entries(section: &str) -> bool {
-    debug_assert!(SECTIONS.contains(&section));
-    ["task", "endpoint", "sim"].contains(&section)
 }

@@ -4,6 +4,7 @@ mod cell;
 mod connections;
 mod mix;
 mod slo;
+mod stage;
 mod target;
 mod workload;
 
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub(crate) use mix::{has_named_entries, refuse_strange_axes};
+pub(crate) use mix::refuse_strange_axes;
 
 use super::mistake::{Mistake, MistakeKind, nearest};
 use super::reader::{Reader, Section};
@@ -21,8 +22,11 @@ use super::tree::{Table, Value as Written};
 use crate::sim::{Config, KNOBS};
 
 /// The sections that make up a cell's settings: the roots of an axis's dotted path.
-pub(crate) const SECTIONS: [&str; 10] =
-    ["target", "workload", "load", "cell", "slo", "client", "sim", "task", "endpoint", "mix"];
+pub(crate) const SECTIONS: [&str; 11] =
+    ["target", "workload", "load", "cell", "slo", "client", "sim", "task", "endpoint", "mix", "stage"];
+
+/// Those of them in which the user names the keys, or the tables.
+pub(crate) const OPEN_SECTIONS: [&str; 4] = ["sim", "task", "endpoint", "stage"];
 
 /// No duration of a cell may be longer.
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);
@@ -33,16 +37,20 @@ pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
     let mix = mix::read(&reader.root(tree), tree);
     let lent = mix::with_url(tree);
     let root = reader.root(lent.as_ref().unwrap_or(tree));
+    let load = cell::load(&root, stage::first_level(&root));
+    let stages = stage::read(&root, load);
+    let first = stages.first().map_or(load, |stage| load.at(stage.level));
     let mut settings = Settings {
         target: target::read(root.sub("target")),
         workload: workload::read(root.sub("workload")),
-        load: cell::load(&root),
-        cell: cell::read(root.sub("cell")),
+        load,
+        cell: cell::read(&root, first, &stages),
         slo: slo::read(root.sub("slo")),
         client: client(root.sub("client")),
         sim: sim(&root.sub("sim")),
         parts: mix.parts,
-        stages: Vec::new(),
+        stages,
+        think: cell::think(&root),
     };
     if let (true, Some(first)) = (lent.is_some(), settings.parts.first()) {
         // Of those that take part, not of the whole document.

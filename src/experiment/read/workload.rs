@@ -47,6 +47,7 @@ pub(super) fn read(section: Section<'_>) -> Workload {
         let problem = "an answer that is not streamed has no first token to stop after";
         field.mistake(Mistake::new(MistakeKind::Conflict, problem));
     }
+    let cancel = cancel(&section, stream, stop_after);
     let workload = Workload {
         unique_prompts: unique_prompts.unwrap_or(prompt.is_none()),
         prompt_tokens: lengths.and_then(|f| read_lengths(&f)).unwrap_or(Lengths::constant(512)),
@@ -59,11 +60,37 @@ pub(super) fn read(section: Section<'_>) -> Workload {
         tokenizer: section.get("tokenizer").and_then(|f| tokenizer(&f)).unwrap_or(TokenizerChoice::Auto),
         stream,
         stop_after,
+        cancel,
         force_length: section.get("force_length").and_then(|f| f.word(&FORCE)).unwrap_or(ForceLength::Auto),
         sampling: sampling(&section),
     };
     section.done();
     workload
+}
+
+/// A share of the requests, or `{ rate }`; none where it is 0.
+fn cancel(section: &Section<'_>, stream: bool, stop_after: StopAfter) -> Option<f64> {
+    let field = section.get("cancel")?;
+    let share = if field.is_table() {
+        let inner = field.section();
+        let rate = inner.get("rate");
+        if rate.is_none() {
+            let mistake = Mistake::new(MistakeKind::Missing, "missing").allowed("a share, such as 0.1");
+            inner.reader.add(inner.origin, inner.key("rate"), mistake);
+        }
+        inner.done();
+        rate.and_then(|f| f.share())
+    } else {
+        field.share()
+    };
+    let share = share.filter(|share| *share > 0.0)?;
+    let problem = match (stream, stop_after) {
+        (false, _) => "an answer that is not streamed has no middle to cut it off in",
+        (true, StopAfter::FirstToken) => "every answer is left after its first token already",
+        (true, StopAfter::End) => return Some(share),
+    };
+    field.mistake(Mistake::new(MistakeKind::Conflict, problem));
+    None
 }
 
 fn tokenizer(field: &Field<'_>) -> Option<TokenizerChoice> {
