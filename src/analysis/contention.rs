@@ -266,13 +266,13 @@ mod tests {
 
     #[test]
     fn a_change_is_a_paired_t_on_logs() {
-        // d = ln 2, ln 2.2, ln 1.8; by hand: mean 0.69206, s 0.10040, t(0.975, 2) = 4.3027.
+        // d = ln 2, ln 2.2, ln 1.8; by hand: mean 0.68980, s 0.10040, t(0.975, 2) = 4.3027.
         let pairs = [(100.0, 200.0), (100.0, 220.0), (100.0, 180.0)];
         let change = Change::of("ttft", "p50", &pairs).unwrap();
-        assert!((change.effect - 1.9978).abs() < 1e-3, "{change:?}");
+        assert!((change.effect - 1.9933).abs() < 1e-3, "{change:?}");
         let (low, high) = change.interval.unwrap();
-        assert!((low - 1.5568).abs() < 2e-3 && (high - 2.5637).abs() < 2e-3, "{change:?}");
-        assert!((change.p.unwrap() - 0.00694).abs() < 2e-4, "{change:?}");
+        assert!((low - 1.5534).abs() < 2e-3 && (high - 2.5578).abs() < 2e-3, "{change:?}");
+        assert!((change.p.unwrap() - 0.00698).abs() < 2e-4, "{change:?}");
         assert_eq!((change.alone, change.together, change.repeats), (100.0, 200.0, 3));
     }
 
@@ -309,7 +309,7 @@ mod tests {
         let less = with("output_tps", "", &[0.5, 0.51, 0.49, 0.5]);
         assert_eq!(standing(&[less, noisy], 4), Standing::Contended, "less output is worse");
         // One test of three just below 5 % is not enough.
-        let weak = with("ttft", "p50", &[1.1, 1.3, 1.02, 1.25]);
+        let weak = with("ttft", "p50", &[1.1, 1.25, 1.05, 1.2]);
         assert!(weak.p.is_some_and(|p| p > ALPHA / 3.0 && p < ALPHA), "{weak:?}");
         assert_eq!(
             standing(&[weak, noisy, with("output_tps", "", &[1.0, 1.1, 0.9, 1.0])], 4),

@@ -610,3 +610,6 @@ fn an_unreadable_record_ends_the_walk() {
     let walk = || Ok([Ok(good(0)), Err("torn")].into_iter());
     assert_eq!(summarise_walks(&open(), &run(&[]), walk).err(), Some("torn"));
 }
+
+#[path = "groups_tests.rs"]
+mod groups;
