@@ -3,6 +3,7 @@
 //! things later, not wrong.
 
 mod answers;
+mod apis;
 mod arrivals;
 mod connections;
 mod endings;
@@ -107,9 +108,7 @@ fn with_job<T>(cell: &Cell, address: SocketAddr, work: impl FnOnce(&Job<'_>) -> 
             headers: vec![("authorization".to_owned(), "Bearer x".to_owned())],
             force_length: false,
         },
-        provider: Arc::from(
-            (plimsoll::provider::find("openai-chat").expect("this provider is there").build)(&plimsoll::provider::Options::default()),
-        ),
+        provider: cell.settings.target.provider().expect("this provider is there").into(),
         source: Arc::new(source),
     })
 }

@@ -88,19 +88,22 @@ type Read = fn(&mut Account, &[u8]) -> Result<Delta, DecodeError>;
 pub(super) struct Reader {
     account: Account,
     read: Read,
-    /// The API has no end marker: the end of the body is the end of the answer.
+    /// Streams have no end marker: the end of the body is the end of the answer.
     ends_with_body: bool,
-    frames: bool,
+    /// There was a frame, and the last one could be read.
+    readable: bool,
 }
 
 impl Reader {
     pub(super) fn boxed(stream: bool, keep_text: bool, read: Read) -> Box<dyn Decoder> {
-        Box::new(Self { account: Account::new(stream, keep_text), read, ends_with_body: false, frames: false })
+        let account = Account::new(stream, keep_text);
+        Box::new(Self { account, read, ends_with_body: false, readable: false })
     }
 
     /// For an API whose streams have no end marker.
     pub(super) fn without_end(stream: bool, keep_text: bool, read: Read) -> Box<dyn Decoder> {
-        Box::new(Self { account: Account::new(stream, keep_text), read, ends_with_body: true, frames: false })
+        let account = Account::new(stream, keep_text);
+        Box::new(Self { account, read, ends_with_body: stream, readable: false })
     }
 }
 
@@ -110,8 +113,9 @@ impl Decoder for Reader {
         if payload.is_empty() {
             return Ok(Delta::default());
         }
-        self.frames = true;
-        (self.read)(&mut self.account, payload)
+        let read = (self.read)(&mut self.account, payload);
+        self.readable = read.is_ok();
+        read
     }
 
     fn expect_echo(&mut self, prompt: &str) {
@@ -119,9 +123,7 @@ impl Decoder for Reader {
     }
 
     fn ended(&mut self) -> Delta {
-        if self.ends_with_body && self.frames {
-            self.account.finish();
-        }
+        self.account.closing.complete |= self.ends_with_body && self.readable;
         Delta::default()
     }
 

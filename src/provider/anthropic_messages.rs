@@ -97,15 +97,21 @@ fn read(account: &mut Account, payload: &[u8]) -> Result<Delta, DecodeError> {
             Some(error) => Ok(error),
             None => Err(undecodable("no type in it", payload)),
         },
-        Some("error") => Ok(account.error(&event.error.unwrap_or(json!("an error without a word"))).unwrap_or_default()),
+        Some("error") => {
+            Ok(account.error(&event.error.unwrap_or(json!("an error without a word"))).unwrap_or_default())
+        }
         Some("message_start") => {
             // Its count of output tokens is where the count begins.
             let usage = event.message.and_then(|message| message.usage);
             take(account, usage.map(|usage| Usage { output_tokens: None, ..usage }));
             Ok(Delta::default())
         }
-        Some("content_block_start") => Ok(event.content_block.map_or_else(Delta::default, |b| block(account, &b))),
-        Some("content_block_delta") => Ok(event.delta.map_or_else(Delta::default, |delta| piece(account, &delta))),
+        Some("content_block_start") => {
+            Ok(event.content_block.map_or_else(Delta::default, |b| block(account, &b)))
+        }
+        Some("content_block_delta") => {
+            Ok(event.delta.map_or_else(Delta::default, |delta| piece(account, &delta)))
+        }
         Some("message_delta") => {
             take(account, event.usage);
             stop(account, event.delta.and_then(|delta| delta.stop_reason));
@@ -160,7 +166,8 @@ fn stop(account: &mut Account, reason: Option<Cow<'_, str>>) {
 fn take(account: &mut Account, usage: Option<Usage>) {
     let Some(usage) = usage else { return };
     let cache = [usage.cache_read_input_tokens, usage.cache_creation_input_tokens];
-    let prompt = usage.input_tokens.map(|fresh| cache.iter().flatten().fold(fresh, |n, more| n.saturating_add(*more)));
+    let prompt =
+        usage.input_tokens.map(|fresh| cache.iter().flatten().fold(fresh, |n, more| n.saturating_add(*more)));
     let closing = &mut account.closing;
     closing.prompt_tokens = prompt.or(closing.prompt_tokens);
     closing.cached_tokens = usage.cache_read_input_tokens.or(closing.cached_tokens);

@@ -176,7 +176,7 @@ impl Provider for Endpoint {
     fn decoder(&self, stream: bool, keep_text: bool) -> Box<dyn Decoder> {
         let whole = self.framing(stream) == Framing::Whole;
         let account = Account::new(!whole, keep_text);
-        Box::new(Reader { custom: Arc::clone(&self.custom), account, whole, frames: false })
+        Box::new(Reader { custom: Arc::clone(&self.custom), account, whole, readable: false })
     }
 
     fn features(&self) -> Features {
@@ -218,7 +218,8 @@ struct Reader {
     custom: Arc<Custom>,
     account: Account,
     whole: bool,
-    frames: bool,
+    /// There was a frame, and the last one could be read.
+    readable: bool,
 }
 
 impl Reader {
@@ -261,7 +262,7 @@ impl Decoder for Reader {
         if payload.is_empty() {
             return Ok(Delta::default());
         }
-        self.frames = true;
+        self.readable = true;
         if !self.whole && self.custom.done.as_ref().is_some_and(|done| done.as_bytes() == payload) {
             self.account.finish();
             return Ok(Delta::default());
@@ -269,7 +270,9 @@ impl Decoder for Reader {
         if self.custom.reads_nothing() {
             return Ok(self.account.visible(&String::from_utf8_lossy(payload)));
         }
-        self.read(payload)
+        let read = self.read(payload);
+        self.readable = read.is_ok();
+        read
     }
 
     fn ended(&mut self) -> Delta {
@@ -278,9 +281,9 @@ impl Decoder for Reader {
         if self.whole && custom.reads_nothing() {
             closing.complete = true;
             // An empty answer is an answer, and this is when it came.
-            return Delta { content: !self.frames, visible: !self.frames };
+            return Delta { content: !self.readable, visible: !self.readable };
         }
-        closing.complete |= !self.whole && self.frames && !custom.says_its_end();
+        closing.complete |= !self.whole && self.readable && !custom.says_its_end();
         Delta::default()
     }
 

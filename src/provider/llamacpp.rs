@@ -111,8 +111,7 @@ struct Document<'a> {
 
 impl Document<'_> {
     fn reason(&self) -> &str {
-        let flags =
-            [(self.stopped_eos, "eos"), (self.stopped_word, "word"), (self.stopped_limit, "limit")];
+        let flags = [(self.stopped_eos, "eos"), (self.stopped_word, "word"), (self.stopped_limit, "limit")];
         let flag = flags.into_iter().find(|(set, _)| *set == Some(true)).map(|(_, reason)| reason);
         self.stop_type.as_deref().filter(|reason| *reason != "none").or(flag).unwrap_or_default()
     }

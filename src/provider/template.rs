@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn a_document_may_be_written_as_a_text() {
-        let text = r#"{"p": "say \"{{prompt}}\"", "n": {{max_tokens}}, "l": [{{ seq }}, {"a": {"b": "{{"}}]}"#;
+        let text =
+            r#"{"p": "say \"{{prompt}}\"", "n": {{max_tokens}}, "l": [{{ seq }}, {"a": {"b": "{{"}}]}"#;
         assert_eq!(
             json_of(text),
             Some(json!({ "p": "say \"{{prompt}}\"", "n": "{{max_tokens}}",
@@ -257,8 +258,18 @@ mod tests {
         );
         let text = Text::new("/{{model}}");
         assert!(names([&text], Some(&document)).into_iter().eq([
-            "k", "max_tokens", "messages", "min_p", "model", "prompt", "prompt_tokens", "prompts", "seq",
-            "strategy", "stream", "temperature",
+            "k",
+            "max_tokens",
+            "messages",
+            "min_p",
+            "model",
+            "prompt",
+            "prompt_tokens",
+            "prompts",
+            "seq",
+            "strategy",
+            "stream",
+            "temperature",
         ]));
     }
 }

@@ -2,6 +2,7 @@
 
 mod cell;
 mod connections;
+mod custom;
 mod slo;
 mod target;
 mod workload;
@@ -27,9 +28,12 @@ const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 /// good if there were none.
 pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
     let root = reader.root(tree);
+    let target = target::read(root.sub("target"));
+    let mut workload = workload::read(root.sub("workload"));
+    target::hold_to_api(&root.sub("target"), &root.sub("workload"), &target, &mut workload);
     Settings {
-        target: target::read(root.sub("target")),
-        workload: workload::read(root.sub("workload")),
+        target,
+        workload,
         load: cell::load(&root),
         cell: cell::read(root.sub("cell")),
         slo: slo::read(root.sub("slo")),
