@@ -43,7 +43,8 @@ pub struct Custom {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
     pub framing: Framing,
-    /// JSON pointer to the answer's text, in each frame. `None`: each frame is text.
+    /// JSON pointer to the answer's text, in each frame. `None`: each frame is a piece of the
+    /// answer, and its text is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// JSON pointer to the count of prompt tokens, wherever it comes; the last one counts.
@@ -214,6 +215,10 @@ fn percent(value: &str, plain: impl Fn(u8) -> bool) -> String {
     out
 }
 
+/// A piece of an answer of which it isn't known what in it is text: none of it is kept, as its
+/// tokens would not be output.
+const PIECE: Delta = Delta { content: true, visible: true };
+
 struct Reader {
     custom: Arc<Custom>,
     account: Account,
@@ -242,7 +247,7 @@ impl Reader {
             None => {}
         }
         let delta = match (&custom.text, at(&custom.text)) {
-            (None, _) => self.account.visible(&String::from_utf8_lossy(payload)),
+            (None, _) => PIECE,
             (Some(_), Some(text)) => self.account.visible(&text_of(text)),
             (Some(pointer), None) if self.whole => {
                 return Err(undecodable(&format!("nothing at {pointer}, nor an error"), payload));
@@ -268,7 +273,7 @@ impl Decoder for Reader {
             return Ok(Delta::default());
         }
         if self.custom.reads_nothing() {
-            return Ok(self.account.visible(&String::from_utf8_lossy(payload)));
+            return Ok(PIECE);
         }
         let read = self.read(payload);
         self.readable = read.is_ok();
@@ -281,7 +286,7 @@ impl Decoder for Reader {
         if self.whole && custom.reads_nothing() {
             closing.complete = true;
             // An empty answer is an answer, and this is when it came.
-            return Delta { content: !self.readable, visible: !self.readable };
+            return if self.readable { Delta::default() } else { PIECE };
         }
         closing.complete |= !self.whole && self.readable && !custom.says_its_end();
         Delta::default()
