@@ -3,6 +3,7 @@
 //! things later, not wrong.
 
 mod answers;
+mod apis;
 mod arrivals;
 mod connections;
 mod endings;
@@ -102,19 +103,16 @@ fn closed(users: u32) -> Cell {
 fn with_job<T>(cell: &Cell, address: SocketAddr, work: impl FnOnce(&Job<'_>) -> T) -> T {
     let workload = cell.settings.workload.clone();
     let source = Source::new(workload, cell.seed, "salt", Arc::new(BundledTokenizer));
-    let part =
-        JobPart {
-            endpoint: Endpoint {
-                base: format!("http://{address}").parse().expect("it parses"),
-                model: "m".to_owned(),
-                headers: vec![("authorization".to_owned(), "Bearer x".to_owned())],
-                force_length: false,
-            },
-            provider: Arc::from((plimsoll::provider::find("openai-chat")
-                .expect("this provider is there")
-                .build)(&plimsoll::provider::Options::default())),
-            source: Arc::new(source),
-        };
+    let part = JobPart {
+        endpoint: Endpoint {
+            base: format!("http://{address}").parse().expect("it parses"),
+            model: "m".to_owned(),
+            headers: vec![("authorization".to_owned(), "Bearer x".to_owned())],
+            force_length: false,
+        },
+        provider: cell.settings.target.provider().expect("this provider is there").into(),
+        source: Arc::new(source),
+    };
     work(&Job { cell, parts: vec![part] })
 }
 

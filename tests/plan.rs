@@ -175,6 +175,8 @@ fn the_defaults_that_the_page_names_are_those_of_the_code() {
     let bare = "name = \"a\"\n[target]\nurl = \"sim:\"\n[grid]\nusers = [1]\n";
     // Arrivals are an open loop's.
     let open = "name = \"a\"\n[target]\nurl = \"sim:\"\n[grid]\nqps = [1]\n";
+    let custom = "name = \"a\"\n[target]\nurl = \"sim:\"\napi = \"custom\"\n[target.custom]\npath = \"/a\"\n\
+                  [grid]\nusers = [1]\n";
     let (mut section, mut checked) = (String::new(), Vec::new());
     for line in page.lines() {
         if let Some(title) = line.strip_prefix("## ") {
@@ -194,15 +196,25 @@ fn the_defaults_that_the_page_names_are_those_of_the_code() {
             None => continue,
         };
         let path = format!("{section}{key}");
-        let text = if path == "load.arrivals" { open } else { bare };
+        let text = match path.as_str() {
+            "load.arrivals" => open,
+            path if path.starts_with("target.custom.") => custom,
+            _ => bare,
+        };
         let told = parse(text, &[&format!("{path}={value}")]).unwrap_or_else(|m| panic!("{path}: {m}"));
         let hash = plan::build(&told).unwrap().experiment_hash;
         assert_eq!(hash, plan_of(text).experiment_hash, "{path} = {value} is not the default");
         checked.push(path);
     }
-    for path in
-        ["seed", "target.timeout", "workload.max_tokens", "grid.order", "cell.cooldown", "cell.duration"]
-    {
+    for path in [
+        "seed",
+        "target.custom.framing",
+        "target.timeout",
+        "workload.max_tokens",
+        "grid.order",
+        "cell.cooldown",
+        "cell.duration",
+    ] {
         assert!(checked.iter().any(|c| c == path), "{path} is not among {checked:?}");
     }
     assert!(checked.len() >= 25, "{checked:?}");

@@ -191,7 +191,7 @@ fn one_slip_is_one_mistake() {
         ("[traget]\nurl = \"sim:\"\n[load]\nusers = 1", "traget", Some("target")),
         ("target.url = \"sim:\"\nload.users = 1\nduration = \"3s\"", "duration", Some("cell.duration")),
         ("target.url = \"sim:\"\nload.users = 1\ntarget.api = \"openai\"", "target.api", Some("openai-chat")),
-        ("target.url = \"sim:\"\nload.users = 1\ntarget.api = \"vLLM\"", "target.api", Some("openai-chat")),
+        ("target.url = \"sim:\"\nload.users = 1\ntarget.api = \"vLLM\"", "target.api", Some("vllm")),
         (
             "target.url = \"sim:\"\n[load]\nqps = 1\narrivals = \"exponential\"",
             "load.arrivals",

@@ -31,7 +31,8 @@ const TURN: usize = 4 << 10;
 const ERROR_BODY: usize = 64 << 10;
 
 /// Send it, read the answer to its end, and write everything into `flight`.
-pub(super) async fn perform(flight: &mut Flight, prepared: Prepared) {
+pub(super) async fn perform(flight: &mut Flight, mut prepared: Prepared) {
+    let echo = prepared.echo.take();
     let sent = flight.sent();
     let mut alarm = Alarm::new(flight.core.clock, flight.core.lanes[flight.lane].limits, sent);
     match respond(flight, &mut alarm, prepared).await {
@@ -41,7 +42,7 @@ pub(super) async fn perform(flight: &mut Flight, prepared: Prepared) {
             alarm.reading(answer.head_us);
             if (200..300).contains(&answer.status) {
                 match &answer.coding {
-                    None => read_answer(flight, &mut alarm, answer).await,
+                    None => read_answer(flight, &mut alarm, answer, echo).await,
                     Some(coding) => {
                         let words =
                             format!("the answer is compressed ({coding}), which it was asked not to be");
@@ -95,7 +96,7 @@ fn expire(flight: &mut Flight, expired: Expired) {
 }
 
 /// Read a 2xx answer.
-async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer) {
+async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer, echo: Option<String>) {
     let core = Rc::clone(&flight.core);
     let lane = &core.lanes[flight.lane];
     let mut reader = Reader {
@@ -103,6 +104,9 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer)
         decoder: lane.provider.decoder(lane.stream, lane.keep_text.get()),
         broken: None,
     };
+    if let Some(prompt) = &echo {
+        reader.decoder.expect_echo(prompt);
+    }
     let mut last_read = answer.head_us;
     let mut failure = None;
     let end = loop {
@@ -163,11 +167,12 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer)
             }
         }
     };
-    if reader.broken.is_none() {
-        reader.last_frame(flight, last_read);
-    }
+    let unread = match reader.broken {
+        None => reader.last_frame(flight, last_read, failure.is_none()),
+        Some(_) => None,
+    };
     let mut closing = reader.decoder.close();
-    let fault = judge(&mut closing, reader.broken, failure);
+    let fault = judge(&mut closing, reader.broken, failure, unread);
     flight.close(closing);
     match fault {
         Some(fault) => flight.fail(end, fault),
@@ -175,8 +180,13 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer)
     }
 }
 
-/// What was wrong with an answer, if anything.
-fn judge(closing: &mut Closing, broken: Option<String>, failure: Option<Failure>) -> Option<Failure> {
+/// What was wrong with an answer, if anything. `unread`: why its end could not be read.
+fn judge(
+    closing: &mut Closing,
+    broken: Option<String>,
+    failure: Option<Failure>,
+    unread: Option<String>,
+) -> Option<Failure> {
     if let Some(words) = closing.error.take() {
         return Some(Failure::new(Outcome::BadStream, "server_error", Some(words)));
     }
@@ -187,7 +197,7 @@ fn judge(closing: &mut Closing, broken: Option<String>, failure: Option<Failure>
     if closing.complete {
         return None;
     }
-    Some(failure.unwrap_or(Failure::new(Outcome::Truncated, "truncated", None)))
+    Some(failure.unwrap_or(Failure::new(Outcome::Truncated, "truncated", unread)))
 }
 
 /// Read an answer with a status other than 2xx, for its words and to keep the connection.
@@ -252,16 +262,23 @@ impl Reader {
     }
 
     /// What is left at the end of the stream. A payload that can't be read there was cut
-    /// off, which the missing end will show.
-    fn last_frame(&mut self, flight: &mut Flight, t: u64) {
+    /// off, which the missing end will show; the answer is why it could not. `whole`: the
+    /// connection didn't break.
+    fn last_frame(&mut self, flight: &mut Flight, t: u64, whole: bool) -> Option<String> {
         let Self { framer, decoder, .. } = self;
-        framer.end(|payload| {
-            if let Ok(delta) = decoder.frame(payload)
-                && delta.content
-            {
+        let mut unread = None;
+        framer.end(|payload| match decoder.frame(payload) {
+            Ok(delta) if delta.content => flight.chunk(t, delta.visible),
+            Ok(_) => {}
+            Err(error) => unread = Some(error.to_string()),
+        });
+        if whole {
+            let delta = decoder.ended();
+            if delta.content {
                 flight.chunk(t, delta.visible);
             }
-        });
+        }
+        unread
     }
 }
 

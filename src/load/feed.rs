@@ -10,6 +10,7 @@ use hyper::header::{
     PROXY_AUTHORIZATION, TRANSFER_ENCODING, USER_AGENT,
 };
 use tokio::sync::mpsc;
+use url::Position;
 
 use super::deal::Deal;
 use super::http::{Dialer, Outgoing};
@@ -32,6 +33,8 @@ pub(super) struct Prepared {
     /// The part of the cell that it belongs to.
     pub(super) lane: usize,
     pub(super) request: Outgoing,
+    /// What the answer may repeat first.
+    pub(super) echo: Option<String>,
     pub(super) asked: u32,
     pub(super) counted: Option<u32>,
     pub(super) max_tokens: u32,
@@ -126,7 +129,7 @@ impl PartMaker {
 
     fn make(&mut self, seq: u64, lane: usize) -> Result<Prepared, LoadError> {
         let asked = self.source.request(seq);
-        let wire = self.provider.request(&Call {
+        let mut wire = self.provider.request(&Call {
             model: &self.endpoint.model,
             prompt: &asked.prompt,
             max_tokens: asked.max_tokens,
@@ -151,6 +154,7 @@ impl PartMaker {
         }
         put_header(&mut headers, "x-request-id", &format!("plimsoll-{}-{seq}", self.cell_index))?;
         let url = self.url(&wire);
+        let echo = wire.echo.take();
         let request = match self.version {
             HttpVersion::Http1 => self.http1(&wire, &url, &headers),
             HttpVersion::Http2 => http2(wire, &url, headers)?,
@@ -159,6 +163,7 @@ impl PartMaker {
             seq,
             lane,
             request,
+            echo,
             asked: asked.prompt_tokens_asked,
             counted: asked.prompt_tokens_counted,
             max_tokens: asked.max_tokens,
@@ -168,7 +173,8 @@ impl PartMaker {
 
     /// Head and body as they go over the wire (RFC 9112).
     fn http1(&self, wire: &WireRequest, url: &url::Url, headers: &HeaderMap) -> Outgoing {
-        let target = if self.proxied { url.as_str() } else { url.path() };
+        let target =
+            if self.proxied { url.as_str() } else { &url[Position::BeforePath..Position::AfterQuery] };
         let mut bytes = Vec::with_capacity(wire.body.len() + 512);
         bytes.extend_from_slice(format!("{} {target} HTTP/1.1\r\n", wire.method).as_bytes());
         if !headers.contains_key(HOST) {
@@ -227,7 +233,7 @@ fn put_header(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Lo
     let mut value: HeaderValue = value.parse().map_err(|_| {
         LoadError::Request(format!("the value of header `{name}` has characters that no header may"))
     })?;
-    value.set_sensitive(key == "authorization");
+    value.set_sensitive(key == "authorization" || key == "x-api-key");
     headers.insert(key, value);
     Ok(())
 }

@@ -200,7 +200,10 @@ impl<'a> Totals<'a> {
         // Of an answer that is left after its first token nobody knows how long it would have been.
         if r.chunks > 0 && self.whole_answers() {
             // Servers may put several tokens in a chunk: each chunk stands for its share.
-            let tokens = r.output_tokens.unwrap_or(r.chunks);
+            // An answer that is not streamed has no first token, and its one piece says nothing of
+            // how many tokens it is: of an embedding it is none.
+            let guess = if r.first_token_us.is_some() { r.chunks } else { 0 };
+            let tokens = r.output_tokens.unwrap_or(guess);
             self.output_in_window += self.chunk_share(r) * f64::from(tokens);
             self.output_whole_run += u64::from(tokens);
         }

@@ -1,6 +1,8 @@
 //! Discovery and cooldown against small raw servers on loopback, which answer as real ones
 //! did and close the socket after every answer.
 
+mod apis;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

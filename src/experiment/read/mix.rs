@@ -238,13 +238,22 @@ fn read_part(
         return None;
     }
     let root = reader.root(&laid);
+    let target = target::read(root.sub("target"));
+    let mut workload = workload::read(root.sub("workload"));
+    // What [workload] says for all need not make sense for each: only a part's own keys are told of.
+    let mut own = Table::default();
+    for layer in [endpoint, task].into_iter().flatten().flat_map(|member| &member.layers) {
+        lay(&mut own, layer);
+    }
+    let own = reader.root(&own);
+    target::hold_to_api(&own.sub("target"), &own.sub("workload"), &target, &mut workload);
     let own_sim = endpoint.is_some_and(|e| e.layers.iter().any(|layer| layer.section == "sim"));
     Some(Part {
         task: task.map(|t| t.name.to_owned()),
         endpoint: endpoint.map(|e| e.name.to_owned()),
         weight: task.map_or(1.0, |t| t.weight) * endpoint.map_or(1.0, |e| e.weight),
-        target: target::read(root.sub("target")),
-        workload: workload::read(root.sub("workload")),
+        target,
+        workload,
         sim: own_sim.then(|| sim(&root.sub("sim"))),
     })
 }

@@ -2,6 +2,7 @@
 
 mod cell;
 mod connections;
+mod custom;
 mod mix;
 mod slo;
 mod stage;
@@ -40,9 +41,14 @@ pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
     let load = cell::load(&root, stage::first_level(&root));
     let stages = stage::read(&root, load);
     let first = stages.first().map_or(load, |stage| load.at(stage.level));
+    let target = target::read(root.sub("target"));
+    let mut workload = workload::read(root.sub("workload"));
+    if mix.parts.is_empty() {
+        target::hold_to_api(&root.sub("target"), &root.sub("workload"), &target, &mut workload);
+    }
     let mut settings = Settings {
-        target: target::read(root.sub("target")),
-        workload: workload::read(root.sub("workload")),
+        target,
+        workload,
         load,
         cell: cell::read(&root, first, &stages),
         slo: slo::read(root.sub("slo")),

@@ -194,6 +194,11 @@ const SAMPLING: [(&str, Takes); 14] = [
     ("reasoning_effort", Takes::Word(&["none", "minimal", "low", "medium", "high"])),
 ];
 
+/// The names of sampling settings.
+pub(super) fn sampling_names() -> impl Iterator<Item = &'static str> {
+    SAMPLING.iter().map(|(name, _)| *name)
+}
+
 fn sampling(section: &Section<'_>) -> Map<String, Value> {
     let mut sampling = Map::new();
     for (name, takes) in &SAMPLING {
