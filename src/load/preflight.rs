@@ -142,8 +142,13 @@ fn ports(settings: &Settings, allowed: &Allowed) -> Option<u64> {
 pub(super) fn open_files(settings: &Settings, processors: u32) -> (u64, u64) {
     let (sure, most) = held(settings, processors);
     let ends = ends(settings);
-    let fixed = SPARE_FILES + CORE_FILES * u64::from(load_cores(settings, processors));
+    let fixed = fixed_files(settings, processors);
     (sure * ends + fixed, most.saturating_mul(ends).saturating_add(fixed))
+}
+
+/// Open files beside the load's connections.
+fn fixed_files(settings: &Settings, processors: u32) -> u64 {
+    SPARE_FILES + CORE_FILES * u64::from(load_cores(settings, processors))
 }
 
 /// Ends of a connection in this process.
@@ -198,7 +203,8 @@ fn threads(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
 
 fn files_at_risk(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
     let limit = allowed.open_files?;
-    let (fixed, needed) = open_files(settings, allowed.processors);
+    let (_, needed) = open_files(settings, allowed.processors);
+    let fixed = fixed_files(settings, allowed.processors);
     let (_, most) = held(settings, allowed.processors);
     runs_out(settings, most, limit.saturating_sub(fixed) / ends(settings), || {
         format!("{limit} open files are allowed: raise the hard limit (`ulimit -n {needed}` as root)")
@@ -215,10 +221,26 @@ fn ports_at_risk(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
     })
 }
 
-/// An open loop that needs more than `room` connections, of the `most` that it may come to, once
-/// answers are slow.
+/// A cell that may come to more than `room` connections, to the `most`: an open loop once answers
+/// are slow, and users once each has a connection to each of several targets.
 fn runs_out(settings: &Settings, most: u64, room: u64, limit: impl Fn() -> String) -> Option<Lack> {
-    let Load::Open { qps, .. } = settings.peak_load() else { return None };
+    let Load::Open { qps, .. } = settings.peak_load() else {
+        let text = || {
+            format!(
+                "once each user has kept a connection to each of {} targets no further one can be opened, as {}, or \
+                 lower users",
+                targets(settings),
+                limit()
+            )
+        };
+        // What is sure to be too many is told as that.
+        let (sure, _) = in_flight(settings);
+        return (most > room && sure <= room && targets(settings) > 1).then(|| Lack {
+            needed: most,
+            certain: false,
+            text: text(),
+        });
+    };
     let after_s = room.saturating_mul(per_connection(settings)) as f64 / qps;
     (most > room && after_s < SLOW_ANSWER_S).then(|| Lack {
         needed: most,

@@ -113,7 +113,8 @@ impl<'a> Groups<'a> {
 
     /// End a walk. Whether another is needed.
     pub(super) fn end_walk(&mut self) -> bool {
-        self.0.iter_mut().fold(false, |more, g| g.totals.end_walk() || more)
+        let more: Vec<bool> = self.0.iter_mut().map(|g| g.totals.end_walk()).collect();
+        more.contains(&true)
     }
 
     /// What they come to, once no further walk is needed.

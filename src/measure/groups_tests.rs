@@ -24,9 +24,9 @@ fn a_group_is_what_its_records_alone_come_to() {
     // So many that quantiles take more than one walk.
     let of = |seq: u64| {
         let mut r = many(seq);
-        r.task = Some(if seq % 8 == 0 { "b" } else { "a" }.to_owned());
-        r.endpoint = Some(if seq % 3 == 0 { "y" } else { "x" }.to_owned());
-        if seq % 50 == 0 {
+        r.task = Some(if seq.is_multiple_of(8) { "b" } else { "a" }.to_owned());
+        r.endpoint = Some(if seq.is_multiple_of(3) { "y" } else { "x" }.to_owned());
+        if seq.is_multiple_of(50) {
             r.outcome = Outcome::HttpError;
             r.error_class = Some("503".to_owned());
         }
@@ -83,7 +83,8 @@ fn a_group_whose_answers_are_left_has_no_output_rate() {
 #[test]
 fn a_stage_has_its_own_time_and_its_own_limits() {
     let mut cell = open();
-    let rule = |metric: &str, stat: &str, limit| SloRule { metric: metric.to_owned(), stat: stat.to_owned(), limit };
+    let rule =
+        |metric: &str, stat: &str, limit| SloRule { metric: metric.to_owned(), stat: stat.to_owned(), limit };
     let stage = |name: &str, rules| Stage {
         name: name.to_owned(),
         duration: Duration::from_secs(5),
@@ -103,7 +104,10 @@ fn a_stage_has_its_own_time_and_its_own_limits() {
     records[97].end_us = Some(6_021_000);
     let s = summed(&cell, &run(&records), &records);
     let [first, second] = &s.groups[..] else { panic!("two stages: {:?}", s.groups.len()) };
-    assert_eq!((first.kind, first.name.as_str(), second.name.as_str()), (GroupKind::Stage, "first", "second"));
+    assert_eq!(
+        (first.kind, first.name.as_str(), second.name.as_str()),
+        (GroupKind::Stage, "first", "second")
+    );
     for group in [first, second] {
         assert_eq!((group.counts.attempted, group.counts.ok, group.counts.before_window), (100, 100, 0));
         assert_eq!(group.value("offered_rps", ""), Some(20.0));
@@ -111,7 +115,10 @@ fn a_stage_has_its_own_time_and_its_own_limits() {
         assert!(group.value("whole_run_output_tps", "").is_none());
     }
     // Of the first's requests the last three ended in the second's time.
-    assert_eq!((first.value("completed_rps", ""), second.value("completed_rps", "")), (Some(19.4), Some(20.2)));
+    assert_eq!(
+        (first.value("completed_rps", ""), second.value("completed_rps", "")),
+        (Some(19.4), Some(20.2))
+    );
     assert_eq!((first.value("output_tps", ""), second.value("output_tps", "")), (Some(97.5), Some(100.5)));
     let in_flight: f64 = [first, second].iter().filter_map(|g| g.value("in_flight_mean", "")).sum();
     assert!((in_flight / 2.0 - s.value("in_flight_mean", "").unwrap()).abs() < 1e-9);
