@@ -69,6 +69,7 @@ fn cell(load: Load) -> Cell {
                 stop_after: plimsoll::experiment::StopAfter::End,
                 force_length: ForceLength::Never,
                 sampling: serde_json::Map::new(),
+                ..Workload::default()
             },
             load,
             cell: CellSettings {

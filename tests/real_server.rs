@@ -45,6 +45,7 @@ fn settings(url: &str, api: &str, tokenizer: TokenizerChoice) -> Settings {
             stop_after: plimsoll::experiment::StopAfter::End,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
+            ..Workload::default()
         },
         load: Load::Open { qps: 1.0, arrivals: Arrivals::Constant, max_in_flight: None },
         cell: CellSettings {

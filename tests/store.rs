@@ -46,6 +46,7 @@ fn settings(url: &str) -> Settings {
             stop_after: plimsoll::experiment::StopAfter::End,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
+            ..Workload::default()
         },
         load: Load::Closed { users: 4 },
         cell: CellSettings {

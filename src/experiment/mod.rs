@@ -6,7 +6,9 @@
 //! Reading goes on after a mistake: all are told at once, each with its line.
 
 mod canon;
+mod content;
 mod grid;
+mod length_table;
 mod mistake;
 mod range;
 mod read;
@@ -24,8 +26,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use canon::canonical_json;
+pub use content::{
+    Conversations, DataFile, Dataset, ImageSize, Images, LengthFile, Pause, Sessions, SharedLength,
+    SharedPrefix, Shuffle, TraceFormat, TraceSettings,
+};
 pub use grid::{Axis, Grid, Order};
 pub(crate) use grid::{Override, Point};
+pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub(crate) use reader::Reader;
 pub use settings::{

@@ -37,6 +37,7 @@ fn cell(load: Load) -> Cell {
         stop_after: crate::experiment::StopAfter::End,
         force_length: ForceLength::Never,
         sampling: serde_json::Map::new(),
+        ..Workload::default()
     };
     let cell = CellSettings {
         duration: Some(Duration::from_secs(10)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Cell, Plan};
-use crate::experiment::{Load, Settings};
+use crate::experiment::{Load, Settings, Workload};
 
 /// What a plan comes to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -105,9 +105,17 @@ fn cell(cell: &Cell) -> CellEstimate {
         },
         expected_s: lead + window.max.unwrap_or(window.min) + seconds(cooldown.min),
         requests,
-        prompt_tokens: tokens(workload.prompt.is_none().then_some(workload.prompt_tokens.mean)),
-        output_tokens: tokens(Some(workload.max_tokens.mean)),
+        prompt_tokens: tokens(prompt_tokens(workload)),
+        output_tokens: tokens(workload.asks_output_lengths().then_some(workload.max_tokens.mean)),
     }
+}
+
+/// Mean of the tokens that one request asks about; `None` where the text decides.
+fn prompt_tokens(workload: &Workload) -> Option<u32> {
+    // What a conversation's history adds is up to the server's answers.
+    let asked = workload.asks_prompt_lengths() && workload.session.is_none();
+    let query = workload.query_tokens.as_ref().map_or(0, |lengths| lengths.mean);
+    asked.then(|| workload.prompt_tokens.mean.saturating_mul(workload.batch).saturating_add(query))
 }
 
 /// Length of the measured window.

@@ -170,10 +170,7 @@ impl Probe<'_> {
         let make = |words: u32| {
             let work = Workload {
                 prompt_tokens: Lengths::constant(words),
-                prompt: None,
-                prefix: None,
-                unique_prompts: true,
-                ..self.settings.workload.clone()
+                ..Workload::default()
             };
             let plain: Arc<dyn Tokenizer> = Arc::new(WordsOf(Arc::clone(tokenizer)));
             Source::new(work, u64::from(words), &salt, plain).request(0).prompt

@@ -174,6 +174,7 @@ pub(super) fn settings() -> Settings {
             stop_after: crate::experiment::StopAfter::End,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
+            ..Workload::default()
         },
         load: Load::Closed { users: 1 },
         cell: CellSettings {

@@ -91,6 +91,7 @@ fn settings() -> Settings {
             stop_after: crate::experiment::StopAfter::End,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
+            ..Workload::default()
         },
         load: Load::Open { qps: 2.5, arrivals: Arrivals::Poisson, max_in_flight: None },
         cell: CellSettings {

@@ -108,6 +108,7 @@ fn settings(spec: &Spec) -> Settings {
             stop_after: plimsoll::experiment::StopAfter::End,
             force_length: ForceLength::Auto,
             sampling: serde_json::Map::new(),
+            ..Workload::default()
         },
         load: spec.load,
         cell: CellSettings {

@@ -2,6 +2,9 @@
 
 mod cell;
 mod connections;
+mod content;
+mod lengths;
+mod sampling;
 mod slo;
 mod target;
 mod workload;
