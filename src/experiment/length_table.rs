@@ -45,6 +45,9 @@ impl LengthTable {
     ) -> Result<Self, LengthTableError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let first = text.lines().map(str::trim).find(|line| is_content(line)).unwrap_or_default();
+        if first.is_empty() {
+            return Self::of(&[]);
+        }
         let headless = first.parse::<f64>().is_ok();
         let rows = match (headless, column.or(weight)) {
             (true, Some(named)) => {

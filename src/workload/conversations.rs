@@ -217,7 +217,7 @@ mod tests {
             ("{\"text\": \"a\"}", "no messages; found the keys \"text\". Allowed: conversations, conversation, messages"),
             ("{\"messages\": 3}", "the messages are not a list; found 3"),
             ("3", "not a conversation; found 3"),
-            ("{\"messages\": [{\"role\": \"tool\", \"content\": \"a\"}]}", "more than a text"),
+            ("{\"messages\": [{\"role\": \"tool\", \"content\": \"a\"}]}", "a message is more than a text"),
             ("{\"messages\": [{\"from\": \"me\", \"value\": \"a\"}]}", "unknown role; found \"me\""),
         ] {
             let (_file, array) = data::written(&format!("[{fine},\n{entry}]"));

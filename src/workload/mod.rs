@@ -88,4 +88,6 @@ pub trait Tokenizer: Send + Sync {
 }
 
 #[cfg(test)]
+mod content_tests;
+#[cfg(test)]
 mod tests;
