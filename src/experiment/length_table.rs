@@ -102,6 +102,13 @@ impl LengthTable {
     }
 }
 
+/// The line of `text` in which the record at a reader's position stands: the reader has not yet
+/// left out the blank lines and comments before it.
+pub(crate) fn line_of(text: &str, position: &csv::Position) -> u64 {
+    let rest = usize::try_from(position.byte()).ok().and_then(|at| text.get(at..)).unwrap_or_default();
+    position.line() + rest.lines().take_while(|line| !is_content(line.trim())).count() as u64
+}
+
 fn is_content(line: &str) -> bool {
     !line.is_empty() && !line.starts_with('#')
 }
@@ -129,7 +136,7 @@ fn with_header(
     weight: Option<&str>,
 ) -> Result<Vec<(u32, f64)>, LengthTableError> {
     let broken = |e: csv::Error| {
-        let line = e.position().map(csv::Position::line);
+        let line = e.position().map(|position| line_of(text, position));
         LengthTableError { line, problem: format!("not CSV: {e}") }
     };
     let mut reader = csv::ReaderBuilder::new()
@@ -141,7 +148,7 @@ fn with_header(
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(broken)?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |position| line_of(text, position));
         let tokens = length(line, record.get(column).unwrap_or_default())?;
         let weight = match weight {
             None => 1.0,

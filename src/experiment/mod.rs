@@ -20,6 +20,8 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod tree;
+#[cfg(test)]
+mod workload_tests;
 
 use std::path::{Path, PathBuf};
 
@@ -32,6 +34,7 @@ pub use content::{
 };
 pub use grid::{Axis, Grid, Order};
 pub(crate) use grid::{Override, Point};
+pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub(crate) use reader::Reader;

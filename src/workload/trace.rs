@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::data::{self, DataError};
 use super::messages::{describe, keys};
-use crate::experiment::{MAX_TOKENS, TraceFormat, TraceSettings};
+use crate::experiment::{MAX_TOKENS, TraceFormat, TraceSettings, line_of};
 
 /// Tokens that one of [`TraceEntry::hash_ids`] stands for.
 pub const BLOCK_TOKENS: usize = 512;
@@ -125,7 +125,7 @@ const fn names(format: TraceFormat) -> &'static Names {
 
 /// The format that the first line is in.
 fn format_of(path: &Path, text: &str) -> Result<TraceFormat, DataError> {
-    let Some((number, first)) = data::lines(text).next() else {
+    let Some((number, first)) = data::lines(text).find(|(_, line)| !line.starts_with('#')) else {
         return Err(DataError::whole(path, "there is no request in it"));
     };
     let found: Vec<String> = match serde_json::from_str::<Value>(first) {
@@ -204,10 +204,10 @@ fn hash_ids(ids: &Value) -> Result<Vec<u64>, String> {
 fn from_csv(path: &Path, text: &str, format: TraceFormat) -> Result<Vec<Seen>, DataError> {
     let names = names(format);
     let broken = |e: csv::Error| {
-        let place = e.position().map_or(1, csv::Position::line);
+        let place = e.position().map_or(1, |position| line_of(text, position));
         DataError::at(path, place, format!("not CSV: {e}"))
     };
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
+    let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).from_reader(text.as_bytes());
     let header: Vec<String> = reader.headers().map_err(broken)?.iter().map(str::to_owned).collect();
     let place = |known: &[&str]| {
         let found = header.iter().position(|name| known.contains(&name.as_str()));
@@ -225,7 +225,7 @@ fn from_csv(path: &Path, text: &str, format: TraceFormat) -> Result<Vec<Seen>, D
         if phase.is_some_and(|place| record.get(place) != Some("measure")) {
             continue;
         }
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |position| line_of(text, position));
         let wrong = |problem: String| DataError::at(path, line, problem);
         let number = |place: usize| -> Result<f64, DataError> {
             let text = record.get(place).unwrap_or_default();
@@ -343,7 +343,7 @@ mod tests {
                 more("{\"timestamp\": 1, \"input_length\": 1, \"output_length\": 3, \"hash_ids\": [-1]}"),
                 ":5: hash_ids is not a list of numbers; found -1",
             ),
-            ("at_s,prompt_tokens,max_tokens\n1,2,3\n1,x,3\n".to_owned(), ":3: prompt_tokens is not a number, 0 or more; found \"x\""),
+            ("at_s,prompt_tokens,max_tokens\r\n1,2,3\r\n\r\n# later\r\n1,x,3\r\n".to_owned(), ":5: prompt_tokens is not a number, 0 or more; found \"x\""),
             ("at_s,prompt_tokens,max_tokens\n1,2,3\n1,2\n".to_owned(), ":3: not CSV: "),
             ("time,length\n1,2\n".to_owned(), ":1: no known trace; found \"time\", \"length\". Allowed: mooncake (timestamp, "),
             ("\n".to_owned(), ": there is no request in it"),
