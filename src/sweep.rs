@@ -205,7 +205,8 @@ pub fn look_at_files(cells: &[&Cell]) -> Result<(), SweepError> {
     let mut seen = HashSet::new();
     for (_, workload) in cells.iter().flat_map(|cell| cell.settings.parts()) {
         let Workload { dataset, conversations, trace, images, .. } = workload;
-        let lengths = [Some(&workload.prompt_tokens), Some(&workload.max_tokens), workload.query_tokens.as_ref()];
+        let lengths =
+            [Some(&workload.prompt_tokens), Some(&workload.max_tokens), workload.query_tokens.as_ref()];
         let lengths = lengths.map(|lengths| lengths.and_then(|lengths| lengths.file.as_ref()));
         // Cells share their files, and differ in what has no say in them.
         if seen.insert(format!("{dataset:?} {conversations:?} {trace:?} {images:?} {lengths:?}")) {

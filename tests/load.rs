@@ -10,6 +10,7 @@ mod giving_up;
 mod health;
 mod loops;
 mod ways;
+mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -11,6 +11,7 @@ mod offered;
 mod stall;
 mod times;
 mod tokens;
+mod workloads;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -38,11 +38,7 @@ impl LengthTable {
     ///
     /// # Errors
     /// When it is neither of the two forms, or holds something that is no length.
-    pub fn parse(
-        text: &str,
-        column: Option<&str>,
-        weight: Option<&str>,
-    ) -> Result<Self, LengthTableError> {
+    pub fn parse(text: &str, column: Option<&str>, weight: Option<&str>) -> Result<Self, LengthTableError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let first = text.lines().map(str::trim).find(|line| is_content(line)).unwrap_or_default();
         if first.is_empty() {
@@ -139,10 +135,8 @@ fn with_header(
         let line = e.position().map(|position| line_of(text, position));
         LengthTableError { line, problem: format!("not CSV: {e}") }
     };
-    let mut reader = csv::ReaderBuilder::new()
-        .comment(Some(b'#'))
-        .trim(csv::Trim::All)
-        .from_reader(text.as_bytes());
+    let mut reader =
+        csv::ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).from_reader(text.as_bytes());
     let header: Vec<String> = reader.headers().map_err(broken)?.iter().map(str::to_owned).collect();
     let (column, weight) = columns(&header, column, weight)?;
     let mut rows = Vec::new();
@@ -226,7 +220,12 @@ mod tests {
             ("10\n0\n", None, None, "line 2: not a length in tokens; found \"0\""),
             ("10\n20\n", Some("a"), None, "there is no column \"a\": the file has no header"),
             ("", None, None, "there is no length"),
-            ("a,b\n1,2\n", None, None, "column = \"…\" has to say which holds the lengths; there are \"a\", \"b\""),
+            (
+                "a,b\n1,2\n",
+                None,
+                None,
+                "column = \"…\" has to say which holds the lengths; there are \"a\", \"b\"",
+            ),
             ("a,b\n1,2\n", Some("c"), None, "there is no column \"c\"; there are \"a\", \"b\""),
             ("a,b\n1,2\n", Some("a"), Some("w"), "there is no column \"w\""),
             ("a,count\n1,2\n\n3,-1\n", None, None, "line 4: not a weight; found \"-1\""),

@@ -45,7 +45,14 @@ fn what_is_not_asked_for_is_not_written() {
     assert_eq!(usual, Workload::default());
     let keys: Vec<String> = json!(usual).as_object().unwrap().keys().cloned().collect();
     let known_before = [
-        "prompt_tokens", "max_tokens", "prompt", "prefix", "tokenizer", "unique_prompts", "stream", "force_length",
+        "prompt_tokens",
+        "max_tokens",
+        "prompt",
+        "prefix",
+        "tokenizer",
+        "unique_prompts",
+        "stream",
+        "force_length",
         "sampling",
     ];
     assert_eq!(keys, known_before, "a plan made before the other keys existed keeps its hash");
@@ -58,8 +65,14 @@ fn lengths_by_formula() {
     let folder = folder();
     let read = |text: &str| workload(&folder, &format!("max_tokens = {text}")).max_tokens;
     let shaped = Lengths::shaped;
-    assert_eq!(read("{ mean = 100, distribution = \"lognormal\" }"), shaped(LengthShape::Lognormal, 100, 0.3));
-    assert_eq!(read("{ mean = 100, distribution = \"normal\", width = 60 }"), shaped(LengthShape::Normal, 100, 0.6));
+    assert_eq!(
+        read("{ mean = 100, distribution = \"lognormal\" }"),
+        shaped(LengthShape::Lognormal, 100, 0.3)
+    );
+    assert_eq!(
+        read("{ mean = 100, distribution = \"normal\", width = 60 }"),
+        shaped(LengthShape::Normal, 100, 0.6)
+    );
     assert_eq!(
         read("{ mean = 100, distribution = \"uniform\", range = 0.6 }"),
         read("{ mean = 100, distribution = \"uniform\", width = 60 }"),
@@ -95,7 +108,9 @@ fn files_and_conversations() {
     assert!(!dataset.unique_prompts && !dataset.asks_prompt_lengths() && !dataset.foretells_prompt_tokens());
     let dataset = dataset.dataset.unwrap();
     assert_eq!((dataset.limit, dataset.shuffle, dataset.repeat), (Some(1000), Shuffle::Seed(7), true));
-    let once = workload(&folder, "dataset = { file = \"x.jsonl\", shuffle = true, repeat = false }").dataset.unwrap();
+    let once = workload(&folder, "dataset = { file = \"x.jsonl\", shuffle = true, repeat = false }")
+        .dataset
+        .unwrap();
     assert_eq!((once.shuffle, once.repeat), (Shuffle::Cell, false));
 
     let text = "conversations = { file = \"talk.json\", turns = { min = 2, max = 8 }, limit = 5, \
@@ -117,10 +132,14 @@ fn files_and_conversations() {
     let session = workload(&folder, text).session.unwrap();
     assert_eq!(session.think, Some(Pause::Exponential { mean: seconds(2) }));
 
-    let trace = workload(&folder, "trace = { file = \"trace.csv\", format = \"plain\", scale = 0.5, skip = 2 }");
+    let trace =
+        workload(&folder, "trace = { file = \"trace.csv\", format = \"plain\", scale = 0.5, skip = 2 }");
     assert!(trace.unique_prompts && !trace.asks_prompt_lengths() && !trace.asks_output_lengths());
     let trace = trace.trace.unwrap();
-    assert_eq!((trace.format, trace.scale, trace.skip, trace.limit), (Some(TraceFormat::Plain), 0.5, 2, None));
+    assert_eq!(
+        (trace.format, trace.scale, trace.skip, trace.limit),
+        (Some(TraceFormat::Plain), 0.5, 2, None)
+    );
     let auto = workload(&folder, "trace = { file = \"trace.csv\", format = \"auto\" }").trace.unwrap();
     assert_eq!((auto.format, auto.scale), (None, 1.0));
 }
@@ -168,51 +187,151 @@ fn limits_of_a_workload() {
     use MistakeKind::{BadValue, Conflict, Missing, OutOfRange, UnknownKey, UnknownWord, WrongType};
     let folder = folder();
     for (text, key, kind, part) in [
-        ("max_tokens = { mean = 9, distribution = \"normal\", range = 1, width = 4 }", "max_tokens.width", Conflict, "not both"),
-        ("max_tokens = { mean = 9, distribution = \"uniform\", width = 10 }", "max_tokens.width", OutOfRange, "1 to 9"),
+        (
+            "max_tokens = { mean = 9, distribution = \"normal\", range = 1, width = 4 }",
+            "max_tokens.width",
+            Conflict,
+            "not both",
+        ),
+        (
+            "max_tokens = { mean = 9, distribution = \"uniform\", width = 10 }",
+            "max_tokens.width",
+            OutOfRange,
+            "1 to 9",
+        ),
         ("max_tokens = { mean = 9, width = 4 }", "max_tokens.width", Conflict, "have a width"),
         ("max_tokens = { mean = 9, min = 10 }", "max_tokens.min", Conflict, "above the constant length 9"),
-        ("max_tokens = { mean = 9, distribution = \"normal\", min = 5, cap = 4 }", "max_tokens.min", Conflict, "above the cap 4"),
+        (
+            "max_tokens = { mean = 9, distribution = \"normal\", min = 5, cap = 4 }",
+            "max_tokens.min",
+            Conflict,
+            "above the cap 4",
+        ),
         ("max_tokens = { mean = 9, jitter = 2 }", "max_tokens.jitter", OutOfRange, "0 to 1"),
         ("max_tokens = { mean = 9, column = \"a\" }", "max_tokens.column", Conflict, "without a file"),
-        ("max_tokens = { distribution = \"empirical\" }", "max_tokens.distribution", Conflict, "wants a file"),
-        ("max_tokens = { mean = 9, distribution = \"lognomal\" }", "max_tokens.distribution", UnknownWord, "did you mean \"lognormal\""),
+        (
+            "max_tokens = { distribution = \"empirical\" }",
+            "max_tokens.distribution",
+            Conflict,
+            "wants a file",
+        ),
+        (
+            "max_tokens = { mean = 9, distribution = \"lognomal\" }",
+            "max_tokens.distribution",
+            UnknownWord,
+            "did you mean \"lognormal\"",
+        ),
         ("max_tokens = { file = \"none.txt\" }", "max_tokens.file", BadValue, "no such file"),
-        ("max_tokens = { file = \"bad.txt\" }", "max_tokens.file", BadValue, "line 2: not a length in tokens; found \"ten\""),
-        ("max_tokens = { file = \"lengths.csv\" }", "max_tokens.file", BadValue, "has to say which holds the lengths; there are \"in\""),
+        (
+            "max_tokens = { file = \"bad.txt\" }",
+            "max_tokens.file",
+            BadValue,
+            "line 2: not a length in tokens; found \"ten\"",
+        ),
+        (
+            "max_tokens = { file = \"lengths.csv\" }",
+            "max_tokens.file",
+            BadValue,
+            "has to say which holds the lengths; there are \"in\"",
+        ),
         ("max_tokens = { file = \"lengths.txt\", mean = 4 }", "max_tokens.mean", Conflict, "the file says"),
-        ("max_tokens = { file = \"lengths.txt\", distribution = \"normal\" }", "max_tokens.distribution", Conflict, "\"empirical\""),
+        (
+            "max_tokens = { file = \"lengths.txt\", distribution = \"normal\" }",
+            "max_tokens.distribution",
+            Conflict,
+            "\"empirical\"",
+        ),
         ("dataset = { limit = 3 }", "dataset.file", Missing, "path of a file"),
         ("dataset = \"x.jsonl\"", "dataset", WrongType, "{ file = "),
-        ("dataset = { file = \"x.jsonl\", shuffle = \"yes\" }", "dataset.shuffle", WrongType, "a number to shuffle by"),
-        ("dataset = { file = \"x.jsonl\" }\nprompt_tokens = 5", "prompt_tokens", Conflict, "no prompt_tokens beside dataset"),
-        ("dataset = { file = \"x.jsonl\" }\nprompt = \"a\"", "dataset", Conflict, "prompts come from one place"),
-        ("dataset = { file = \"x.jsonl\" }\nunique_prompts = true", "unique_prompts", Conflict, "cannot differ"),
+        (
+            "dataset = { file = \"x.jsonl\", shuffle = \"yes\" }",
+            "dataset.shuffle",
+            WrongType,
+            "a number to shuffle by",
+        ),
+        (
+            "dataset = { file = \"x.jsonl\" }\nprompt_tokens = 5",
+            "prompt_tokens",
+            Conflict,
+            "no prompt_tokens beside dataset",
+        ),
+        (
+            "dataset = { file = \"x.jsonl\" }\nprompt = \"a\"",
+            "dataset",
+            Conflict,
+            "prompts come from one place",
+        ),
+        (
+            "dataset = { file = \"x.jsonl\" }\nunique_prompts = true",
+            "unique_prompts",
+            Conflict,
+            "cannot differ",
+        ),
         ("dataset = { file = \"x.jsonl\" }\nbatch = 2", "batch", Conflict, "a list of texts is a batch"),
-        ("conversations = { file = \"talk.json\", turns = { min = 3, max = 2 } }", "conversations.turns.max", Conflict, "below min"),
-        ("conversations = { file = \"talk.json\", recorded_lengths = true }\nmax_tokens = 5", "max_tokens", Conflict, "has no effect"),
-        ("conversations = { file = \"talk.json\", thnk = \"2s\" }", "conversations.thnk", UnknownKey, "did you mean \"think\""),
+        (
+            "conversations = { file = \"talk.json\", turns = { min = 3, max = 2 } }",
+            "conversations.turns.max",
+            Conflict,
+            "below min",
+        ),
+        (
+            "conversations = { file = \"talk.json\", recorded_lengths = true }\nmax_tokens = 5",
+            "max_tokens",
+            Conflict,
+            "has no effect",
+        ),
+        (
+            "conversations = { file = \"talk.json\", thnk = \"2s\" }",
+            "conversations.thnk",
+            UnknownKey,
+            "did you mean \"think\"",
+        ),
         ("session = { think = \"2s\" }", "session.turns", Missing, "a number of turns"),
         ("session = { turns = 0 }", "session.turns", OutOfRange, "1 to "),
         ("session = { turns = 2, think = 2 }", "session.think", WrongType, "\"2s\" or \"2ms\""),
-        ("session = { turns = 2, think = { min = \"3s\", max = \"1s\" } }", "session.think.max", Conflict, "below min"),
+        (
+            "session = { turns = 2, think = { min = \"3s\", max = \"1s\" } }",
+            "session.think.max",
+            Conflict,
+            "below min",
+        ),
         ("session = { turns = 2, think = { min = \"3s\" } }", "session.think.max", Missing, "a duration"),
-        ("session = { turns = 2, think = { mean = \"3s\", max = \"1s\", distribution = \"exponential\" } }", "session.think.max", Conflict, "only a uniform pause"),
+        (
+            "session = { turns = 2, think = { mean = \"3s\", max = \"1s\", distribution = \"exponential\" } }",
+            "session.think.max",
+            Conflict,
+            "only a uniform pause",
+        ),
         ("session = { turns = 2 }\nbatch = 2", "batch", Conflict, "turn by turn"),
         ("shared_prefix = { groups = 2 }", "shared_prefix.tokens", Missing, "tokens = 512"),
         ("shared_prefix = { tokens = 5, share = 0.5 }", "shared_prefix.share", Conflict, "not both"),
         ("shared_prefix = { share = 0 }", "shared_prefix.share", BadValue, "nothing would be shared"),
-        ("shared_prefix = { tokens = 5 }\nrandom_digits = 4", "random_digits", Conflict, "no prompt would begin"),
+        (
+            "shared_prefix = { tokens = 5 }\nrandom_digits = 4",
+            "random_digits",
+            Conflict,
+            "no prompt would begin",
+        ),
         ("prompt = \"a\"\nsuffix = \"b\"", "suffix", Conflict, "put it into the prompt"),
         ("images = { count = 2 }", "images", Missing, "width and height"),
         ("images = { width = 5 }", "images", Missing, "width and height"),
         ("images = { sizes = [\"5\"] }", "images.sizes[1]", BadValue, "WIDTHxHEIGHT"),
         ("images = { sizes = [] }", "images.sizes", BadValue, "an empty list"),
-        ("images = { sizes = [\"5x5\"], width = 5, height = 5 }", "images.sizes", Conflict, "only one of these"),
+        (
+            "images = { sizes = [\"5x5\"], width = 5, height = 5 }",
+            "images.sizes",
+            Conflict,
+            "only one of these",
+        ),
         ("images = { files = [\"x.jsonl\"] }", "images.files[1]", BadValue, ".png"),
         ("images = { files = [\"a.png\"], pool = 3 }", "images.pool", Conflict, "these are files"),
         ("images = { width = 5, height = 5 }\nbatch = 2", "images", Conflict, "pictures go with one prompt"),
-        ("trace = { file = \"trace.csv\", format = \"mooncak\" }", "trace.format", UnknownWord, "did you mean \"mooncake\""),
+        (
+            "trace = { file = \"trace.csv\", format = \"mooncak\" }",
+            "trace.format",
+            UnknownWord,
+            "did you mean \"mooncake\"",
+        ),
         ("trace = { file = \"trace.csv\", scale = 0 }", "trace.scale", OutOfRange, "more than 0"),
         ("trace = { file = \"trace.csv\" }\nmax_tokens = 4", "max_tokens", Conflict, "the trace says"),
         ("seed = \"per_requst\"", "seed", UnknownWord, "did you mean \"per_request\""),

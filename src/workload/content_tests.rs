@@ -62,7 +62,10 @@ fn prompts_are_as_long_as_asked_whatever_stands_around_them() {
         ("digits", Workload { random_digits: 20, ..workload(100) }),
         ("tokens", Workload { shared_prefix: shared(SharedLength::Tokens(64)), ..workload(100) }),
         ("share", Workload { shared_prefix: shared(SharedLength::Share(0.7)), ..workload(100) }),
-        ("more shared than asked", Workload { shared_prefix: shared(SharedLength::Tokens(512)), ..workload(100) }),
+        (
+            "more shared than asked",
+            Workload { shared_prefix: shared(SharedLength::Tokens(512)), ..workload(100) },
+        ),
         (
             "all",
             Workload {
@@ -77,7 +80,11 @@ fn prompts_are_as_long_as_asked_whatever_stands_around_them() {
         for seq in 0..10 {
             let request = source.request(seq);
             assert_eq!(tokens(&request.prompt) + 7, 100, "{what}: {}", request.prompt);
-            assert_eq!((request.prompt_tokens_asked, request.prompt_tokens_counted), (100, Some(100)), "{what}");
+            assert_eq!(
+                (request.prompt_tokens_asked, request.prompt_tokens_counted),
+                (100, Some(100)),
+                "{what}"
+            );
         }
     }
 }
@@ -124,7 +131,10 @@ fn a_batch_is_several_prompts_and_their_sum() {
     }
     let fixed = Workload { batch: 2, prompt: Some("great house".to_owned()), ..workload(1) };
     let request = exact(fixed, 1, "s").request(0);
-    assert_eq!((request.prompt.as_str(), &request.more[..]), ("great house", &["great house".to_owned()][..]));
+    assert_eq!(
+        (request.prompt.as_str(), &request.more[..]),
+        ("great house", &["great house".to_owned()][..])
+    );
     assert_eq!(request.prompt_tokens_asked, 2 * (2 + 7));
 }
 
@@ -179,7 +189,8 @@ fn a_shared_share_grows_with_the_prompt() {
     let requests: Vec<Request> = (0..30).map(|seq| source.request(seq)).collect();
     let longest = requests.iter().max_by_key(|r| r.prompt_tokens_asked).unwrap();
     for request in &requests {
-        let common = words(&request.prompt).into_iter().zip(words(&longest.prompt)).take_while(|(a, b)| a == b);
+        let common =
+            words(&request.prompt).into_iter().zip(words(&longest.prompt)).take_while(|(a, b)| a == b);
         let (common, half) = (common.count(), (f64::from(request.prompt_tokens_asked) * 0.5).round());
         assert!(request == longest || common == half as usize, "{common} of {}", request.prompt_tokens_asked);
     }
@@ -402,7 +413,9 @@ fn prompts_of_a_trace_share_the_blocks_that_it_says() {
     let (_kept, with) = trace(&text);
     let source = exact(with.clone(), 1, "s");
     let prompts: Vec<String> = (0..8).map(|seq| source.request(seq).prompt).collect();
-    for (seq, (asked, output)) in [(1600, 9), (1300, 8), (700, 7), (700, 7), (1600, 9)].into_iter().enumerate() {
+    for (seq, (asked, output)) in
+        [(1600, 9), (1300, 8), (700, 7), (700, 7), (1600, 9)].into_iter().enumerate()
+    {
         let request = source.request(seq as u64);
         assert_eq!((request.prompt_tokens_asked, request.max_tokens), (asked, output));
         assert_eq!(tokens(&request.prompt) + 7, asked);

@@ -52,7 +52,8 @@ impl Talks {
             talks.push(talk);
         }
         if talks.is_empty() {
-            let turns = if wanted.min_turns > 1 { format!(" of {} turns", wanted.min_turns) } else { String::new() };
+            let turns =
+                if wanted.min_turns > 1 { format!(" of {} turns", wanted.min_turns) } else { String::new() };
             let problem = format!("there is no conversation{turns} among its {} entries", items.len());
             return Err(DataError::whole(path, problem));
         }
@@ -73,7 +74,8 @@ impl Talks {
 fn items<'t>(path: &Path, text: &'t str) -> Result<Vec<(String, &'t str)>, DataError> {
     let start = text.trim_start();
     // A line may be a list of messages: an array of conversations holds objects or lists.
-    let array = start.starts_with('[') && serde_json::from_str::<Value>(start.lines().next().unwrap_or("")).is_err();
+    let array =
+        start.starts_with('[') && serde_json::from_str::<Value>(start.lines().next().unwrap_or("")).is_err();
     let whole: Option<Vec<&RawValue>> = match serde_json::from_str(text) {
         Ok(items) => Some(items),
         Err(error) if array => {
@@ -99,7 +101,9 @@ fn conversation(text: &str) -> Result<Conversation, String> {
                 let (found, allowed) = (keys(&value), MESSAGES.join(", "));
                 return Err(format!("no messages; found {found}. Allowed: {allowed}"));
             };
-            found.as_array().ok_or_else(|| format!("the messages are not a list; found {}", describe(found)))?
+            found
+                .as_array()
+                .ok_or_else(|| format!("the messages are not a list; found {}", describe(found)))?
         }
         other => return Err(format!("not a conversation; found {}", describe(other))),
     };
@@ -214,7 +218,10 @@ mod tests {
     fn mistakes_name_file_entry_and_find() {
         let fine = json!({"messages": [{"role": "user", "content": "a"}]});
         for (entry, part) in [
-            ("{\"text\": \"a\"}", "no messages; found the keys \"text\". Allowed: conversations, conversation, messages"),
+            (
+                "{\"text\": \"a\"}",
+                "no messages; found the keys \"text\". Allowed: conversations, conversation, messages",
+            ),
             ("{\"messages\": 3}", "the messages are not a list; found 3"),
             ("3", "not a conversation; found 3"),
             ("{\"messages\": [{\"role\": \"tool\", \"content\": \"a\"}]}", "a message is more than a text"),

@@ -196,7 +196,10 @@ mod tests {
             ("{\"prompt\": []}", ":2: prompt is an empty list"),
             ("{\"prompt\": [\"a\", 3]}", ":2: prompt is a list of texts; found 3 in it"),
             ("{\"prompt\": \"a\", \"messages\": []}", ":2: prompt and messages: not both"),
-            ("{\"prompt\": \"a\", \"max_tokens\": 0}", ":2: max_tokens is no length; found 0. Allowed: 1 to "),
+            (
+                "{\"prompt\": \"a\", \"max_tokens\": 0}",
+                ":2: max_tokens is no length; found 0. Allowed: 1 to ",
+            ),
             ("{\"messages\": {}}", ":2: messages is not a list; found an object"),
             ("{\"messages\": [{\"role\": \"system\", \"content\": \"a\"}]}", ":2: no message of a user"),
             ("{\"messages\": [{\"role\": \"usr\", \"content\": \"a\"}]}", ":2: unknown role; found \"usr\""),

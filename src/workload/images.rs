@@ -23,13 +23,12 @@ pub(super) struct Pictures {
 
 impl Pictures {
     /// `stream` gives the randomness of picture number n.
-    pub(super) fn open(
-        images: &Images,
-        stream: impl Fn(u64) -> ChaCha8Rng,
-    ) -> Result<Self, DataError> {
+    pub(super) fn open(images: &Images, stream: impl Fn(u64) -> ChaCha8Rng) -> Result<Self, DataError> {
         let pools = if images.files.is_empty() {
             let pool = u64::from(images.pool);
-            let of = |(k, size): (u64, &ImageSize)| (0..pool).map(|n| noise(*size, &mut stream(k * pool + n))).collect();
+            let of = |(k, size): (u64, &ImageSize)| {
+                (0..pool).map(|n| noise(*size, &mut stream(k * pool + n))).collect()
+            };
             (0..).zip(&images.sizes).map(of).collect()
         } else {
             let read = |file| {
@@ -138,8 +137,12 @@ mod tests {
 
     #[test]
     fn a_large_picture_is_no_larger_than_a_photograph() {
-        let images =
-            Images { count: 1, sizes: vec![ImageSize { width: 512, height: 512 }], pool: 1, files: Vec::new() };
+        let images = Images {
+            count: 1,
+            sizes: vec![ImageSize { width: 512, height: 512 }],
+            pool: 1,
+            files: Vec::new(),
+        };
         let bytes = pictures(&images, "a").draw(1, 0)[0].base64.len() * 3 / 4;
         assert!((40_000..400_000).contains(&bytes), "{bytes} bytes");
     }

@@ -21,9 +21,11 @@ impl Drawn {
     pub(super) fn open(lengths: &Lengths) -> Result<Self, DataError> {
         let table = lengths.file.as_ref().map(|from| {
             let text = data::text(&from.file)?;
-            LengthTable::parse(&text, from.column.as_deref(), from.weight.as_deref()).map_err(|e| match e.line {
-                Some(line) => DataError::at(&from.file.path, line, e.problem),
-                None => DataError::whole(&from.file.path, e.problem),
+            LengthTable::parse(&text, from.column.as_deref(), from.weight.as_deref()).map_err(|e| {
+                match e.line {
+                    Some(line) => DataError::at(&from.file.path, line, e.problem),
+                    None => DataError::whole(&from.file.path, e.problem),
+                }
             })
         });
         Ok(Self { lengths: lengths.clone(), table: table.transpose()? })
@@ -132,7 +134,10 @@ mod tests {
             let lengths = Lengths::shaped(shape, mean, range);
             let (got_mean, got) = mean_and_deviation(&numbers(&many(&lengths)));
             let n = DRAWS as f64;
-            assert!((got_mean - f64::from(mean)).abs() <= 4.0 * deviation / n.sqrt(), "{shape:?}: mean {got_mean}");
+            assert!(
+                (got_mean - f64::from(mean)).abs() <= 4.0 * deviation / n.sqrt(),
+                "{shape:?}: mean {got_mean}"
+            );
             let error = deviation * ((kurtosis - 1.0) / (4.0 * n)).sqrt();
             assert!((got - deviation).abs() <= 4.0 * error + 1e-9, "{shape:?}: deviation {got}");
         }
@@ -145,7 +150,8 @@ mod tests {
         const STEPS: i32 = 2000;
         let density = |z: f64| (-z * z / 2.0).exp() / std::f64::consts::TAU.sqrt();
         let h = x / f64::from(STEPS);
-        let inner: f64 = (1..STEPS).map(|k| density(h * f64::from(k)) * if k % 2 == 0 { 2.0 } else { 4.0 }).sum();
+        let inner: f64 =
+            (1..STEPS).map(|k| density(h * f64::from(k)) * if k % 2 == 0 { 2.0 } else { 4.0 }).sum();
         0.5 + h / 3.0 * (density(0.0) + inner + density(x))
     }
 
@@ -198,7 +204,10 @@ mod tests {
         let (mean, deviation) = mean_and_deviation(&drawn);
         // Even over ±1000: deviation 577.
         assert!((mean - 10_000.0).abs() <= 4.0 * 577.4 / (DRAWS as f64).sqrt(), "{mean}");
-        assert!((deviation - 577.4).abs() <= 4.0 * 577.4 * (0.8 / (4.0 * DRAWS as f64)).sqrt(), "{deviation}");
+        assert!(
+            (deviation - 577.4).abs() <= 4.0 * 577.4 * (0.8 / (4.0 * DRAWS as f64)).sqrt(),
+            "{deviation}"
+        );
         assert!(drawn.iter().all(|d| (9000.0..=11_000.0).contains(d)));
     }
 

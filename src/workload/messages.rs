@@ -35,7 +35,9 @@ pub(super) fn read(value: &Value) -> Result<Message, String> {
     };
     let Some(role) = message.get("role").or_else(|| message.get("from")) else {
         let keys = keys(value);
-        return Err(format!("a message has no role; found {keys}. Allowed: role and content, or from and value"));
+        return Err(format!(
+            "a message has no role; found {keys}. Allowed: role and content, or from and value"
+        ));
     };
     let Some(role) = role.as_str() else {
         return Err(format!("a message's role is not a text; found {}", describe(role)));
@@ -107,8 +109,14 @@ mod tests {
             (json!({"role": "user", "content": "a"}), plain(Role::User, "a")),
             (json!({"from": "human", "value": "a"}), plain(Role::User, "a")),
             (json!({"from": "gpt", "value": ""}), plain(Role::Assistant, "")),
-            (json!({"role": "System", "content": [{"type": "text", "text": "a"}, "b"]}), plain(Role::System, "a\nb")),
-            (json!({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}), Ok(Message::Other)),
+            (
+                json!({"role": "System", "content": [{"type": "text", "text": "a"}, "b"]}),
+                plain(Role::System, "a\nb"),
+            ),
+            (
+                json!({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}),
+                Ok(Message::Other),
+            ),
             (json!({"role": "tool", "content": "a"}), Ok(Message::Other)),
             (json!({"role": "assistant", "content": null, "tool_calls": []}), Ok(Message::Other)),
         ] {

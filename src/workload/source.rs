@@ -111,7 +111,8 @@ impl Source {
             Content::Generated | Content::Trace(_) => texts.measure(false),
             Content::Sessions(_) => texts.measure(true),
         }
-        let pictures = workload.images.as_ref().map(|images| Pictures::open(images, |n| texts.stream("picture", n)));
+        let pictures =
+            workload.images.as_ref().map(|images| Pictures::open(images, |n| texts.stream("picture", n)));
         Ok(Self {
             prompt_tokens: Drawn::open(&workload.prompt_tokens)?,
             max_tokens: Drawn::open(&workload.max_tokens)?,
@@ -202,9 +203,8 @@ impl Source {
                 text: self.texts.numbered(text, item),
                 tokens: shifted(*tokens, self.texts.digits_differ(item)),
             }),
-            Content::Generated => {
-                self.together(seq, |item| self.texts.generate(&Key::new("text", item), self.drawn_prompt(item)))
-            }
+            Content::Generated => self
+                .together(seq, |item| self.texts.generate(&Key::new("text", item), self.drawn_prompt(item))),
             Content::Lines(lines) => self.line_request(lines.line(seq), seq),
             Content::Trace(trace) => {
                 let entry = trace.entry(seq);
@@ -335,7 +335,8 @@ impl Source {
         };
         if let Content::Talks(talks) = &self.content {
             let system = talks.talk(session).system.clone();
-            let tokens = self.tokenizer.overhead() + system.as_ref().map_or(0, |text| self.tokenizer.count(text));
+            let tokens =
+                self.tokenizer.overhead() + system.as_ref().map_or(0, |text| self.tokenizer.count(text));
             add(tokens, tokens);
             history.extend(system.map(|text| Turn { role: Role::System, text }));
         }

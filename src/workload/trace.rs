@@ -59,14 +59,21 @@ impl Trace {
             .map(|s| {
                 let after = s.at_s - *first.get_or_insert(s.at_s);
                 let at_us = (after * 1e6 * settings.scale).round() as u64;
-                TraceEntry { at_us, prompt_tokens: s.prompt_tokens, max_tokens: s.max_tokens, hash_ids: s.hash_ids }
+                TraceEntry {
+                    at_us,
+                    prompt_tokens: s.prompt_tokens,
+                    max_tokens: s.max_tokens,
+                    hash_ids: s.hash_ids,
+                }
             })
             .collect();
         if entries.is_empty() {
             let found = match (all, left_out) {
                 (0, _) => "there is no request in it".to_owned(),
                 (n, 0) => format!("there are {n} requests in it, and skip leaves out all"),
-                (n, empty) => format!("of its {n} requests {empty} have no tokens, and skip leaves out the rest"),
+                (n, empty) => {
+                    format!("of its {n} requests {empty} have no tokens, and skip leaves out the rest")
+                }
             };
             return Err(DataError::whole(path, found));
         }
@@ -109,8 +116,12 @@ const MOONCAKE: Names = Names {
 };
 const BURSTGPT: Names =
     Names { at: &["Timestamp"], per_second: 1.0, prompt: &["Request tokens"], output: &["Response tokens"] };
-const RECORDS: Names =
-    Names { at: &["intended_us"], per_second: 1e6, prompt: &["prompt_tokens_asked"], output: &["max_tokens"] };
+const RECORDS: Names = Names {
+    at: &["intended_us"],
+    per_second: 1e6,
+    prompt: &["prompt_tokens_asked"],
+    output: &["max_tokens"],
+};
 const PLAIN: Names =
     Names { at: &["at_s"], per_second: 1.0, prompt: &["prompt_tokens"], output: &["max_tokens"] };
 
@@ -136,7 +147,8 @@ fn format_of(path: &Path, text: &str) -> Result<TraceFormat, DataError> {
     let fits = |(_, format): &(&str, TraceFormat)| {
         let Names { at, prompt, output, .. } = names(*format);
         let either = *format == TraceFormat::Records || json == (*format == TraceFormat::Mooncake);
-        either && [at, prompt, output].iter().all(|keys| keys.iter().any(|key| found.iter().any(|f| f == key)))
+        either
+            && [at, prompt, output].iter().all(|keys| keys.iter().any(|key| found.iter().any(|f| f == key)))
     };
     let format = TraceFormat::ALL.iter().find(|candidate| fits(candidate)).map(|(_, format)| *format);
     format.ok_or_else(|| {
@@ -207,13 +219,15 @@ fn from_csv(path: &Path, text: &str, format: TraceFormat) -> Result<Vec<Seen>, D
         let place = e.position().map_or(1, |position| line_of(text, position));
         DataError::at(path, place, format!("not CSV: {e}"))
     };
-    let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).from_reader(text.as_bytes());
+    let mut reader =
+        csv::ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).from_reader(text.as_bytes());
     let header: Vec<String> = reader.headers().map_err(broken)?.iter().map(str::to_owned).collect();
     let place = |known: &[&str]| {
         let found = header.iter().position(|name| known.contains(&name.as_str()));
         found.ok_or_else(|| {
             let found: Vec<String> = header.iter().take(12).map(|name| format!("{name:?}")).collect();
-            let problem = format!("no column {:?} of a {} trace; found {}", known[0], format.name(), found.join(", "));
+            let problem =
+                format!("no column {:?} of a {} trace; found {}", known[0], format.name(), found.join(", "));
             DataError::at(path, 1, problem)
         })
     };
@@ -330,7 +344,10 @@ mod tests {
         let more = |line: &str| format!("{MOONCAKE_LINES}{line}\n");
         for (text, part) in [
             (more("{\"timestamp\": 1"), ":5: not JSON: "),
-            (more("{\"timestamp\": 1, \"input_length\": 3}"), ":5: no output_length; found the keys \"timestamp\", "),
+            (
+                more("{\"timestamp\": 1, \"input_length\": 3}"),
+                ":5: no output_length; found the keys \"timestamp\", ",
+            ),
             (
                 more("{\"timestamp\": \"a\", \"input_length\": 3, \"output_length\": 3}"),
                 ":5: timestamp is not a number, 0 or more; found \"a\"",
@@ -343,9 +360,15 @@ mod tests {
                 more("{\"timestamp\": 1, \"input_length\": 1, \"output_length\": 3, \"hash_ids\": [-1]}"),
                 ":5: hash_ids is not a list of numbers; found -1",
             ),
-            ("at_s,prompt_tokens,max_tokens\r\n1,2,3\r\n\r\n# later\r\n1,x,3\r\n".to_owned(), ":5: prompt_tokens is not a number, 0 or more; found \"x\""),
+            (
+                "at_s,prompt_tokens,max_tokens\r\n1,2,3\r\n\r\n# later\r\n1,x,3\r\n".to_owned(),
+                ":5: prompt_tokens is not a number, 0 or more; found \"x\"",
+            ),
             ("at_s,prompt_tokens,max_tokens\n1,2,3\n1,2\n".to_owned(), ":3: not CSV: "),
-            ("time,length\n1,2\n".to_owned(), ":1: no known trace; found \"time\", \"length\". Allowed: mooncake (timestamp, "),
+            (
+                "time,length\n1,2\n".to_owned(),
+                ":1: no known trace; found \"time\", \"length\". Allowed: mooncake (timestamp, ",
+            ),
             ("\n".to_owned(), ": there is no request in it"),
             ("at_s,prompt_tokens,max_tokens\n".to_owned(), ": there is no request in it"),
         ] {

@@ -207,7 +207,8 @@ pub(super) fn images(field: &Field<'_>) -> Option<Images> {
     let (width, height) = (edge("width"), edge("height"));
     let (sizes, files) = (section.get("sizes"), section.get("files"));
     section.done();
-    let fields = [width.as_ref().map(|w| &w.0), height.as_ref().map(|h| &h.0), sizes.as_ref(), files.as_ref()];
+    let fields =
+        [width.as_ref().map(|w| &w.0), height.as_ref().map(|h| &h.0), sizes.as_ref(), files.as_ref()];
     let [w, h, s, f] = fields.map(|f| f.is_some());
     if usize::from(w || h) + usize::from(s) + usize::from(f) > 1 {
         let problem = "pictures have one width and height, or sizes, or files: only one of these";

@@ -87,7 +87,8 @@ fn empirical(section: &Section<'_>, file: &Field<'_>) -> Option<Lengths> {
     let text = |key| section.get(key).map(|f: Field<'_>| f.text());
     let (column, weight) = (text("column"), text("weight"));
     // A column that can't be read is a mistake already.
-    let (column, weight) = (column.map_or(Some(None), |c| c.map(Some))?, weight.map_or(Some(None), |w| w.map(Some))?);
+    let (column, weight) =
+        (column.map_or(Some(None), |c| c.map(Some))?, weight.map_or(Some(None), |w| w.map(Some))?);
     let from = LengthFile { file: file.data_file()?, column, weight };
     match section.reader.mean_length(&from) {
         Ok(mean) => Some(Lengths { file: Some(from), ..Lengths::shaped(LengthShape::Empirical, mean, 0.0) }),
@@ -125,7 +126,12 @@ fn drawn(section: &Section<'_>, most: u32, unit: &str) -> Option<Lengths> {
 }
 
 /// Width of a distribution relative to its mean, however it was given; 0 where it has none.
-fn relative_width(range: Option<&Field<'_>>, width: Option<&Field<'_>>, shape: LengthShape, mean: u32) -> f64 {
+fn relative_width(
+    range: Option<&Field<'_>>,
+    width: Option<&Field<'_>>,
+    shape: LengthShape,
+    mean: u32,
+) -> f64 {
     let (most, allowed) = match shape {
         LengthShape::Uniform => (1.0, "more than 0, at most 1 (1: from 1 token to twice the mean)"),
         LengthShape::Normal => (3.0, "more than 0, at most 3 (the standard deviation over the mean)"),

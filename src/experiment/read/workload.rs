@@ -13,36 +13,35 @@ const STOPS: [(&str, StopAfter); 2] = [("end", StopAfter::End), ("first_token", 
 
 pub(super) fn read(section: Section<'_>) -> Workload {
     refuse_idle(&section);
-    let usual = Workload::default();
-    let length = |key| section.get(key).and_then(|f: Field<'_>| lengths::read(&f));
+    let length = |key, usual| section.get(key).and_then(|f: Field<'_>| lengths::read(&f)).unwrap_or(usual);
     let text = |key| section.get(key).and_then(|f: Field<'_>| f.text_or_file());
-    let unique = section.get("unique_prompts").and_then(|f| f.bool());
-    let stream = section.get("stream").and_then(|f| f.bool()).unwrap_or(true);
-    let (sampling, seed_per_request) = sampling::read(&section);
-    let (prompt_tokens, max_tokens) = (length("prompt_tokens"), length("max_tokens"));
-    let workload = Workload {
-        unique_prompts: unique.unwrap_or_else(|| source_of(&section).is_none_or(|(_, s)| s.generates)),
+    let usual = Workload::default();
+    let mut workload = Workload {
+        prompt_tokens: length("prompt_tokens", usual.prompt_tokens),
+        max_tokens: length("max_tokens", usual.max_tokens),
         prompt: text("prompt"),
         prefix: text("prefix"),
         suffix: text("suffix"),
-        prompt_tokens: prompt_tokens.unwrap_or(usual.prompt_tokens),
-        max_tokens: max_tokens.unwrap_or(usual.max_tokens),
-        tokenizer: section.get("tokenizer").and_then(|f| tokenizer(&f)).unwrap_or(TokenizerChoice::Auto),
-        stream,
-        stop_after: stop_after(&section, stream),
-        force_length: section.get("force_length").and_then(|f| f.word(&FORCE)).unwrap_or(ForceLength::Auto),
-        sampling,
-        seed_per_request,
         random_digits: section.get("random_digits").and_then(|f| f.u32(0, 1000)).unwrap_or(0),
         batch: section.get("batch").and_then(|f| f.u32(1, 10_000)).unwrap_or(1),
-        query_tokens: length("query_tokens"),
+        query_tokens: section.get("query_tokens").and_then(|f| lengths::read(&f)),
+        shared_prefix: section.get("shared_prefix").and_then(|f| content::shared_prefix(&f)),
         dataset: section.get("dataset").and_then(|f| content::dataset(&f)),
         conversations: section.get("conversations").and_then(|f| content::conversations(&f)),
         session: section.get("session").and_then(|f| content::session(&f)),
-        shared_prefix: section.get("shared_prefix").and_then(|f| content::shared_prefix(&f)),
-        images: section.get("images").and_then(|f| content::images(&f)),
         trace: section.get("trace").and_then(|f| content::trace(&f)),
+        images: section.get("images").and_then(|f| content::images(&f)),
+        tokenizer: section.get("tokenizer").and_then(|f| tokenizer(&f)).unwrap_or(TokenizerChoice::Auto),
+        unique_prompts: section
+            .get("unique_prompts")
+            .and_then(|f| f.bool())
+            .unwrap_or_else(|| source_of(&section).is_none_or(|(_, s)| s.generates)),
+        stream: section.get("stream").and_then(|f| f.bool()).unwrap_or(true),
+        force_length: section.get("force_length").and_then(|f| f.word(&FORCE)).unwrap_or(ForceLength::Auto),
+        ..usual
     };
+    workload.stop_after = stop_after(&section, workload.stream);
+    (workload.sampling, workload.seed_per_request) = sampling::read(&section);
     if workload.conversations.as_ref().is_some_and(|c| c.recorded_lengths)
         && let Some(field) = section.peek("max_tokens")
     {
