@@ -17,6 +17,7 @@ mod images;
 mod lengths;
 mod messages;
 mod random;
+mod sessions;
 mod source;
 mod texts;
 mod trace;
