@@ -212,6 +212,12 @@ pub const METRICS: &[Metric] = &[
     ),
     scalar("error_rate", Unit::Ratio, Better::Lower, "Failed ÷ attempted requests of the window."),
     scalar(
+        "contention_error_rate",
+        Unit::Ratio,
+        Better::Lower,
+        "Requests that timed out or were refused with 503 ÷ attempted requests of the window.",
+    ),
+    scalar(
         "in_flight_mean",
         Unit::Count,
         Better::Neither,

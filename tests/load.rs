@@ -21,7 +21,7 @@ use plimsoll::experiment::{
     Arrivals, CellSettings, ClientSettings, Cooldown, ForceLength, Lengths, Load, Settings, Slo, Target, Tls,
     TokenizerChoice, Workload,
 };
-use plimsoll::load::{Control, Job, drive};
+use plimsoll::load::{Control, Job, JobPart, drive};
 use plimsoll::measure::{CellSummary, summarise};
 use plimsoll::plan::{Cell, CellId};
 use plimsoll::record::{CellRun, Phase, RequestRecord};
@@ -101,19 +101,20 @@ fn closed(users: u32) -> Cell {
 fn with_job<T>(cell: &Cell, address: SocketAddr, work: impl FnOnce(&Job<'_>) -> T) -> T {
     let workload = cell.settings.workload.clone();
     let source = Source::new(workload, cell.seed, "salt", Arc::new(BundledTokenizer));
-    work(&Job {
-        cell,
-        endpoint: Endpoint {
-            base: format!("http://{address}").parse().expect("it parses"),
-            model: "m".to_owned(),
-            headers: vec![("authorization".to_owned(), "Bearer x".to_owned())],
-            force_length: false,
-        },
-        provider: Arc::from(
-            (plimsoll::provider::find("openai-chat").expect("this provider is there").build)(&plimsoll::provider::Options::default()),
-        ),
-        source: Arc::new(source),
-    })
+    let part =
+        JobPart {
+            endpoint: Endpoint {
+                base: format!("http://{address}").parse().expect("it parses"),
+                model: "m".to_owned(),
+                headers: vec![("authorization".to_owned(), "Bearer x".to_owned())],
+                force_length: false,
+            },
+            provider: Arc::from((plimsoll::provider::find("openai-chat")
+                .expect("this provider is there")
+                .build)(&plimsoll::provider::Options::default())),
+            source: Arc::new(source),
+        };
+    work(&Job { cell, parts: vec![part] })
 }
 
 /// Run it; the records by number.

@@ -17,7 +17,7 @@ use crate::{plan, progress, report};
 #[command(after_help = "\
 Examples:
   plimsoll run experiments/quickstart.toml
-  plimsoll run my.toml --set target.url=http://127.0.0.1:8000 --set grid.users=[1,2,4]
+  plimsoll run my.toml --set target.url=http://127.0.0.1:8000 --set 'grid.users=[1,2,4]'
   plimsoll run my.toml --progress json > events.jsonl
   plimsoll run my.toml --resume runs/20260101T120000Z-capacity
   plimsoll run my.toml --gate                  exit 1 if a cell misses an SLO

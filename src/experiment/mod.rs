@@ -136,6 +136,7 @@ impl Experiment {
         let head = head(&reader, &base, path);
         refuse_idle_sets(&reader, &head.grids, &set_paths);
         refuse_idle_arrivals(&reader, &head.grids, &base);
+        read::refuse_strange_axes(&reader, &base, &head.grids);
         probe(&reader, &base, &head.grids);
         let mut mistakes = reader.take();
         mistake::drop_echoes(&mut mistakes);

@@ -204,8 +204,8 @@ impl<'r> Section<'r> {
             let near = nearest(&entry.key, asked.iter().copied());
             let near = match &entry.node.alias {
                 // Through an axis the whole path was written, not this table's key.
-                Some(_) => near.map(|key| self.key(key)),
-                None => near.map(str::to_owned),
+                Some(alias) if alias.starts_with("grid") => near.map(|key| self.key(key)),
+                _ => near.map(str::to_owned),
             };
             // A setting whose section was left out, as in `--set duration=3s`.
             let near =

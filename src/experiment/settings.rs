@@ -1,5 +1,6 @@
 //! What one cell runs with: the checked, completed form of an experiment's sections.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +41,32 @@ impl Settings {
         let one = self.parts.is_empty().then_some((&self.target, &self.workload));
         one.into_iter().chain(self.parts.iter().map(|part| (&part.target, &part.workload)))
     }
+
+    /// One part as if it were the whole cell: its target, workload and simulator in the cell's
+    /// place. `part` is its number in [`Settings::parts()`].
+    #[must_use]
+    pub fn of_part(&self, part: usize) -> Cow<'_, Self> {
+        let Some(part) = self.parts.get(part) else { return Cow::Borrowed(self) };
+        Cow::Owned(Self {
+            target: part.target.clone(),
+            workload: part.workload.clone(),
+            sim: part.sim.as_ref().unwrap_or(&self.sim).clone(),
+            parts: Vec::new(),
+            ..self.clone()
+        })
+    }
+
+    /// What `of` says of each target, every word once: `a + b`.
+    #[must_use]
+    pub fn of_targets<'a>(&'a self, of: impl Fn(&'a Target) -> &'a str) -> String {
+        let mut words: Vec<&str> = Vec::new();
+        for (target, _) in self.parts() {
+            if !words.contains(&of(target)) {
+                words.push(of(target));
+            }
+        }
+        words.join(" + ")
+    }
 }
 
 /// One part of a mix. Arrivals are dealt out to parts by weight, at random by the seed.
@@ -53,6 +80,9 @@ pub struct Part {
     pub weight: f64,
     pub target: Target,
     pub workload: Workload,
+    /// Knobs of its own simulator (`[endpoint.NAME.sim]` over `[sim]`); `None`: the cell's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sim: Option<BTreeMap<String, Value>>,
 }
 
 /// One stage of a cell: a level of load for a time, with metrics of its own.

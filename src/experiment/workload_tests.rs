@@ -348,3 +348,24 @@ fn limits_of_a_workload() {
         assert!(found[0].to_string().contains(part), "{text}\n{}", found[0]);
     }
 }
+
+#[test]
+fn a_part_of_a_mix_has_prompts_of_its_own_kind() {
+    let folder = folder();
+    let text = "prompt_tokens = 64\nsuffix = \"Go.\"\n[task.lines.workload]\ndataset = { file = \"x.jsonl\" }\n\
+                [task.talk.workload]\nsession = { turns = 3 }\n\
+                [task.replay.workload]\ntrace = { file = \"trace.csv\" }\n\
+                [task.fixed.workload]\nprompt = \"Say hello.\"\n";
+    let experiment = parse(&folder, text).unwrap_or_else(|m| panic!("{m}"));
+    let (settings, _) = experiment.settings(&experiment.reader(), &[]);
+    let of = |name: &str| {
+        let part = settings.parts.iter().find(|part| part.task.as_deref() == Some(name));
+        part.map(|part| part.workload.clone()).expect("a part of that name")
+    };
+    let lines = of("lines");
+    assert!(lines.dataset.is_some() && lines.suffix.is_some() && !lines.unique_prompts);
+    assert_eq!(of("talk").prompt_tokens, Lengths::constant(64));
+    assert!(of("talk").session.is_some_and(|session| session.turns == Lengths::constant(3)));
+    assert!(of("replay").trace.is_some());
+    assert_eq!((of("fixed").prompt.as_deref(), of("fixed").suffix), (Some("Say hello."), None));
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::collect::{Collector, Recent, Silence};
 use super::feed::{Maker, feed, make_all};
-use super::http::Dialer;
+use super::lanes::Dialers;
 use super::pin::Places;
 use super::schedule::{Schedule, Shard};
 use super::shard::{self, Ledger, Start};
@@ -60,8 +60,7 @@ impl Crew<'_> {
         live: &mut dyn FnMut(Live),
     ) -> Result<Ended, LoadError> {
         let size = load_cores(&self.job.cell.settings, machine_cores());
-        let target = &self.job.cell.settings.target;
-        let dialer = Dialer::new(target, &self.job.endpoint.base)?;
+        let dialers = Dialers::new(self.job)?;
         let places = if self.job.cell.settings.client.pin {
             Places::apart(size).map_err(|source| LoadError::Thread { core: 0, source })?
         } else {
@@ -73,7 +72,13 @@ impl Crew<'_> {
             // When one can't be spawned, those before it are told by hanging up.
             let hands = (0..size)
                 .map(|rank| {
-                    self.hand(scope, Shard { rank, size }, (&dialer, &places), reports.clone(), ready.clone())
+                    self.hand(
+                        scope,
+                        Shard { rank, size },
+                        (&dialers, &places),
+                        reports.clone(),
+                        ready.clone(),
+                    )
                 })
                 .collect::<Result<Vec<_>, _>>()?;
             drop((ready, reports));
@@ -89,7 +94,7 @@ impl Crew<'_> {
             }
             let mut collector = Collector {
                 sink,
-                tokenizer: self.job.source.tokenizer().as_ref(),
+                tokenizers: self.job.parts.iter().map(|part| part.source.tokenizer().as_ref()).collect(),
                 live,
                 clock,
                 gate: self.gate,
@@ -108,14 +113,14 @@ impl Crew<'_> {
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         shard: Shard,
-        (dialer, places): (&Dialer, &Places),
+        (dialers, places): (&Dialers, &Places),
         reports: SyncSender<Report>,
         ready: SyncSender<()>,
     ) -> Result<Hand<'scope>, LoadError> {
         let rank = shard.rank;
         let failed = move |source| LoadError::Thread { core: rank, source };
         let (out, feed) = feed();
-        let mut maker = Maker::new(self.job, dialer)?;
+        let mut maker = Maker::new(self.job, dialers)?;
         let place = places.clone();
         let bodies = thread::Builder::new()
             .name(format!("plimsoll-body-{rank}"))
@@ -130,7 +135,7 @@ impl Crew<'_> {
             shard,
             schedule: self.schedule.cloned(),
             control: self.control,
-            dialer: dialer.clone(),
+            dialers: dialers.clone(),
             reports,
             feed,
             places: places.clone(),

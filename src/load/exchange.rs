@@ -33,7 +33,7 @@ const ERROR_BODY: usize = 64 << 10;
 /// Send it, read the answer to its end, and write everything into `flight`.
 pub(super) async fn perform(flight: &mut Flight, prepared: Prepared) {
     let sent = flight.sent();
-    let mut alarm = Alarm::new(flight.core.clock, flight.core.limits, sent);
+    let mut alarm = Alarm::new(flight.core.clock, flight.core.lanes[flight.lane].limits, sent);
     match respond(flight, &mut alarm, prepared).await {
         Ok(Ok(answer)) => {
             flight.record.headers_us = Some(answer.head_us);
@@ -70,19 +70,20 @@ async fn respond(
     prepared: Prepared,
 ) -> Result<Result<Answer, Failure>, Expired> {
     let core = Rc::clone(&flight.core);
+    let pool = &core.lanes[flight.lane].pool;
     let mut again = false;
-    if let Some(conn) = core.pool.kept() {
+    if let Some(conn) = pool.kept() {
         let request = prepared.request.clone();
         match alarm.guard(conn.ask(request, &core.scratch, core.clock)).await? {
             Err(failure) if failure.unanswered => {
-                core.pool.found_dead();
+                pool.found_dead();
                 flight.record.retries += 1;
                 again = true;
             }
             answered => return Ok(answered),
         }
     }
-    match alarm.guard(core.pool.fresh(again)).await? {
+    match alarm.guard(pool.fresh(again)).await? {
         Ok(conn) => alarm.guard(conn.ask(prepared.request, &core.scratch, core.clock)).await,
         Err(failure) => Ok(Err(failure)),
     }
@@ -96,9 +97,10 @@ fn expire(flight: &mut Flight, expired: Expired) {
 /// Read a 2xx answer.
 async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer) {
     let core = Rc::clone(&flight.core);
+    let lane = &core.lanes[flight.lane];
     let mut reader = Reader {
-        framer: Framer::new(core.provider.framing(core.stream)),
-        decoder: core.provider.decoder(core.stream, core.keep_text.get()),
+        framer: Framer::new(lane.provider.framing(lane.stream)),
+        decoder: lane.provider.decoder(lane.stream, lane.keep_text.get()),
         broken: None,
     };
     let mut last_read = answer.head_us;
@@ -126,7 +128,7 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer)
                 }
                 if flight.record.chunks > 0 {
                     alarm.first_content();
-                    if core.first_token_only {
+                    if lane.first_token_only {
                         return flight.leave_early(last_read);
                     }
                 }
@@ -135,7 +137,7 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer)
                 }
                 if ended {
                     let end = core.clock.now_us();
-                    core.pool.take_back(answer);
+                    lane.pool.take_back(answer);
                     break end;
                 }
                 if reader.decoder.done() {
@@ -188,6 +190,7 @@ fn judge(closing: &mut Closing, broken: Option<String>, failure: Option<Failure>
 /// Read an answer with a status other than 2xx, for its words and to keep the connection.
 async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer) {
     let core = Rc::clone(&flight.core);
+    let lane = &core.lanes[flight.lane];
     let status = answer.status;
     alarm.linger(answer.head_us + REFUSAL_US);
     let mut text = Vec::new();
@@ -204,7 +207,7 @@ async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer
                     alarm.read(t);
                 }
                 if ended {
-                    core.pool.take_back(answer);
+                    lane.pool.take_back(answer);
                     break;
                 }
                 if text.len() > ERROR_BODY {
@@ -216,7 +219,7 @@ async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer
         }
     }
     flight.record.bytes += text.len() as u64;
-    let (class, words) = provider::http_error(status, &core.secrets.hide_in_body(text));
+    let (class, words) = provider::http_error(status, &lane.secrets.hide_in_body(text));
     flight.fail(core.clock.now_us(), Failure::new(Outcome::HttpError, class, Some(words)));
 }
 

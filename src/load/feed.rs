@@ -11,9 +11,11 @@ use hyper::header::{
 };
 use tokio::sync::mpsc;
 
+use super::deal::Deal;
 use super::http::{Dialer, Outgoing};
-use super::{Job, LoadError};
-use crate::experiment::HttpVersion;
+use super::lanes::Dialers;
+use super::{Job, JobPart, LoadError};
+use crate::experiment::{HttpVersion, Target, Workload};
 use crate::provider::{self, Call, Provider, WireRequest};
 use crate::server::{self, Endpoint};
 use crate::workload::Source;
@@ -26,14 +28,36 @@ const DEPTH: usize = 4;
 /// A request, ready to go.
 pub(super) struct Prepared {
     pub(super) seq: u64,
+    /// The part of the cell that it belongs to.
+    pub(super) lane: usize,
     pub(super) request: Outgoing,
     pub(super) asked: u32,
     pub(super) counted: Option<u32>,
     pub(super) max_tokens: u32,
 }
 
-/// Turns arrivals into HTTP requests.
+/// Turns arrivals into HTTP requests, each by the part that it is dealt to.
 pub(super) struct Maker {
+    deal: Deal,
+    parts: Vec<PartMaker>,
+}
+
+impl Maker {
+    pub(super) fn new(job: &Job<'_>, dialers: &Dialers) -> Result<Self, LoadError> {
+        let parts = job.cell.settings.parts().zip(&job.parts).enumerate();
+        let parts =
+            parts.map(|(i, (asked, part))| PartMaker::new(job.cell.index, asked, part, dialers.of_part(i)));
+        Ok(Self { deal: Deal::of(job), parts: parts.collect::<Result<_, _>>()? })
+    }
+
+    fn make(&mut self, seq: u64) -> Result<Prepared, LoadError> {
+        let lane = self.deal.part(seq);
+        self.parts[lane].make(seq, lane)
+    }
+}
+
+/// Turns the arrivals of one part into HTTP requests.
+struct PartMaker {
     source: Arc<Source>,
     provider: Arc<dyn Provider>,
     endpoint: Endpoint,
@@ -51,9 +75,13 @@ pub(super) struct Maker {
     url: Option<(String, url::Url)>,
 }
 
-impl Maker {
-    pub(super) fn new(job: &Job<'_>, dialer: &Dialer) -> Result<Self, LoadError> {
-        let settings = &job.cell.settings;
+impl PartMaker {
+    fn new(
+        cell_index: u32,
+        (target, workload): (&Target, &Workload),
+        part: &JobPart,
+        dialer: &Dialer,
+    ) -> Result<Self, LoadError> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         // Nothing said would mean that anything goes.
@@ -66,29 +94,29 @@ impl Maker {
         if let Some(Some(auth)) = proxied {
             headers.insert(PROXY_AUTHORIZATION, auth.clone());
         }
-        for (name, value) in &job.endpoint.headers {
+        for (name, value) in &part.endpoint.headers {
             put_header(&mut headers, name, value)?;
         }
         // How long the body is and how it comes is not for a setting to say.
         headers.remove(CONTENT_LENGTH);
         headers.remove(TRANSFER_ENCODING);
         Ok(Self {
-            source: Arc::clone(&job.source),
-            provider: Arc::clone(&job.provider),
-            endpoint: job.endpoint.clone(),
+            source: Arc::clone(&part.source),
+            provider: Arc::clone(&part.provider),
+            endpoint: part.endpoint.clone(),
             version: dialer.version(),
             headers,
             proxied: proxied.is_some(),
-            cell_index: job.cell.index,
-            stream: settings.workload.stream,
-            sampling: settings.workload.sampling.clone(),
-            extra_body: settings.target.extra_body.clone(),
-            max_tokens_field: settings.target.max_tokens_field.clone(),
+            cell_index,
+            stream: workload.stream,
+            sampling: workload.sampling.clone(),
+            extra_body: target.extra_body.clone(),
+            max_tokens_field: target.max_tokens_field.clone(),
             url: None,
         })
     }
 
-    fn make(&mut self, seq: u64) -> Result<Prepared, LoadError> {
+    fn make(&mut self, seq: u64, lane: usize) -> Result<Prepared, LoadError> {
         let asked = self.source.request(seq);
         let wire = self.provider.request(&Call {
             model: &self.endpoint.model,
@@ -121,6 +149,7 @@ impl Maker {
         };
         Ok(Prepared {
             seq,
+            lane,
             request,
             asked: asked.prompt_tokens_asked,
             counted: asked.prompt_tokens_counted,
@@ -237,14 +266,5 @@ impl Feed {
             }
         };
         self.ready.extend(batch.into_iter().flatten());
-    }
-
-    /// Wait until there is something, so that the first request goes out on time.
-    pub(super) async fn fill(&mut self) {
-        if self.ready.is_empty()
-            && let Some(batch) = self.batches.recv().await
-        {
-            self.ready.extend(batch);
-        }
     }
 }

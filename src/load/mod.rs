@@ -9,12 +9,14 @@ mod clock;
 mod closed;
 mod collect;
 mod crew;
+mod deal;
 mod exchange;
 mod failure;
 mod feed;
 mod flight;
 mod http;
 mod jumps;
+mod lanes;
 mod machine;
 mod open;
 mod pin;
@@ -46,6 +48,14 @@ use window::Gate;
 /// One cell, ready to be driven.
 pub struct Job<'a> {
     pub cell: &'a Cell,
+    /// As many as [`Settings::parts()`](crate::experiment::Settings::parts()) has, in its order:
+    /// one for a cell that is not mixed.
+    pub parts: Vec<JobPart>,
+}
+
+/// What one part of a cell is sent by.
+#[derive(Clone)]
+pub struct JobPart {
     pub endpoint: Endpoint,
     pub provider: Arc<dyn Provider>,
     pub source: Arc<Source>,
@@ -99,6 +109,9 @@ pub enum LoadError {
 ///
 /// # Errors
 /// Only when this client cannot do its work.
+///
+/// # Panics
+/// When the job has not as many parts as the cell's settings.
 pub fn drive(
     job: &Job<'_>,
     sink: &mut dyn RecordSink,
@@ -106,6 +119,7 @@ pub fn drive(
     live: &mut dyn FnMut(Live),
 ) -> Result<CellRun, LoadError> {
     let settings = &job.cell.settings;
+    assert_eq!(job.parts.len(), settings.parts().count(), "each part of the cell is sent by one of the job");
     let schedule = match settings.load {
         Load::Open { qps, arrivals, .. } => {
             Some(Schedule::new(job.cell.seed, qps, arrivals, settings.cell.ramp))

@@ -3,7 +3,7 @@
 use super::crew::load_cores;
 use super::http::STREAMS;
 use super::system::Allowed;
-use crate::experiment::{HttpVersion, Load, Settings};
+use crate::experiment::{Connections, HttpVersion, Load, Settings, Target};
 use crate::plan::Cell;
 use crate::server;
 
@@ -74,7 +74,8 @@ fn in_flight(settings: &Settings) -> (u64, u64) {
         Load::Closed { users } => (users.into(), users.into()),
         // The server's speed decides.
         Load::Open { qps, max_in_flight, .. } => {
-            let by_time = qps * settings.target.timeout.as_secs_f64();
+            let longest = settings.parts().map(|(target, _)| target.timeout).max().unwrap_or_default();
+            let by_time = qps * longest.as_secs_f64();
             let most = arrivals(settings, qps).min(by_time).ceil() as u64;
             (0, max_in_flight.map_or(most, |cap| most.min(cap.into())))
         }
@@ -89,10 +90,19 @@ fn arrivals(settings: &Settings, qps: f64) -> f64 {
     qps * (cell.ramp.as_secs_f64() / 2.0 + cell.warmup.as_secs_f64()) + window
 }
 
-/// Requests that one connection bears at once.
+/// Requests that one connection bears at once: of a mix, one to the target that takes the fewest.
 fn per_connection(settings: &Settings) -> u64 {
-    let connections = &settings.target.connections;
-    if connections.http == HttpVersion::Http2 && connections.keep_alive { STREAMS.into() } else { 1 }
+    let shared = |c: &Connections| c.http == HttpVersion::Http2 && c.keep_alive;
+    if settings.parts().all(|(target, _)| shared(&target.connections)) { STREAMS.into() } else { 1 }
+}
+
+/// Targets with connections of their own. What is known of them before a cell has begun are
+/// their addresses.
+fn targets(settings: &Settings) -> u64 {
+    let mut urls: Vec<&str> = settings.parts().map(|(target, _)| target.url.as_str()).collect();
+    urls.sort_unstable();
+    urls.dedup();
+    urls.len() as u64
 }
 
 /// Connections for so many requests at once.
@@ -104,15 +114,25 @@ fn connections_for(settings: &Settings, processors: u32, requests: u64) -> u64 {
     }
 }
 
-/// Connections that a cell's load holds at once: for sure, and at most.
+/// Connections that a cell's load holds at once: for sure, and at most. Of several targets each
+/// may keep as many as there are requests at once, as what goes to one now goes to another later.
 fn held(settings: &Settings, processors: u32) -> (u64, u64) {
     let (sure, most) = in_flight(settings);
+    let most = connections_for(settings, processors, most).saturating_mul(targets(settings));
+    (connections_for(settings, processors, sure), most)
+}
+
+/// Connections to the one address that has the most of them: for sure, and at most.
+fn held_by_one(settings: &Settings, processors: u32) -> (u64, u64) {
+    let (sure, most) = in_flight(settings);
+    let sure = sure.div_ceil(targets(settings));
     (connections_for(settings, processors, sure), connections_for(settings, processors, most))
 }
 
-/// Local ports that the cell's connections can be made from. A Unix socket needs none.
+/// Local ports that connections to one address can be made from. A Unix socket needs none.
 fn ports(settings: &Settings, allowed: &Allowed) -> Option<u64> {
-    allowed.local_ports.filter(|_| settings.target.connections.unix_socket.is_none())
+    let by_socket = |target: &Target| target.connections.unix_socket.is_some();
+    allowed.local_ports.filter(|_| !settings.parts().all(|(target, _)| by_socket(target)))
 }
 
 /// Open files of this process while a cell runs: for sure, and at most. With the simulator in
@@ -126,7 +146,7 @@ pub(super) fn open_files(settings: &Settings, processors: u32) -> (u64, u64) {
 
 /// Ends of a connection in this process.
 fn ends(settings: &Settings) -> u64 {
-    if settings.target.is_sim() { 2 } else { 1 }
+    if settings.parts().any(|(target, _)| target.is_sim()) { 2 } else { 1 }
 }
 
 fn files(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
@@ -148,7 +168,7 @@ fn files(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
 
 fn connections(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
     let limit = ports(settings, allowed)?;
-    let (needed, _) = held(settings, allowed.processors);
+    let (needed, _) = held_by_one(settings, allowed.processors);
     (needed > limit).then(|| Lack {
         needed,
         certain: true,
@@ -177,24 +197,26 @@ fn threads(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
 fn files_at_risk(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
     let limit = allowed.open_files?;
     let (fixed, needed) = open_files(settings, allowed.processors);
-    runs_out(settings, allowed, limit.saturating_sub(fixed) / ends(settings), || {
+    let (_, most) = held(settings, allowed.processors);
+    runs_out(settings, most, limit.saturating_sub(fixed) / ends(settings), || {
         format!("{limit} open files are allowed: raise the hard limit (`ulimit -n {needed}` as root)")
     })
 }
 
 fn ports_at_risk(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
     let limit = ports(settings, allowed)?;
-    runs_out(settings, allowed, limit, || {
+    let (_, most) = held_by_one(settings, allowed.processors);
+    runs_out(settings, most, limit, || {
         format!(
             "there are {limit} local ports: widen them (`sysctl net.ipv4.ip_local_port_range=\"1024 65535\"`)"
         )
     })
 }
 
-/// An open loop that needs more than `room` connections once answers are slow.
-fn runs_out(settings: &Settings, allowed: &Allowed, room: u64, limit: impl Fn() -> String) -> Option<Lack> {
+/// An open loop that needs more than `room` connections, of the `most` that it may come to, once
+/// answers are slow.
+fn runs_out(settings: &Settings, most: u64, room: u64, limit: impl Fn() -> String) -> Option<Lack> {
     let Load::Open { qps, .. } = settings.load else { return None };
-    let (_, most) = held(settings, allowed.processors);
     let after_s = room.saturating_mul(per_connection(settings)) as f64 / qps;
     (most > room && after_s < SLOW_ANSWER_S).then(|| Lack {
         needed: most,
@@ -226,10 +248,10 @@ fn ports_that_rest(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
     })
 }
 
-/// Whether the target is on this machine, by its name.
+/// Whether every target is on this machine, by its name.
 fn is_loopback(settings: &Settings) -> bool {
-    let target = &settings.target;
-    target.is_sim() || url::Url::parse(&target.url).is_ok_and(|url| server::is_loopback(&url))
+    let here = |url: &str| url::Url::parse(url).is_ok_and(|url| server::is_loopback(&url));
+    settings.parts().all(|(target, _)| target.is_sim() || here(&target.url))
 }
 
 #[cfg(test)]

@@ -538,7 +538,8 @@ fn many(seq: u64) -> RequestRecord {
 fn what_a_summary_holds_does_not_grow_with_the_requests() {
     let cell = open();
     let held = |n: u64| {
-        let mut totals = totals::Totals::new(&cell.settings, run(&[]).window);
+        let mut totals =
+            totals::Totals::new(&cell.settings, totals::Scope::cell(&cell.settings), run(&[]).window);
         let mut most = 0;
         (0..n).for_each(|seq| totals.take(&many(seq)));
         let mut walks = 1;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Cell, Plan};
-use crate::experiment::{Load, Settings, Workload};
+use crate::experiment::{Load, Part, Settings, Workload};
 
 /// What a plan comes to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -92,11 +92,10 @@ fn cell(cell: &Cell) -> CellEstimate {
     let cooldown = settings.cell.cooldown;
     let tail = seconds(settings.cell.drain) + seconds(cooldown.max);
     let requests = requests(settings, &window);
-    let tokens = |mean: Option<u32>| {
+    let tokens = |mean: Option<f64>| {
         let (mean, requests) = (mean?, requests?);
-        Some(Amount { count: requests.count.saturating_mul(mean.into()), ..requests })
+        Some(Amount { count: (requests.count as f64 * mean).round() as u64, ..requests })
     };
-    let workload = &settings.workload;
     CellEstimate {
         index: cell.index,
         seconds: Span {
@@ -105,9 +104,19 @@ fn cell(cell: &Cell) -> CellEstimate {
         },
         expected_s: lead + window.max.unwrap_or(window.min) + seconds(cooldown.min),
         requests,
-        prompt_tokens: tokens(prompt_tokens(workload)),
-        output_tokens: tokens(workload.asks_output_lengths().then_some(workload.max_tokens.mean)),
+        prompt_tokens: tokens(mean(settings, prompt_tokens)),
+        output_tokens: tokens(mean(settings, |w| w.asks_output_lengths().then_some(w.max_tokens.mean))),
     }
+}
+
+/// The mean of a length over the parts of a mix, by their weights.
+fn mean(settings: &Settings, of: impl Fn(&Workload) -> Option<u32>) -> Option<f64> {
+    if settings.parts.is_empty() {
+        return of(&settings.workload).map(f64::from);
+    }
+    let weights: f64 = settings.parts.iter().map(|part| part.weight).sum();
+    let weighted = |part: &Part| Some(f64::from(of(&part.workload)?) * part.weight);
+    Some(settings.parts.iter().map(weighted).sum::<Option<f64>>()? / weights)
 }
 
 /// Mean of the tokens that one request asks about; `None` where the text decides.

@@ -6,14 +6,17 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::CellId;
-use crate::experiment::{Grid, LengthShape, Lengths, Load, Override, Settings, Table, canonical_json};
+use crate::experiment::{Grid, LengthShape, Lengths, Load, Node, Override, Settings, Table, canonical_json};
+use crate::units::parse_count;
 
 /// Factors that every cell has, null where not set.
 pub(super) const MAIN: [&str; 4] =
     ["load.users", "load.qps", "workload.prompt_tokens", "workload.max_tokens"];
 
 /// The four main factors as the cell's settings have them, then the other axes of its grid,
-/// and what its line of `include` gives, as the document has them.
+/// and what its line of `include` gives, as the document has them. The load is that of the
+/// whole mix also where a cell has only a part of it: a cell stands beside those of which it
+/// was set apart.
 pub(super) fn factors(
     settings: &Settings,
     tree: &Table,
@@ -24,6 +27,11 @@ pub(super) fn factors(
         Load::Closed { users } => (json!(users), Value::Null),
         Load::Open { qps, max_in_flight, .. } => (json!(max_in_flight), number(qps)),
     };
+    let whole = |key: &str, own: Value| match settings.parts.is_empty() || own.is_null() {
+        true => own,
+        false => tree.lookup(&["load".to_owned(), key.to_owned()]).map_or(own, as_written),
+    };
+    let (users, qps) = (whole("users", users), whole("qps", qps));
     // Lengths that a text or a file has are not asked for.
     let workload = &settings.workload;
     let asked = |asks: bool, of: &Lengths| if asks { lengths(of) } else { Value::Null };
@@ -34,11 +42,20 @@ pub(super) fn factors(
     let axes = grid.into_iter().flat_map(|g| &g.axes).filter_map(|axis| axis.values.first());
     for value in axes.chain(values.iter().copied()) {
         if !MAIN.contains(&value.path.as_str()) {
-            let found = tree.lookup(&value.parts).map_or(Value::Null, crate::experiment::Node::json);
+            let found = tree.lookup(&value.parts).map_or(Value::Null, Node::json);
             factors.insert(value.path.clone(), found);
         }
     }
     factors
+}
+
+/// A number of the document, in whichever way it was written.
+fn as_written(node: &Node) -> Value {
+    match node.json() {
+        Value::String(text) => parse_count(&text).map_or(Value::String(text), |n| json!(n)),
+        Value::Number(x) => x.as_f64().map_or(Value::Null, number),
+        other => other,
+    }
 }
 
 /// 4.0 as 4.

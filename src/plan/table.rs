@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::factors::MAIN;
 use super::{Amount, Cell, Plan, Span, estimate};
-use crate::experiment::{Load, canonical_json};
+use crate::experiment::{Load, Target, canonical_json};
 use crate::units::format_duration;
 
 /// One line per cell (repeats counted, in the order in which cells first run), and the sums.
@@ -57,16 +57,15 @@ pub fn render_table(plan: &Plan) -> String {
 
 /// Whom the plan asks, as far as all cells agree.
 fn target(plan: &Plan) -> String {
-    let of = |read: fn(&Cell) -> &str| {
-        let first = plan.cells.first().map_or("", read);
-        if plan.cells.iter().all(|c| read(c) == first) { first } else { "several" }
+    let of = |read: fn(&Target) -> &str| {
+        let first = plan.cells.first().map_or_else(String::new, |c| c.settings.of_targets(read));
+        let same = plan.cells.iter().all(|c| c.settings.of_targets(read) == first);
+        if same { first } else { "several".to_owned() }
     };
-    let url = of(|c| &c.settings.target.url);
-    let model = match of(|c| &c.settings.target.model) {
-        "auto" => "its first model",
-        name => name,
-    };
-    format!("{} at {url} ({model})", of(|c| &c.settings.target.api))
+    let url = of(|target| &target.url);
+    let model = of(|target| &target.model);
+    let model = if model == "auto" { "its first model" } else { &model };
+    format!("{} at {url} ({model})", of(|target| &target.api))
 }
 
 /// `6 cells, 18 with their repeats`.

@@ -205,6 +205,7 @@ pub(crate) fn summary(n: u32) -> CellSummary {
             pass: false,
         }],
         workload_hash: "w".to_owned(),
+        groups: Vec::new(),
         semi_open: false,
     }
 }

@@ -311,6 +311,7 @@ fn summary(spec: &Spec, fate: Fate, server: &Server) -> CellSummary {
             },
         ],
         workload_hash: "0".repeat(16),
+        groups: Vec::new(),
         semi_open: false,
     }
 }

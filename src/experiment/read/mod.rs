@@ -4,6 +4,7 @@ mod cell;
 mod connections;
 mod content;
 mod lengths;
+mod mix;
 mod sampling;
 mod slo;
 mod target;
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub(crate) use mix::{has_named_entries, refuse_strange_axes};
+
 use super::mistake::{Mistake, MistakeKind, nearest};
 use super::reader::{Reader, Section};
 use super::settings::{ClientSettings, Settings};
@@ -21,7 +24,8 @@ use super::tree::{Table, Value as Written};
 use crate::sim::{Config, KNOBS};
 
 /// The sections that make up a cell's settings: the roots of an axis's dotted path.
-pub(crate) const SECTIONS: [&str; 7] = ["target", "workload", "load", "cell", "slo", "client", "sim"];
+pub(crate) const SECTIONS: [&str; 10] =
+    ["target", "workload", "load", "cell", "slo", "client", "sim", "task", "endpoint", "mix"];
 
 /// No duration of a cell may be longer.
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);
@@ -29,8 +33,10 @@ const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 /// Reads everything that one cell runs with. Mistakes go to `reader`; the settings are only
 /// good if there were none.
 pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
-    let root = reader.root(tree);
-    Settings {
+    let mix = mix::read(&reader.root(tree), tree);
+    let lent = mix::with_url(tree);
+    let root = reader.root(lent.as_ref().unwrap_or(tree));
+    let mut settings = Settings {
         target: target::read(root.sub("target")),
         workload: workload::read(root.sub("workload")),
         load: cell::load(&root),
@@ -38,9 +44,15 @@ pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
         slo: slo::read(root.sub("slo")),
         client: client(root.sub("client")),
         sim: sim(&root.sub("sim")),
-        parts: Vec::new(),
+        parts: mix.parts,
         stages: Vec::new(),
+    };
+    if let (true, Some(first)) = (lent.is_some(), settings.parts.first()) {
+        // Of those that take part, not of the whole document.
+        settings.target.url = first.target.url.clone();
     }
+    mix::take_share(&mut settings, mix.share);
+    settings
 }
 
 fn client(section: Section<'_>) -> ClientSettings {
