@@ -7,6 +7,7 @@
 
 mod bench;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::record::{Ceiling, CellRun, EndedBy};
 use crate::server::{self, DiscoverError, Found, Idle};
 use crate::sim;
 use crate::store::{self, Calibrated, NewRun, RunDir, Status, StoreError};
-use crate::workload::Source;
+use crate::workload::{self, DataError, Source};
 
 /// What a sweep is told beside its plan.
 #[derive(Debug, Clone)]
@@ -68,6 +69,8 @@ pub enum SweepError {
     Discover(#[from] DiscoverError),
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error(transparent)]
+    Data(#[from] DataError),
     #[error("this machine can't run the plan: {0}")]
     BeyondThisMachine(String),
     #[error("cannot start the simulator: {0}")]
@@ -101,6 +104,7 @@ impl SweepError {
     pub const fn is_usage(&self) -> bool {
         match self {
             Self::OtherExperiment { .. }
+            | Self::Data(_)
             | Self::Knob { .. }
             | Self::Url { .. }
             | Self::BeyondThisMachine(_) => true,
@@ -134,7 +138,9 @@ pub fn run(
     let resumed = options.resume.as_deref().map(|path| reopen(path, plan, watcher)).transpose()?;
     let done = resumed.as_ref().map(RunDir::finished).unwrap_or_default();
     let left: Vec<&Cell> = plan.cells.iter().filter(|c| !done.contains(&c.index)).collect();
-    // Before anything is written: can this machine do it, and is there a server at all?
+    // Before anything is written: are the files there, can this machine do it, and is there a
+    // server at all?
+    look_at_files(&left)?;
     look_ahead(&left, watcher)?;
     let mut identity = Value::Null;
     if let Some(first) = left.first() {
@@ -193,6 +199,26 @@ pub fn run(
         interrupted: ending == Ending::Interrupted,
     });
     Ok(Swept { run: run.path().to_owned(), ending })
+}
+
+/// Read every file that the cells ask from: a wrong line is an error before the first cell has
+/// run, and not after hours.
+///
+/// # Errors
+/// The first mistake, with its file and line.
+pub fn look_at_files(cells: &[&Cell]) -> Result<(), SweepError> {
+    let mut seen = HashSet::new();
+    for (_, workload) in cells.iter().flat_map(|cell| cell.settings.parts()) {
+        let Workload { dataset, conversations, trace, images, .. } = workload;
+        let lengths =
+            [Some(&workload.prompt_tokens), Some(&workload.max_tokens), workload.query_tokens.as_ref()];
+        let lengths = lengths.map(|lengths| lengths.and_then(|lengths| lengths.file.as_ref()));
+        // Cells share their files, and differ in what has no say in them.
+        if seen.insert(format!("{dataset:?} {conversations:?} {trace:?} {images:?} {lengths:?}")) {
+            workload::check(workload)?;
+        }
+    }
+    Ok(())
 }
 
 /// Hold every cell against what this machine allows: what can't be is an error before the
@@ -325,7 +351,7 @@ impl Walk<'_> {
         let salt = &self.run.manifest().salt;
         let part = |((target, workload), found): ((&Target, &Workload), &Rc<Found>)| {
             let provider = target.provider().ok_or_else(|| SweepError::Api { api: target.api.clone() })?;
-            let source = Source::new(workload.clone(), cell.seed, salt, Arc::clone(&found.tokenizer));
+            let source = Source::open(workload.clone(), cell.seed, salt, Arc::clone(&found.tokenizer))?;
             let (provider, source) = (provider.into(), Arc::new(source));
             Ok(JobPart { endpoint: found.endpoint.clone(), provider, source })
         };

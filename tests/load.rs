@@ -12,6 +12,7 @@ mod health;
 mod loops;
 mod shapes;
 mod ways;
+mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -72,6 +73,7 @@ fn cell(load: Load) -> Cell {
                 cancel: None,
                 force_length: ForceLength::Never,
                 sampling: serde_json::Map::new(),
+                ..Workload::default()
             },
             load,
             cell: CellSettings {

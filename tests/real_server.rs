@@ -46,6 +46,7 @@ fn settings(url: &str, api: &str, tokenizer: TokenizerChoice) -> Settings {
             cancel: None,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
+            ..Workload::default()
         },
         load: Load::Open { qps: 1.0, arrivals: Arrivals::Constant, max_in_flight: None },
         cell: CellSettings {

@@ -47,6 +47,7 @@ fn settings(url: &str) -> Settings {
             cancel: None,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
+            ..Workload::default()
         },
         load: Load::Closed { users: 4 },
         cell: CellSettings {

@@ -12,6 +12,7 @@ mod stages;
 mod stall;
 mod times;
 mod tokens;
+mod workloads;
 
 use std::collections::BTreeMap;
 use std::path::Path;

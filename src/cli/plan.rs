@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Exit, Failure, check_figures, say, say_err};
 use crate::experiment::Experiment;
-use crate::{load, plan};
+use crate::{load, plan, sweep};
 
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
@@ -30,13 +30,14 @@ pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     let experiment = Experiment::load(&args.file, &args.set).map_err(Failure::usage)?;
     check_figures(&experiment)?;
     let plan = plan::build(&experiment).map_err(Failure::usage)?;
+    let cells: Vec<&plan::Cell> = plan.cells.iter().collect();
+    sweep::look_at_files(&cells).map_err(Failure::usage)?;
     if args.json {
         say(&format!("{:#}\n", json!({"estimate": plan::estimate(&plan), "plan": plan})));
     } else {
         say(&plan::render_table(&plan));
     }
     // A plan may be meant for another machine, so that it is told and no error.
-    let cells: Vec<&plan::Cell> = plan.cells.iter().collect();
     for finding in load::preflight(&cells, &load::Allowed::of_this_process()) {
         say_err(&format!("on this machine: {}", finding.text));
     }

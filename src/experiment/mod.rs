@@ -6,7 +6,9 @@
 //! Reading goes on after a mistake: all are told at once, each with its line.
 
 mod canon;
+mod content;
 mod grid;
+mod length_table;
 #[cfg(test)]
 mod load_tests;
 mod mistake;
@@ -21,14 +23,22 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod tree;
+#[cfg(test)]
+mod workload_tests;
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 pub use canon::canonical_json;
+pub use content::{
+    Conversations, DataFile, Dataset, ImageSize, Images, LengthFile, Pause, Sessions, SharedLength,
+    SharedPrefix, Shuffle, TraceFormat, TraceSettings,
+};
 pub use grid::{Axis, Grid, Order};
 pub(crate) use grid::{Override, Point};
+pub(crate) use length_table::line_of;
+pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub(crate) use reader::Reader;
 pub use settings::{

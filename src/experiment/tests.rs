@@ -62,9 +62,9 @@ fn lengths_and_sampling() {
          temperature = 0\nseed = -1\ntop_k = -1",
     );
     let workload = settings(&text).workload;
-    let prompt = Lengths { mean: 100, shape: LengthShape::Uniform, range: 0.3, cap: Some(120) };
+    let prompt = Lengths { cap: Some(120), ..Lengths::shaped(LengthShape::Uniform, 100, 0.3) };
     assert_eq!(workload.prompt_tokens, prompt);
-    let output = Lengths { mean: 9, shape: LengthShape::Exponential, range: 0.0, cap: None };
+    let output = Lengths::shaped(LengthShape::Exponential, 9, 0.0);
     assert_eq!(workload.max_tokens, output);
     let sent = json!({"temperature": 0, "top_k": -1, "seed": -1, "stop": ["a", "b"], "logprobs": 3});
     assert_eq!(json!(workload.sampling), sent);

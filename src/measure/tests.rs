@@ -38,6 +38,7 @@ fn cell(load: Load) -> Cell {
         cancel: None,
         force_length: ForceLength::Never,
         sampling: serde_json::Map::new(),
+        ..Workload::default()
     };
     let cell = CellSettings {
         duration: Some(Duration::from_secs(10)),

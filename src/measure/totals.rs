@@ -270,7 +270,10 @@ impl<'a> Totals<'a> {
         if let Some(source) = r.token_source {
             *t.sources.entry(source.name().to_owned()).or_default() += 1;
         }
-        t.prompt_mismatches += u64::from(r.prompt_tokens.is_some_and(|n| n != r.prompt_tokens_asked));
+        // Of texts that nobody measured, and of pictures, no length was asked for.
+        let foretold = self.settings.parts().all(|(_, workload)| workload.foretells_prompt_tokens());
+        let other = |n| foretold && n != r.prompt_tokens_asked;
+        t.prompt_mismatches += u64::from(r.prompt_tokens.is_some_and(other));
         // A guess by chunks can't tell.
         let counted = r.output_tokens.filter(|_| r.token_source != Some(TokenSource::Chunks));
         t.output_mismatches += u64::from(counted.is_some_and(|n| n != r.max_tokens));

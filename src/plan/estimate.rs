@@ -104,8 +104,8 @@ fn cell(cell: &Cell) -> CellEstimate {
         },
         expected_s: lead + window.max.unwrap_or(window.min) + seconds(cooldown.min),
         requests,
-        prompt_tokens: tokens(mean(settings, |w| w.prompt.is_none().then_some(w.prompt_tokens.mean))),
-        output_tokens: tokens(mean(settings, |w| Some(w.max_tokens.mean))),
+        prompt_tokens: tokens(mean(settings, prompt_tokens)),
+        output_tokens: tokens(mean(settings, |w| w.asks_output_lengths().then_some(w.max_tokens.mean))),
     }
 }
 
@@ -117,6 +117,14 @@ fn mean(settings: &Settings, of: impl Fn(&Workload) -> Option<u32>) -> Option<f6
     let weights: f64 = settings.parts.iter().map(|part| part.weight).sum();
     let weighted = |part: &Part| Some(f64::from(of(&part.workload)?) * part.weight);
     Some(settings.parts.iter().map(weighted).sum::<Option<f64>>()? / weights)
+}
+
+/// Mean of the tokens that one request asks about; `None` where the text decides.
+fn prompt_tokens(workload: &Workload) -> Option<u32> {
+    // What a conversation's history adds is up to the server's answers.
+    let asked = workload.asks_prompt_lengths() && workload.session.is_none();
+    let query = workload.query_tokens.as_ref().map_or(0, |lengths| lengths.mean);
+    asked.then(|| workload.prompt_tokens.mean.saturating_mul(workload.batch).saturating_add(query))
 }
 
 /// Length of the measured window.

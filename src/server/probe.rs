@@ -173,13 +173,7 @@ impl Probe<'_> {
     fn prompts(&self, tokenizer: &Arc<dyn Tokenizer>) -> [String; 2] {
         let salt = format!("probe {}", jiff::Timestamp::now());
         let make = |words: u32| {
-            let work = Workload {
-                prompt_tokens: Lengths::constant(words),
-                prompt: None,
-                prefix: None,
-                unique_prompts: true,
-                ..self.settings.workload.clone()
-            };
+            let work = Workload { prompt_tokens: Lengths::constant(words), ..Workload::default() };
             let plain: Arc<dyn Tokenizer> = Arc::new(WordsOf(Arc::clone(tokenizer)));
             Source::new(work, u64::from(words), &salt, plain).request(0).prompt
         };

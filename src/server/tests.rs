@@ -177,6 +177,7 @@ pub(super) fn settings() -> Settings {
             cancel: None,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
+            ..Workload::default()
         },
         load: Load::Closed { users: 1 },
         cell: CellSettings {

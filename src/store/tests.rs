@@ -92,6 +92,7 @@ fn settings() -> Settings {
             cancel: None,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
+            ..Workload::default()
         },
         load: Load::Open { qps: 2.5, arrivals: Arrivals::Poisson, max_in_flight: None },
         cell: CellSettings {

@@ -109,6 +109,7 @@ fn settings(spec: &Spec) -> Settings {
             cancel: None,
             force_length: ForceLength::Auto,
             sampling: serde_json::Map::new(),
+            ..Workload::default()
         },
         load: spec.load,
         cell: CellSettings {

@@ -25,10 +25,70 @@ const ALL: &str = "all";
 const MERGED: [&str; 3] = ["headers", "extra_body", "tls"];
 /// Keys of a workload that exclude others: a part that gives the first has no use for what the
 /// workload below it says of the others.
-const EXCLUDES: [(&str, &[&str]); 3] = [
-    ("prompt", &["prompt_tokens", "prefix", "unique_prompts"]),
-    ("prompt_tokens", &["prompt"]),
+const EXCLUDES: [(&str, &[&str]); 8] = [
+    (
+        "prompt",
+        &[
+            "prompt_tokens",
+            "prefix",
+            "suffix",
+            "query_tokens",
+            "shared_prefix",
+            "unique_prompts",
+            "dataset",
+            "conversations",
+            "session",
+            "trace",
+        ],
+    ),
+    (
+        "dataset",
+        &[
+            "prompt",
+            "conversations",
+            "session",
+            "trace",
+            "prompt_tokens",
+            "batch",
+            "query_tokens",
+            "shared_prefix",
+            "unique_prompts",
+        ],
+    ),
+    (
+        "conversations",
+        &[
+            "prompt",
+            "dataset",
+            "session",
+            "trace",
+            "prompt_tokens",
+            "batch",
+            "query_tokens",
+            "shared_prefix",
+            "images",
+            "unique_prompts",
+        ],
+    ),
+    ("session", &["prompt", "dataset", "conversations", "trace", "batch", "query_tokens", "images"]),
+    (
+        "trace",
+        &[
+            "prompt",
+            "dataset",
+            "conversations",
+            "session",
+            "prompt_tokens",
+            "max_tokens",
+            "batch",
+            "query_tokens",
+            "shared_prefix",
+            "random_digits",
+        ],
+    ),
+    ("prompt_tokens", &["prompt", "dataset", "conversations", "trace"]),
     ("prefix", &["prompt"]),
+    ("suffix", &["prompt"]),
 ];
 
 /// What a cell takes of the mix.

@@ -2,8 +2,11 @@
 
 mod cell;
 mod connections;
+mod content;
 mod custom;
+mod lengths;
 mod mix;
+mod sampling;
 mod slo;
 mod stage;
 mod target;
