@@ -18,9 +18,12 @@ const MAKE_UP_NS: u64 = 5_000_000;
 
 /// What the connections ask of the engine.
 pub(super) enum Command {
+    /// All sequences of one request. `pooled`: nothing is generated, and the one token of
+    /// each stands for the end of its prompt.
     Submit {
-        request: NewRequest,
+        requests: Vec<NewRequest>,
         arrival_ns: u64,
+        pooled: bool,
     },
     Abort(RequestId),
     Forget(oneshot::Sender<bool>),
@@ -130,15 +133,17 @@ impl Driver {
 
     fn handle(&mut self, command: Command, batch: &mut Vec<Notice>) -> bool {
         match command {
-            Command::Submit { request, arrival_ns } => {
-                let (id, prompt) = (request.id, request.prompt.len() as u32);
-                if self.engine.submit(request).is_ok() {
-                    self.metrics().arrived(id, arrival_ns, prompt);
-                    if self.announce {
-                        batch.push(Notice::Queued(id));
+            Command::Submit { requests, arrival_ns, pooled } => {
+                for request in requests {
+                    let (id, prompt) = (request.id, request.prompt.len() as u32);
+                    if self.engine.submit(request).is_ok() {
+                        self.metrics().arrived(id, arrival_ns, prompt, pooled);
+                        if self.announce {
+                            batch.push(Notice::Queued(id));
+                        }
+                    } else {
+                        batch.push(Notice::Refused(id));
                     }
-                } else {
-                    batch.push(Notice::Refused(id));
                 }
             }
             Command::Abort(id) => {

@@ -73,6 +73,11 @@ impl Row {
         Poll::Ready(Some(Event::Token { id: self.id, n: self.given, finish }))
     }
 
+    /// When the first token is due.
+    pub const fn first_ns(&self) -> u64 {
+        self.first_ns
+    }
+
     /// Wait until the last token is due.
     pub async fn whole(&mut self) {
         let last = self.output.saturating_sub(1);
