@@ -1,6 +1,6 @@
 //! The one integration-test binary: each further one would cost a link of every dependency.
 //!
-//! A file here is about one room of the house (`plan`, `providers`, `load`, `sim`, `store`,
+//! A file here is about one room of the house (`plan`, `providers`, `load`, `sim`, `sim_apis`, `store`,
 //! `report`, `calibrate`), or about what shows only from outside: the command line (`cli`), a sweep that
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
 //! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
@@ -25,6 +25,7 @@ mod report;
 mod resume;
 mod rig;
 mod sim;
+mod sim_apis;
 mod store;
 mod trouble;
 mod truth;

@@ -218,7 +218,7 @@ knobs! {
     /// Share of streams that end with an error object in the middle.
     fault_error_object: Rate = "0.0";
 
-    /// Generation requests that arrive before the whole server stops once; the next one meets it.
+    /// Requests for computation that arrive before the whole server stops once; the next one meets it.
     pause_after: Option<u32> = "none";
     /// How long it then stops, as a suspended process does.
     pause_for: Duration = "1s";
