@@ -23,7 +23,7 @@ use crate::plan::{self, Cell, Plan};
 use crate::record::{Ceiling, CellRun, EndedBy};
 use crate::server::{self, DiscoverError, Found, Idle, Stop};
 use crate::sim;
-use crate::store::{self, Calibrated, NewRun, RunDir, Status, StoreError};
+use crate::store::{self, Calibrated, NewRun, RunDir, Served, Status, StoreError};
 use crate::workload::Source;
 
 /// What a sweep is told beside its plan.
@@ -374,7 +374,7 @@ impl Walk<'_> {
         let source =
             Source::new(cell.settings.workload.clone(), cell.seed, salt, Arc::clone(&found.tokenizer));
         let target = &cell.settings.target;
-        let provider = target.provider().ok_or_else(|| SweepError::Api { api: target.api.clone() })?;
+        let provider = found.provider(target).ok_or_else(|| SweepError::Api { api: found.api.clone() })?;
         let job = Job {
             cell,
             endpoint: found.endpoint.clone(),
@@ -390,7 +390,8 @@ impl Walk<'_> {
         if let Some(text) = self.contaminated.take() {
             summary.validity.add(CONTAMINATED_NAME, Verdict::Warn, text);
         }
-        self.run.commit_cell(cell, &log, &run, &summary, &found.endpoint.model)?;
+        let served = Served { api: &found.api, model: &found.endpoint.model };
+        self.run.commit_cell(cell, &log, &run, &summary, served)?;
         self.watcher.on(&Event::CellFinished { cell, summary: &summary });
         Ok((run, summary))
     }

@@ -66,7 +66,11 @@ fn target(plan: &Plan) -> String {
         "auto" => "its first model",
         name => name,
     };
-    format!("{} at {url} ({model})", of(|c| &c.settings.target.api))
+    let api = match of(|c| &c.settings.target.api) {
+        "auto" => "whatever API is spoken",
+        name => name,
+    };
+    format!("{api} at {url} ({model})")
 }
 
 /// `6 cells, 18 with their repeats`.

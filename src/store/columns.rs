@@ -102,7 +102,7 @@ pub fn row(manifest: &Manifest, cell: &Cell, stored: &StoredCell) -> Vec<String>
     fields.extend(asked(cell));
     fields.extend([
         without_credentials(&cell.settings.target.url).into_owned(),
-        cell.settings.target.api.clone(),
+        stored.api.as_ref().unwrap_or(&cell.settings.target.api).clone(),
         stored.model.clone(),
         summary.started_at.clone(),
         summary.ended_at.clone(),
@@ -286,7 +286,7 @@ mod tests {
     use crate::store::tests::{cell, manifest, summary};
 
     fn stored() -> StoredCell {
-        StoredCell::new("r", &cell(3), "tiny", &summary(3))
+        StoredCell::new("r", &cell(3), "tiny".into(), &summary(3))
     }
 
     #[test]
