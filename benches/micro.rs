@@ -9,7 +9,6 @@ use plimsoll::experiment::Arrivals;
 use plimsoll::load::{Schedule, Shard};
 use plimsoll::provider::framing::Framer;
 use plimsoll::provider::{self, Call, Framing, Provider};
-use serde_json::Map;
 
 /// Content events in the benched streams.
 const EVENTS: usize = 1000;
@@ -83,7 +82,7 @@ fn decoding(c: &mut Criterion) {
 
 fn request(c: &mut Criterion) {
     let provider = chat();
-    let (prompt, none) = ("word ".repeat(512), Map::new());
+    let prompt = "word ".repeat(512);
     let call = Call { force_length: true, ..Call::new("sim", &prompt, 128) };
     c.bench_function("request of 512 tokens", |b| b.iter(|| provider.request(black_box(&call))));
 }

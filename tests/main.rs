@@ -4,13 +4,14 @@
 //! `report`, `calibrate`), or about what shows only from outside: the command line (`cli`), a sweep that
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
 //! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
-//! (`real_server`), the load that a file gives (`determinism`), mistakes in files (`mistakes`),
+//! (`real_server`), the API that a server is found to speak (`auto_api`), the load that a file gives (`determinism`), mistakes in files (`mistakes`),
 //! documents held to the tables they describe (`docs`), and the imports (`architecture`).
 //! `rig` is what their tests share.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod architecture;
+mod auto_api;
 mod calibrate;
 mod cli;
 mod determinism;

@@ -9,10 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Sleep, sleep};
 
-use super::clock::now_ns;
 use super::config::Config;
 use super::conn::Conn;
 use super::driver::Notice;
@@ -20,7 +18,7 @@ use super::engine::{Event, Finish};
 use super::faults::Fault;
 use super::flight::Flight;
 use super::request::Ask;
-use super::timetable::Row;
+use super::source::{Source, note};
 use super::tokens::{mix, unit, word};
 use super::truth::TruthOutcome;
 use super::wire::{Account, Frames, Text};
@@ -93,58 +91,6 @@ enum Piece {
     },
     Pause(Duration),
     Reset,
-}
-
-/// Where an answer's tokens come from.
-pub(super) enum Source {
-    Engine(UnboundedReceiver<Notice>),
-    Timetable(Row),
-}
-
-impl Source {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Notice>> {
-        match self {
-            Self::Engine(notices) => notices.poll_recv(cx),
-            Self::Timetable(row) => row.poll(cx).map(|event| event.map(Notice::Engine)),
-        }
-    }
-
-    /// Whether all of the request's sequences have found a place in the queue; a timetable
-    /// has room for all.
-    pub async fn queued(&mut self, sequences: usize) -> bool {
-        let Self::Engine(notices) = self else { return true };
-        for _ in 0..sequences {
-            // They are submitted together, so that nothing else comes between these notices.
-            if !matches!(notices.recv().await, Some(Notice::Queued(_))) {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Wait for the last token of every sequence. `false`: the engine has stopped.
-    pub async fn whole(&mut self, conn: &Conn, sequences: usize, account: &mut Account) -> bool {
-        let notices = match self {
-            Self::Engine(notices) => notices,
-            Self::Timetable(row) => {
-                row.whole().await;
-                (account.first_ns, account.last_ns) = (row.first_ns(), now_ns());
-                return true;
-            }
-        };
-        let mut left = sequences;
-        while let Some(notice) = notices.recv().await {
-            let Notice::Engine(event) = notice else { continue };
-            note(conn, &event, account);
-            if matches!(event, Event::Token { finish: Some(_), .. }) {
-                left -= 1;
-                if left == 0 {
-                    return true;
-                }
-            }
-        }
-        false
-    }
 }
 
 /// A streamed answer.
@@ -226,8 +172,8 @@ impl Stream {
     }
 
     fn hear(&mut self, notice: Notice) {
-        let Notice::Engine(event) = notice else { return };
-        note(self.flight.conn(), &event, &mut self.account);
+        let Notice::Engine(event, at_ns) = notice else { return };
+        note(self.flight.conn(), &event, at_ns, &mut self.account);
         if let Event::Token { n, finish, .. } = event {
             if finish.is_some() {
                 self.flight.computed();
@@ -386,28 +332,3 @@ impl Stream {
 
 /// What an engine says that broke on purpose.
 pub(super) const BROKEN: &str = "EngineCore encountered an issue (injected fault).";
-
-/// Write what the engine did into the record and the answer's account.
-pub(super) fn note(conn: &Conn, event: &Event, account: &mut Account) {
-    match *event {
-        Event::Admitted { at_ns, cached_tokens, .. } => {
-            account.usage.cached += cached_tokens;
-            conn.note(|r| {
-                // A step may begin on the time line a little before the thread takes it up.
-                let at_ns = at_ns.max(r.prompt_read_ns.unwrap_or(r.arrival_ns));
-                account.admitted_ns = *r.admitted_ns.get_or_insert(at_ns);
-                r.cached_tokens = Some(account.usage.cached);
-            });
-        }
-        Event::Preempted { .. } => conn.note(|r| r.preemptions += 1),
-        // The clock is read for the tokens that are told of, not for each.
-        Event::Token { n, finish, .. } => {
-            if n == 1 && account.first_ns == 0 {
-                account.first_ns = now_ns();
-            }
-            if finish.is_some() {
-                account.last_ns = now_ns();
-            }
-        }
-    }
-}

@@ -41,14 +41,15 @@ pub(super) enum Notice {
     Queued(RequestId),
     /// The queue is full.
     Refused(RequestId),
-    Engine(Event),
+    /// What a step brought, and when: for a token, when the step was to end.
+    Engine(Event, u64),
 }
 
 impl Notice {
     pub const fn id(&self) -> RequestId {
         match self {
             Self::Queued(id) | Self::Refused(id) => *id,
-            Self::Engine(event) => event.id(),
+            Self::Engine(event, _) => event.id(),
         }
     }
 }
@@ -77,8 +78,10 @@ impl Driver {
                 _ => now,
             };
             let step = self.engine.start_step(start, &mut events);
+            let mut at_ns = now;
             if let Some(step) = step {
                 let end = start + step.duration_ns;
+                at_ns = end;
                 let stats = self.engine.stats();
                 self.metrics().engine(stats);
                 if !sleep_unless(&self.stopping, end) {
@@ -93,7 +96,7 @@ impl Driver {
                 self.account(&events, None);
                 planned_end = None;
             }
-            batch.extend(events.drain(..).map(Notice::Engine));
+            batch.extend(events.drain(..).map(|event| Notice::Engine(event, at_ns)));
             if !self.send(&mut batch) {
                 return;
             }

@@ -35,6 +35,7 @@ mod presets;
 mod request;
 mod routes;
 mod server;
+mod source;
 mod timetable;
 mod tokens;
 mod truth;

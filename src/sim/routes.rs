@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::api::{self, Api, Asked, Endpoint, Tell, Told};
-use super::body::{Answer, BROKEN, Source, Stream, note};
+use super::body::{Answer, BROKEN, Stream};
 use super::clock::now_ns;
 use super::conn::Conn;
 use super::driver::Command;
@@ -19,6 +19,7 @@ use super::engine::Event;
 use super::faults::{self, Fault};
 use super::flight::{Flight, Shared};
 use super::request::{ApiError, Ask, parse_body};
+use super::source::{Source, note};
 use super::tokens;
 use super::truth::{self, TruthOutcome, TruthRecord};
 use super::wire::{Account, Form};
@@ -204,8 +205,9 @@ async fn start(shared: &Arc<Shared>, conn: &Arc<Conn>, mut job: Job) -> Handled 
     let arrival_ns = job.account.arrival_ns;
     let (flight, mut source) = if let Some(timetable) = &shared.timetable {
         // Nothing is ever waited for but the clock: of several answers, for the longest.
-        let admitted = Event::Admitted { id: job.number, at_ns: now_ns(), cached_tokens: 0 };
-        note(conn, &admitted, &mut job.account);
+        let at_ns = now_ns();
+        let admitted = Event::Admitted { id: job.number, at_ns, cached_tokens: 0 };
+        note(conn, &admitted, at_ns, &mut job.account);
         let longest = job.ask.sequences.iter().map(|s| s.output).max().unwrap_or(1);
         let row = timetable.row(job.number, arrival_ns, longest, job.ask.finish());
         (Flight::by_the_clock(shared, conn, job.number), Source::Timetable(row))

@@ -313,6 +313,15 @@ mod tests {
         let at = |name: &str| fields[names.iter().position(|n| n == name).unwrap()].as_str();
         let s = summary(3);
         assert_eq!((at("run"), at("cell_index"), at("model")), ("r", "3", "tiny"));
+        assert_eq!(at("api"), "openai-chat");
+        let served = crate::store::Served { api: "tgi", model: "tiny" };
+        let found = StoredCell::new("r", &cell(3), served, &summary(3));
+        assert_eq!(
+            row(&manifest("r"), &cell(3), &found)[17],
+            "tgi",
+            "what was found goes before what was asked"
+        );
+        assert_eq!(names[17], "api");
         assert_eq!((at("users"), at("qps"), at("load"), at("arrivals")), ("", "2.5", "open", "poisson"));
         assert_eq!(at("factors"), r#"{"workload.temperature":0.7}"#);
         assert_eq!(at("ok"), s.counts.ok.to_string());

@@ -24,6 +24,12 @@ impl<'a> From<&'a str> for Served<'a> {
     }
 }
 
+impl<'a> From<&'a String> for Served<'a> {
+    fn from(model: &'a String) -> Self {
+        model.as_str().into()
+    }
+}
+
 /// Content of a cell's `summary.json`: whose it is, and the summary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredCell {
