@@ -122,7 +122,7 @@ pub struct Target {
     /// Base URL as written, such as `http://127.0.0.1:8000`, or `sim:` for the embedded
     /// simulator.
     pub url: String,
-    /// Name of a provider.
+    /// Name of a provider, or `auto`: the one that the server is found to speak.
     pub api: String,
     /// Model name, or `auto`: the first that the server lists.
     pub model: String,
@@ -162,7 +162,8 @@ impl Target {
         provider::Options { custom: self.custom.clone() }
     }
 
-    /// The provider that `api` names; `None` when there is none of that name.
+    /// The provider that `api` names; `None` when there is none of that name, or the server has
+    /// to be asked.
     #[must_use]
     pub fn provider(&self) -> Option<Box<dyn Provider>> {
         provider::find(&self.api).map(|entry| (entry.build)(&self.options()))

@@ -103,7 +103,7 @@ pub fn row(manifest: &Manifest, cell: &Cell, stored: &StoredCell) -> Vec<String>
     fields.extend(asked(cell));
     fields.extend([
         addresses(cell),
-        cell.settings.of_targets(|target| &target.api),
+        stored.api.clone().unwrap_or_else(|| cell.settings.of_targets(|target| &target.api)),
         stored.model.clone(),
         summary.started_at.clone(),
         summary.ended_at.clone(),
@@ -303,7 +303,7 @@ mod tests {
     use crate::store::tests::{cell, manifest, summary};
 
     fn stored() -> StoredCell {
-        StoredCell::new("r", &cell(3), "tiny", &summary(3))
+        StoredCell::new("r", &cell(3), "tiny".into(), &summary(3))
     }
 
     #[test]
@@ -330,6 +330,15 @@ mod tests {
         let at = |name: &str| fields[names.iter().position(|n| n == name).unwrap()].as_str();
         let s = summary(3);
         assert_eq!((at("run"), at("cell_index"), at("model")), ("r", "3", "tiny"));
+        assert_eq!(at("api"), "openai-chat");
+        let served = crate::store::Served { api: "tgi", model: "tiny" };
+        let found = StoredCell::new("r", &cell(3), served, &summary(3));
+        assert_eq!(
+            row(&manifest("r"), &cell(3), &found)[17],
+            "tgi",
+            "what was found goes before what was asked"
+        );
+        assert_eq!(names[17], "api");
         assert_eq!((at("users"), at("qps"), at("load"), at("arrivals")), ("", "2.5", "open", "poisson"));
         assert_eq!(at("factors"), r#"{"workload.temperature":0.7}"#);
         assert_eq!(at("ok"), s.counts.ok.to_string());

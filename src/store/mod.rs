@@ -45,4 +45,4 @@ pub use run_dir::{
     CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, GROUPS_CSV, INTERRUPTED_JSON, MANIFEST, PLAN, RECORDS, RunDir,
     SUMMARY_CSV, SUMMARY_JSON, TIMELINE, cell_dir,
 };
-pub use stored::{StoredCell, read_json};
+pub use stored::{Served, StoredCell, read_json};

@@ -11,7 +11,8 @@ use super::atomic::{self, Lock};
 use super::columns::{public, without_credentials};
 use super::index::{self, Line};
 use super::{
-    CellLog, Manifest, NewRun, SCHEMA, SealedLog, Status, StoreError, StoredCell, hlog, parquet, stored,
+    CellLog, Manifest, NewRun, SCHEMA, SealedLog, Served, Status, StoreError, StoredCell, hlog, parquet,
+    stored,
 };
 use crate::measure::CellSummary;
 use crate::plan::{Cell, Plan};
@@ -207,39 +208,39 @@ impl RunDir {
 
     /// Store a cell that ended: records, time line and gaps, then the summary, with which
     /// the cell is finished, then a line in both tables. A cell that was cut short gets an
-    /// `interrupted.json` instead: it stays unfinished, and no table has a line of it. `model` is its name as the server
-    /// knows it. After an error before the summary, `log` is still there and the cell
-    /// unfinished; after one behind it, [`RunDir::repair`] adds the missing lines.
+    /// `interrupted.json` instead: it stays unfinished, and no table has a line of it. After an
+    /// error before the summary, `log` is still there and the cell unfinished; after one behind
+    /// it, [`RunDir::repair`] adds the missing lines.
     ///
     /// # Errors
     /// When the cell isn't in the plan or the disk refuses.
-    pub fn commit_cell(
+    pub fn commit_cell<'a>(
         &self,
         cell: &Cell,
         log: &SealedLog,
         run: &CellRun,
         summary: &CellSummary,
-        model: &str,
+        served: impl Into<Served<'a>>,
     ) -> Result<(), StoreError> {
-        self.commit_steps(cell, log, run, summary, model, &mut |_| true)
+        self.commit_steps(cell, log, run, summary, served, &mut |_| true)
     }
 
     /// [`RunDir::commit_cell`] that ends, as a crash would, after the step for which
     /// `go_on` says no.
-    pub(super) fn commit_steps(
+    pub(super) fn commit_steps<'a>(
         &self,
         cell: &Cell,
         log: &SealedLog,
         run: &CellRun,
         summary: &CellSummary,
-        model: &str,
+        served: impl Into<Served<'a>>,
         go_on: &mut dyn FnMut(Step) -> bool,
     ) -> Result<(), StoreError> {
         self.check(cell)?;
         let dir = self.dir(cell);
         let cut = summary.window.ended_by == EndedBy::Interrupt;
         let summary_path = dir.join(if cut { INTERRUPTED_JSON } else { SUMMARY_JSON });
-        let stored = StoredCell::new(&self.manifest.run, cell, model, summary);
+        let stored = StoredCell::new(&self.manifest.run, cell, served.into(), summary);
         let bytes = stored::to_json(&summary_path, &stored)?;
         // A summary that can't be read again must never finish a cell.
         let stored: StoredCell = stored::parse(&summary_path, &bytes)

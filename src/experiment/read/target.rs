@@ -187,7 +187,8 @@ fn nearest_url(text: &str) -> Option<String> {
 
 fn api(field: &Field<'_>) -> Option<String> {
     let text = field.str()?;
-    let names: Vec<&str> = provider::ALL.iter().map(|entry| entry.name).collect();
+    let mut names = vec!["auto"];
+    names.extend(provider::ALL.iter().map(|entry| entry.name));
     if names.contains(&text) {
         return Some(text.to_owned());
     }
