@@ -33,12 +33,13 @@ pub use calibration::{
     CALIBRATION_VARIABLE, Calibrated, Calibration, Connections, LagAt, Machine, Rates, calibration_path,
     noted_ceiling,
 };
+pub use atomic::write_file;
 pub use cell_log::{CellLog, Records, SealedLog};
 pub use columns::{columns, row, without_credentials};
 pub use environment::environment;
 pub use error::StoreError;
 pub use index::{Rebuilt, rebuild_summary};
-pub use manifest::{Manifest, NewRun, SCHEMA, Status};
+pub use manifest::{Imported, Manifest, NewRun, SCHEMA, Status};
 pub use run_dir::{
     CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, INTERRUPTED_JSON, MANIFEST, PLAN, RECORDS, RunDir, SUMMARY_CSV,
     SUMMARY_JSON, TIMELINE, cell_dir,

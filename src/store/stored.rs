@@ -33,7 +33,7 @@ impl StoredCell {
         summary.validity.signals.retain(|_, v| v.is_finite());
         summary
             .distributions
-            .retain(|_, d| crate::metrics::STATS.iter().all(|stat| d.stat(stat).is_some_and(f64::is_finite)));
+            .retain(|_, d| crate::metrics::STATS.iter().all(|stat| d.stat(stat).is_none_or(f64::is_finite)));
         for verdict in &mut summary.slo {
             verdict.value = verdict.value.filter(|v| v.is_finite());
         }
