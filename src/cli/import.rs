@@ -9,12 +9,10 @@ use crate::import::{self, READERS, Told};
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  plimsoll import results/*.json\n  \
+#[command(after_help = "Examples:\n  plimsoll import results/*.json\n  \
                   plimsoll import benchmarks.json --format guidellm --name baseline\n  \
                   plimsoll import load_stats.csv --users 50 --max-tokens 128 --model llama\n  \
-                  plimsoll import --list"
-)]
+                  plimsoll import --list")]
 pub struct ImportArgs {
     /// Result files; all of them become one run.
     #[arg(required_unless_present = "list", value_name = "FILE")]

@@ -16,10 +16,6 @@ impl Sample {
         Self(values)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// Type 7; `None` without a sample.
     pub(super) fn quantile(&self, q: f64) -> Option<f64> {
         quantile(&self.0, q)

@@ -130,7 +130,8 @@ impl Measured {
     /// How an open loop's arrivals are spaced.
     #[must_use]
     pub fn arrivals(&self) -> Option<String> {
-        let load = serde_json::to_value(&self.cell.settings.load).ok()?;
+        let load = &self.cell.settings.load;
+        let load = serde_json::to_value(load).ok()?;
         load.get("arrivals")?.as_str().map(str::to_owned)
     }
 

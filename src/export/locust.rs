@@ -5,13 +5,15 @@
 //! as in Locust; requests that were never sent are not in it. Rates divide by the measured
 //! window. Percentiles are type 7 on the times themselves: Locust rounds first.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use serde_json::Value;
 
 use super::figures::{Sample, csv_bytes, ok, response_ms};
 use super::{ExportError, File, Input, Measured};
 use crate::record::RequestRecord;
+use crate::stats::Moments;
 
 const PERCENTILES: [(&str, f64); 11] = [
     ("50%", 0.5),
@@ -109,20 +111,17 @@ fn percentiles(times: &Sample) -> Vec<String> {
     PERCENTILES.iter().map(|(_, q)| number(times.quantile(*q))).collect()
 }
 
+/// To the nanosecond.
 fn number(value: Option<f64>) -> String {
-    value.map_or_else(|| NONE.to_owned(), |v| v.to_string())
+    value.map_or_else(|| NONE.to_owned(), |v| ((v * 1e6).round() / 1e6).to_string())
 }
 
 /// A row per second from the window's start to the last end.
 fn history(measured: &Measured, requests: &[RequestRecord]) -> Vec<Vec<String>> {
     let names = ["Timestamp", "User Count", "Type", "Name", "Requests/s", "Failures/s"];
     let totals = FIGURES.iter().map(|name| format!("Total {name}"));
-    let header: Vec<String> = names
-        .into_iter()
-        .chain(PERCENTILES.map(|(name, _)| name))
-        .map(str::to_owned)
-        .chain(totals)
-        .collect();
+    let header: Vec<String> =
+        names.into_iter().chain(PERCENTILES.map(|(name, _)| name)).map(str::to_owned).chain(totals).collect();
     let start = measured.summary().window.start_us;
     let mut ended: Vec<(u64, &RequestRecord)> =
         requests.iter().filter_map(|r| Some((r.end_us.or(r.last_token_us)?, r))).collect();
@@ -130,20 +129,75 @@ fn history(measured: &Measured, requests: &[RequestRecord]) -> Vec<Vec<String>> 
     let last = ended.last().map_or(start, |(end, _)| *end);
     let seconds = last.saturating_sub(start).div_ceil(1_000_000);
     let users = measured.number("load.users").map_or_else(|| NONE.to_owned(), |users| users.to_string());
+    let mut so_far = Running::default();
+    let mut next = 0;
     let row = |second: u64| {
         let now = start + second * 1_000_000;
         let since = second.saturating_sub(LOOK_BACK_S);
-        let so_far: Vec<&RequestRecord> =
-            ended[..ended.partition_point(|(end, _)| *end <= now)].iter().map(|(_, r)| *r).collect();
+        while let Some((_, request)) = ended.get(next).filter(|(end, _)| *end <= now) {
+            so_far.take(request);
+            next += 1;
+        }
         let before = ended.partition_point(|(end, _)| *end <= start + since * 1_000_000);
-        let recent = &so_far[before.min(so_far.len())..];
+        let recent: Vec<&RequestRecord> = ended[before..next].iter().map(|(_, r)| *r).collect();
         let per_s = |n: usize| (n as f64 / (second - since) as f64).to_string();
         let at = measured.unix_s(Some(now)).map_or_else(|| NONE.to_owned(), |s| (s as u64).to_string());
         let mut row = vec![at, users.clone(), String::new(), "Aggregated".to_owned()];
-        row.extend([per_s(recent.len()), per_s(failures(recent))]);
-        row.extend(percentiles(&figures(recent).1));
-        row.extend(figures(&so_far).0);
+        row.extend([per_s(recent.len()), per_s(failures(&recent))]);
+        row.extend(percentiles(&figures(&recent).1));
+        row.extend(so_far.fields());
         row
     };
     std::iter::once(header).chain((1..=seconds).map(row)).collect()
+}
+
+/// The fields of [`FIGURES`] of more and more requests.
+#[derive(Default)]
+struct Running {
+    count: u64,
+    failures: u64,
+    bytes: f64,
+    times: Moments,
+    least: Option<f64>,
+    most: Option<f64>,
+    /// The lower and the upper half of the times, in microseconds: the median is between them.
+    low: BinaryHeap<u64>,
+    high: BinaryHeap<Reverse<u64>>,
+}
+
+impl Running {
+    fn take(&mut self, r: &RequestRecord) {
+        self.count += 1;
+        self.failures += u64::from(!ok(r));
+        self.bytes += r.bytes as f64;
+        let Some(ms) = response_ms(r) else { return };
+        self.times.add(ms);
+        self.least = Some(self.least.map_or(ms, |least| least.min(ms)));
+        self.most = Some(self.most.map_or(ms, |most| most.max(ms)));
+        self.low.push((ms * 1e3).round() as u64);
+        self.high.extend(self.low.pop().map(Reverse));
+        if self.high.len() > self.low.len() {
+            self.low.extend(self.high.pop().map(|Reverse(us)| us));
+        }
+    }
+
+    fn median(&self) -> Option<f64> {
+        let low = *self.low.peek()? as f64 / 1e3;
+        let even = self.high.len() == self.low.len();
+        let high = self.high.peek().filter(|_| even).map_or(low, |Reverse(us)| *us as f64 / 1e3);
+        Some(f64::midpoint(low, high))
+    }
+
+    fn fields(&self) -> [String; 7] {
+        let size = (self.count > 0).then(|| self.bytes / self.count as f64);
+        [
+            self.count.to_string(),
+            self.failures.to_string(),
+            number(self.median()),
+            number(self.times.mean()),
+            number(self.least),
+            number(self.most),
+            number(size),
+        ]
+    }
 }

@@ -32,9 +32,7 @@ pub(super) fn write(input: &Input) -> Result<Vec<File>, ExportError> {
 /// In the layout of that tool's own file: one server, or several with weights.
 fn config(measured: &Measured) -> Value {
     let settings = &measured.cell.settings;
-    let server = |target: &Target, model: &str| {
-        json!({ "base_url": without_credentials(&target.url), "model_alias": model })
-    };
+    let server = |target: &Target, model: &str| json!({ "base_url": without_credentials(&target.url), "model_alias": model });
     let factor = |path: &str| measured.cell.factors.get(path).cloned().unwrap_or(Value::Null);
     let mut config = json!({
         "server": server(&settings.target, &measured.stored.model),

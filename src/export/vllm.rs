@@ -25,10 +25,7 @@ pub(super) fn write(input: &Input) -> Result<Vec<File>, ExportError> {
         totals(&mut result, measured, &requests);
         arrays(&mut result, &requests);
         statistics(&mut result, measured.summary());
-        Ok(File {
-            name: format!("{}.json", measured.stem()),
-            bytes: json_bytes(&Value::Object(result)),
-        })
+        Ok(File { name: format!("{}.json", measured.stem()), bytes: json_bytes(&Value::Object(result)) })
     };
     input.cells.iter().map(file).collect()
 }
@@ -112,7 +109,9 @@ fn statistics(result: &mut Map<String, Value>, summary: &CellSummary) {
         };
         put("mean", found.stat("mean"));
         put("median", found.stat("p50"));
-        put("std", found.stat("std").filter(|_| n > 0.0).map(|std| std * ((n - 1.0) / n).sqrt()));
+        // That of a histogram, as of the gaps, divides by n already.
+        let biased = if ours == "chunk_gap" || n < 1.0 { 1.0 } else { ((n - 1.0) / n).sqrt() };
+        put("std", found.stat("std").map(|std| std * biased));
         for (stat, ours) in PERCENTILES {
             put(stat, found.stat(ours));
         }

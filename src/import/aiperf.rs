@@ -95,7 +95,9 @@ fn summary(found: &mut Found, value: &Value) {
     let whole = |metric: &str| avg(metric).filter(|x| *x >= 0.0).map(|x| x.round() as u64);
     found.totals.ok = whole("request_count").unwrap_or(0);
     errors(found, value);
-    found.totals.failed = whole("error_request_count").unwrap_or(found.totals.failed);
+    // Its count of errors has the cancelled ones in it.
+    let bad = whole("error_request_count").map(|n| n.saturating_sub(found.totals.cancelled));
+    found.totals.failed = bad.unwrap_or(found.totals.failed);
     found.totals.prompt_tokens = whole("total_isl");
     found.totals.output_tokens = whole("total_osl").or_else(|| whole("total_output_tokens"));
     found.put_scalar("completed_rps", avg("request_throughput"));
@@ -184,7 +186,8 @@ fn moment(text: &str) -> Option<Timestamp> {
 
 fn requests(found: &mut Found, content: &Content) -> Result<(), ImportError> {
     let begun = content.json.iter().filter_map(|v| at(v, "metadata.request_start_ns")?.as_u64()).min();
-    let begun = begun.ok_or_else(|| content.wrong("line 1, metadata.request_start_ns", "a number", "none"))?;
+    let begun =
+        begun.ok_or_else(|| content.wrong("line 1, metadata.request_start_ns", "a number", "none"))?;
     let turns = content.json.iter().any(|v| count(v, &["metadata.turn_index"]).unwrap_or(0) > 0);
     for (i, line) in content.json.iter().enumerate() {
         let Some(start) = at(line, "metadata.request_start_ns").and_then(Value::as_u64) else {

@@ -45,9 +45,9 @@ impl Content {
             serde_json::Deserializer::from_str(text).into_iter().collect()
         };
         // Python writes what is not a number by words that JSON hasn't.
-        parse(&self.text).or_else(|_| parse(&without_python_words(&self.text))).map_err(|e| {
-            self.wrong(&format!("line {}", e.line()), "JSON", &format!("text that isn't: {e}"))
-        })
+        parse(&self.text)
+            .or_else(|_| parse(&without_python_words(&self.text)))
+            .map_err(|e| self.wrong(&format!("line {}", e.line()), "JSON", &format!("text that isn't: {e}")))
     }
 
     /// Its first JSON value; `None` if it isn't JSON.

@@ -67,11 +67,32 @@ pub(super) fn text(name: &str, from: &str, points: &[Point<'_>]) -> String {
             }
         }
     }
+    let spacing = shared_spacing(points);
+    if let Some(word) = spacing {
+        let _ = write!(out, "\n[load]\narrivals = {}\n", quoted(word));
+    }
     let _ = write!(out, "\n[cell]\n{}warmup = \"0s\"\n", length(points));
     for point in points {
         out.push_str(&grid(point, points, &axes));
+        if let (None, Some(word)) = (spacing, spacing_of(point)) {
+            let _ = writeln!(out, "\"load.arrivals\" = [{}]", quoted(word));
+        }
     }
     out
+}
+
+/// How an open loop's arrivals are spaced, where the file says it.
+fn spacing_of<'f>(point: &Point<'f>) -> Option<&'f str> {
+    match &point.first.load {
+        Asked::Rate { arrivals, .. } => arrivals.as_deref(),
+        _ => None,
+    }
+}
+
+/// The spacing of all open loops, if it is one.
+fn shared_spacing<'f>(points: &[Point<'f>]) -> Option<&'f str> {
+    let open = points.iter().filter(|p| matches!(p.first.load, Asked::Rate { .. }));
+    super::look::same(open.map(spacing_of)).flatten()
 }
 
 fn stand_in_setting(setting: &Setting) -> Option<String> {
@@ -91,13 +112,10 @@ fn grid(point: &Point<'_>, points: &[Point<'_>], axes: &[&Setting]) -> String {
         Asked::Users(users) => {
             let _ = writeln!(out, "users = [{users}]");
         }
-        Asked::Rate { qps, arrivals, cap } => {
+        Asked::Rate { qps, cap, .. } => {
             let _ = writeln!(out, "qps = [{qps:?}]");
             if let Some(cap) = cap {
                 let _ = writeln!(out, "users = [{cap}]");
-            }
-            if let Some(word) = arrivals.as_deref().filter(|word| *word != "poisson") {
-                let _ = writeln!(out, "\"load.arrivals\" = [{}]", quoted(word));
             }
         }
         Asked::Unknown => {
@@ -118,8 +136,7 @@ fn grid(point: &Point<'_>, points: &[Point<'_>], axes: &[&Setting]) -> String {
         };
     }
     for (section, key, of) in axes {
-        let value = of(cell).or_else(|| (*key == "url").then(|| quoted(NOWHERE)));
-        if let Some(value) = value {
+        if let Some(value) = of(cell) {
             let _ = writeln!(out, "\"{section}.{key}\" = [{value}]");
         }
     }

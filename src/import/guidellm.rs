@@ -41,10 +41,18 @@ pub(super) fn read(content: &Content) -> Result<Vec<Found>, ImportError> {
 }
 
 fn cell(content: &Content, report: &Value, b: &Value) -> Found {
-    const BEGIN: [&str; 4] =
-        ["start_time", "scheduler_metrics.measure_start_time", "run_stats.start_time", "scheduler_metrics.start_time"];
-    const END: [&str; 4] =
-        ["end_time", "scheduler_metrics.measure_end_time", "run_stats.end_time", "scheduler_metrics.end_time"];
+    const BEGIN: [&str; 4] = [
+        "start_time",
+        "scheduler_metrics.measure_start_time",
+        "run_stats.start_time",
+        "scheduler_metrics.start_time",
+    ];
+    const END: [&str; 4] = [
+        "end_time",
+        "scheduler_metrics.measure_end_time",
+        "run_stats.end_time",
+        "scheduler_metrics.end_time",
+    ];
     let (begin, end) = (number(b, &BEGIN), number(b, &END));
     let begun = number(b, &["scheduler_metrics.request_start_time"]).filter(|t| *t > 0.0).or(begin);
     let mut found = Found {
@@ -72,16 +80,20 @@ fn cell(content: &Content, report: &Value, b: &Value) -> Found {
     if let Some(begun) = begun {
         requests(&mut found, b, begun);
     }
-    found.notes.push("guidellm's percentiles are the next sample's, without interpolation".to_owned());
+    if found.requests.is_empty() {
+        let note = "guidellm's percentiles are the next sample's, without interpolation, and its ITL weighs requests by their tokens";
+        found.notes.push(note.to_owned());
+    }
     found
 }
 
 fn completions(b: &Value, report: &Value) -> bool {
     const WHERE: [&str; 3] =
         ["config.backend.request_format", "args.request_type", "config.spec.backend.request_format"];
-    [b, report].iter().filter_map(|v| text(v, &WHERE)).any(|word| {
-        word.contains("completions") && !word.contains("chat") || word == "text_completions"
-    })
+    [b, report]
+        .iter()
+        .filter_map(|v| text(v, &WHERE))
+        .any(|word| word.contains("completions") && !word.contains("chat") || word == "text_completions")
 }
 
 fn timestamp(unix_s: f64) -> Option<Timestamp> {
@@ -155,15 +167,23 @@ fn statistics(found: &mut Found, b: &Value) {
 fn requests(found: &mut Found, b: &Value, begun: f64) {
     let open = matches!(found.load, Asked::Rate { .. });
     let mut records = Vec::new();
+    let mut all_due = open;
     for (status, outcome) in
         [("successful", Outcome::Ok), ("incomplete", Outcome::Censored), ("errored", Outcome::HttpError)]
     {
         let list = at(b, &format!("requests.{status}")).and_then(Value::as_array);
         for request in list.into_iter().flatten() {
-            let Some(mut record) = record(request, records.len() as u64, begun, open) else { return };
+            let Some((mut record, due)) = record(request, records.len() as u64, begun) else { return };
+            // In a closed loop the target time is no schedule.
+            record.intended_us = due.filter(|_| open).or(record.sent_us).unwrap_or(0);
+            all_due &= due.is_some();
             record.outcome = outcome;
             if outcome == Outcome::HttpError {
-                failure::note(&mut record, &text(request, &["info.error", "error"]).unwrap_or_default(), None);
+                failure::note(
+                    &mut record,
+                    &text(request, &["info.error", "error"]).unwrap_or_default(),
+                    None,
+                );
             }
             // Those before the measured time are its warm-up.
             if record.intended_us < found.window_start_us {
@@ -179,24 +199,33 @@ fn requests(found: &mut Found, b: &Value, begun: f64) {
     }
     found.prompt_tokens = same(good.clone().map(|r| r.prompt_tokens)).flatten();
     found.max_tokens = same(good.map(|r| r.output_tokens)).flatten();
-    (found.requests, found.placed, found.due_known) = (records, true, open);
+    (found.requests, found.placed, found.due_known) = (records, true, all_due);
 }
 
-fn record(request: &Value, seq: u64, begun: f64, open: bool) -> Option<RequestRecord> {
+/// A request, and when the schedule wanted it. `None` without the time of its sending.
+fn record(request: &Value, seq: u64, begun: f64) -> Option<(RequestRecord, Option<u64>)> {
     let time = |paths: &[&str]| number(request, paths).and_then(|t| micros(t - begun));
     let sent = time(&["info.timings.request_start", "request_start_time", "start_time"])?;
-    let due = time(&["info.timings.targeted_start", "scheduler_info.targeted_start_time"]);
+    let due = time(&["info.timings.targeted_start"]).filter(|due| *due <= sent);
     let tokens = |paths: &[&str]| small(request, paths);
-    Some(RequestRecord {
-        intended_us: due.filter(|due| open && *due <= sent).unwrap_or(sent),
+    let record = RequestRecord {
         sent_us: Some(sent),
-        first_token_us: time(&["info.timings.first_token_iteration", "info.timings.first_iteration", "first_token_time"]),
+        first_token_us: time(&[
+            "info.timings.first_token_iteration",
+            "info.timings.first_iteration",
+            "first_token_time",
+        ]),
         first_visible_us: time(&["info.timings.first_output_token_iteration"]),
-        last_token_us: time(&["info.timings.last_token_iteration", "info.timings.last_iteration", "last_token_time"]),
+        last_token_us: time(&[
+            "info.timings.last_token_iteration",
+            "info.timings.last_iteration",
+            "last_token_time",
+        ]),
         end_us: time(&["info.timings.request_end", "request_end_time", "end_time"]),
         prompt_tokens: tokens(&["prompt_tokens", "input_metrics.text_tokens"]),
         output_tokens: tokens(&["output_tokens", "output_metrics.text_tokens"]),
         turn: small(request, &["info.turn_index"]),
         ..RequestRecord::blank(seq)
-    })
+    };
+    Some((record, due))
 }

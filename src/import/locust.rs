@@ -82,10 +82,8 @@ pub(super) fn read(content: &Content) -> Result<Vec<Found>, ImportError> {
     if header.first().is_some_and(|f| f == "Timestamp") {
         return Err(content.wrong("", "PREFIX_stats.csv", "its history: name the file without _history"));
     }
-    let row = |(line, fields): &'_ (u64, Vec<String>)| (*line, fields.clone());
-    let owned: Vec<(u64, Vec<String>)> = rows.iter().map(row).collect();
     let rows: Vec<Row<'_>> =
-        owned.iter().map(|(line, fields)| Row { content, header, line: *line, fields }).collect();
+        rows.iter().map(|(line, fields)| Row { content, header, line: *line, fields }).collect();
     let mut found = Found { tool: "locust", file: content.name.clone(), ..Found::default() };
     let is_metric = |row: &&Row<'_>| row.text("Type") == "METRIC";
     let plain: Vec<&Row<'_>> =

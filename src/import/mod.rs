@@ -1,6 +1,6 @@
 //! Results of other tools, read into runs of our own form: reports work on them as on ours.
 //!
-//! Each reader makes [`Found`] cells of a file; [`run`](mod@run) makes a run of them. What a file
+//! Each reader makes [`Found`] cells of a file, and a run is made of them all. What a file
 //! doesn't say stays unknown, and every imported cell bears the remark that Plimsoll did not
 //! measure it.
 
@@ -144,10 +144,10 @@ fn choose(content: &Content, format: Option<&str>) -> Result<&'static Reader, Im
     if let Some(name) = format {
         return reader(name).ok_or_else(|| ImportError::NoSuchFormat { name: name.to_owned() });
     }
-    READERS.iter().find(|reader| (reader.recognise)(content)).ok_or_else(|| ImportError::Unknown {
-        path: content.path.clone(),
-        found: content.outline(),
-    })
+    READERS
+        .iter()
+        .find(|reader| (reader.recognise)(content))
+        .ok_or_else(|| ImportError::Unknown { path: content.path.clone(), found: content.outline() })
 }
 
 /// A file can't be made a run of.

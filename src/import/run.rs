@@ -13,7 +13,7 @@ use super::{Asked, Done, Found, ImportError, reader};
 use crate::experiment::{Arrivals, Experiment, Load};
 use crate::measure::{CellSummary, Reason, Validity, Verdict, summarise};
 use crate::plan::{self, Cell, Plan};
-use crate::record::{CellRun, ClientHealth, EndedBy, Outcome, RecordSink as _, Window};
+use crate::record::{CellRun, ClientHealth, EndedBy, Outcome, RecordSink as _, RequestRecord, Window};
 use crate::store::{Imported, NewRun, RunDir, Status, StoreError};
 
 /// Name of the remark that every imported cell has.
@@ -42,8 +42,15 @@ impl Told {
                 (None, None) => Asked::Unknown,
             };
         }
-        cell.prompt_tokens = cell.prompt_tokens.or(self.prompt_tokens);
-        cell.max_tokens = cell.max_tokens.or(self.max_tokens);
+        cell.prompt_tokens = cell.prompt_tokens.filter(|n| *n > 0).or(self.prompt_tokens);
+        cell.max_tokens = cell.max_tokens.filter(|n| *n > 0).or(self.max_tokens);
+        if let Some(word) = cell.api.take() {
+            if crate::provider::find(&word).is_some() {
+                cell.api = Some(word);
+            } else {
+                cell.notes.push(format!("its API is called {word:?} there"));
+            }
+        }
         cell.url = cell.url.take().or_else(|| self.url.clone());
         cell.model = cell.model.take().or_else(|| self.model.clone());
         for request in &mut cell.requests {
@@ -157,8 +164,11 @@ fn store_cell(run: &RunDir, cell: &Cell, found: &Found) -> Result<bool, ImportEr
     }
     let mut log = run.begin_cell(cell)?;
     let path = run.path().to_owned();
-    log.write(&found.requests)
-        .map_err(|source| StoreError::Io { action: "write records in", path, source })?;
+    log.write(&found.requests).map_err(|source| StoreError::Io {
+        action: "write records in",
+        path,
+        source,
+    })?;
     run.commit_cell(cell, &log.seal()?, &cell_run, &summary, &model)?;
     Ok(true)
 }
@@ -211,8 +221,15 @@ fn scalars(found: &Found, computed: &BTreeMap<String, f64>) -> BTreeMap<String, 
             names.extend(PLACED);
         }
     }
+    // A sum of lengths that are not known is none.
+    let counted = |r: &RequestRecord| r.prompt_tokens.or(r.prompt_tokens_counted).is_some();
+    if !found.requests.iter().any(counted) {
+        names.retain(|name| *name != "prompt_tps");
+    }
     let known = names.iter().filter_map(|name| Some(((*name).to_owned(), *computed.get(*name)?)));
-    let said = found.scalars.iter().map(|(name, value)| (name.clone(), *value));
+    // Which requests count as failed is said by the requests, if there are any.
+    let own = |name: &str| name != "error_rate" || found.requests.is_empty();
+    let said = found.scalars.iter().filter(|(name, _)| own(name)).map(|(name, value)| (name.clone(), *value));
     known.chain(said).collect()
 }
 
@@ -281,11 +298,8 @@ fn cell_run(found: &Found) -> CellRun {
 fn sources(cells: &[Found]) -> Vec<Imported> {
     let mut sources: Vec<Imported> = Vec::new();
     for cell in cells {
-        let one = Imported {
-            tool: cell.tool.to_owned(),
-            version: cell.version.clone(),
-            file: cell.file.clone(),
-        };
+        let one =
+            Imported { tool: cell.tool.to_owned(), version: cell.version.clone(), file: cell.file.clone() };
         if !sources.contains(&one) {
             sources.push(one);
         }

@@ -119,16 +119,17 @@ fn statistics(found: &mut Found, value: &Value) {
         if get("mean").is_none_or(|mean| mean == 0.0) {
             continue;
         }
+        // How many gaps there were isn't said.
+        let samples = if ours == "chunk_gap" { 0 } else { n };
+        // Theirs divides by n.
+        let unbiased = if samples > 1 { (n as f64 / (n as f64 - 1.0)).sqrt() } else { 1.0 };
         let own = |stat: &str| match stat {
             "p50" => get("median").or_else(|| get("p50")),
             "p999" => get("p99.9"),
-            // Theirs divides by n.
-            "std" => get("std").filter(|_| n > 1).map(|std| std * (n as f64 / (n as f64 - 1.0)).sqrt()),
+            "std" => get("std").map(|std| std * unbiased),
             "min" | "max" => None,
             other => get(other),
         };
-        // How many gaps there were isn't said.
-        let samples = if ours == "chunk_gap" { 0 } else { n };
         let d = distribution(samples, 1.0, own);
         found.put(ours, d);
     }
@@ -137,7 +138,7 @@ fn statistics(found: &mut Found, value: &Value) {
 /// The arrays of `--save-detailed`.
 fn requests(found: &mut Found, content: &Content, value: &Value) -> Result<(), ImportError> {
     let array = |key: &str| value.get(key).and_then(Value::as_array);
-    let (Some(inputs), Some(ttfts)) = (array("input_lens"), array("ttfts")) else { return Ok(()) };
+    let (Some(inputs), Some(_)) = (array("input_lens"), array("ttfts")) else { return Ok(()) };
     for key in ["output_lens", "ttfts", "itls", "latencies", "start_times", "errors"] {
         if let Some(other) = array(key).filter(|other| other.len() != inputs.len()) {
             let expected = format!("{} values, as input_lens has", inputs.len());
@@ -149,7 +150,7 @@ fn requests(found: &mut Found, content: &Content, value: &Value) -> Result<(), I
     let starts = (0..inputs.len()).filter_map(|i| seconds("start_times", i));
     let first = starts.fold(f64::INFINITY, f64::min);
     let mut all_placed = true;
-    for i in 0..ttfts.len() {
+    for (i, input) in inputs.iter().enumerate() {
         let error = item("errors", i).and_then(Value::as_str).unwrap_or_default();
         let tokens = item("output_lens", i).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
         let good = error.is_empty() && tokens.is_some_and(|n| n > 0);
@@ -159,13 +160,13 @@ fn requests(found: &mut Found, content: &Content, value: &Value) -> Result<(), I
             .unwrap_or_default();
         let ttft = seconds("ttfts", i).filter(|t| *t > 0.0);
         let with_gaps = item("itls", i).is_some_and(Value::is_array);
-        let latency = seconds("latencies", i)
-            .or_else(|| Some(ttft? + gaps.iter().sum::<f64>()).filter(|_| with_gaps));
+        let latency =
+            seconds("latencies", i).or_else(|| Some(ttft? + gaps.iter().sum::<f64>()).filter(|_| with_gaps));
         let sent = seconds("start_times", i).map(|t| t - first);
         all_placed &= sent.is_some() && (latency.is_some() || !good);
         let mut record = RequestRecord::blank(i as u64);
         place(&mut record, sent.unwrap_or(0.0), ttft, latency.filter(|_| good), &gaps);
-        record.prompt_tokens_counted = inputs[i].as_u64().and_then(|n| u32::try_from(n).ok());
+        record.prompt_tokens_counted = input.as_u64().and_then(|n| u32::try_from(n).ok());
         record.output_tokens = tokens.filter(|_| good);
         if good {
             record.outcome = Outcome::Ok;

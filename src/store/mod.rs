@@ -29,11 +29,11 @@ mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use atomic::write_file;
 pub use calibration::{
     CALIBRATION_VARIABLE, Calibrated, Calibration, Connections, LagAt, Machine, Rates, calibration_path,
     noted_ceiling,
 };
-pub use atomic::write_file;
 pub use cell_log::{CellLog, Records, SealedLog};
 pub use columns::{columns, row, without_credentials};
 pub use environment::environment;

@@ -11,7 +11,8 @@ use super::atomic::{self, Lock};
 use super::columns::{public, without_credentials};
 use super::index::{self, Line};
 use super::{
-    CellLog, Imported, Manifest, NewRun, SCHEMA, SealedLog, Status, StoreError, StoredCell, hlog, parquet, stored,
+    CellLog, Imported, Manifest, NewRun, SCHEMA, SealedLog, Status, StoreError, StoredCell, hlog, parquet,
+    stored,
 };
 use crate::measure::CellSummary;
 use crate::plan::{Cell, Plan};
