@@ -1,7 +1,8 @@
 //! The one integration-test binary: each further one would cost a link of every dependency.
 //!
 //! A file here is about one room of the house (`plan`, `providers`, `load`, `sim`, `sim_apis`, `store`,
-//! `report`, `calibrate`), or about what shows only from outside: the command line (`cli`), a sweep that
+//! `report`, `calibrate`, `export`, `import`), or about what shows only from outside: the command line
+//! (`cli`), a sweep that
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
 //! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
 //! (`real_server`), the API that a server is found to speak (`auto_api`), the load that a file gives
@@ -17,6 +18,8 @@ mod calibrate;
 mod cli;
 mod determinism;
 mod docs;
+mod export;
+mod import;
 mod load;
 mod memory;
 mod mistakes;

@@ -6,6 +6,8 @@
 
 mod calibrate;
 mod completions;
+mod export;
+mod import;
 mod init;
 mod lists;
 mod plan;
@@ -92,6 +94,10 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Write figures and the page of finished or partial runs.
     Report(report::ReportArgs),
+    /// Give a run out in the formats of other tools.
+    Export(export::ExportArgs),
+    /// Read results of other tools into a run.
+    Import(import::ImportArgs),
     /// Measure what this machine's client can do at most, so that cells can be held against it.
     Calibrate(calibrate::CalibrateArgs),
     /// Serve the embedded simulator, an OpenAI-compatible server without a model.
@@ -128,6 +134,8 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Run(args) => run::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Init(args) => init::run(&args),

@@ -136,28 +136,74 @@ pub struct TokenCounts {
     pub output_mismatches: u64,
 }
 
-/// Summary of one metric's samples. Quantiles are type 7 on the samples themselves.
+/// Summary of one metric's samples. Quantiles are type 7 on the samples themselves. A summary
+/// that was imported may lack statistics: those are NaN here and absent in files; ask
+/// [`Distribution::stat`], which says `None` then.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Distribution {
+    /// Number of samples; 0 where an imported summary doesn't say it.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub n: u64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub mean: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub std: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub min: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub p50: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub p75: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub p90: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub p95: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub p99: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub p999: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub max: f64,
 }
 
+const fn not_known() -> f64 {
+    f64::NAN
+}
+
+const fn is_not_known(value: &f64) -> bool {
+    value.is_nan()
+}
+
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl Default for Distribution {
+    /// Nothing is known.
+    fn default() -> Self {
+        let nan = not_known();
+        Self {
+            n: 0,
+            mean: nan,
+            std: nan,
+            min: nan,
+            p50: nan,
+            p75: nan,
+            p90: nan,
+            p95: nan,
+            p99: nan,
+            p999: nan,
+            max: nan,
+        }
+    }
+}
+
 impl Distribution {
-    /// A statistic by its name in `metrics::STATS`.
+    /// A statistic by its name in `metrics::STATS`; `None` where it isn't known.
     #[must_use]
     pub fn stat(&self, name: &str) -> Option<f64> {
-        Some(match name {
-            "n" => self.n as f64,
+        let value = match name {
+            "n" => return (self.n > 0).then_some(self.n as f64),
             "mean" => self.mean,
             "std" => self.std,
             "min" => self.min,
@@ -169,7 +215,8 @@ impl Distribution {
             "p999" => self.p999,
             "max" => self.max,
             _ => return None,
-        })
+        };
+        (!value.is_nan()).then_some(value)
     }
 }
 

@@ -11,7 +11,8 @@ use super::atomic::{self, Lock};
 use super::columns::{public, without_credentials};
 use super::index::{self, Line};
 use super::{
-    CellLog, Manifest, NewRun, SCHEMA, SealedLog, Served, Status, StoreError, StoredCell, hlog, parquet,
+    CellLog, Imported, Manifest, NewRun, SCHEMA, SealedLog, Served, Status, StoreError, StoredCell, hlog,
+    parquet,
     stored,
 };
 use crate::measure::CellSummary;
@@ -106,6 +107,7 @@ impl RunDir {
             ended_at: None,
             resumed_at: Vec::new(),
             status: Status::Running,
+            imported: Vec::new(),
         };
         let run = Self { root: runs_root.to_owned(), path, manifest, plan: public_plan(plan), _lock: lock };
         let cells = run.path.join(CELLS);
@@ -277,6 +279,37 @@ impl RunDir {
         index::append_shared(&self.root, line())?;
         go_on(Step::SharedCsv);
         Ok(())
+    }
+
+    /// Store the summary of a cell of which there is no record of single requests, as another
+    /// tool's summary has none. With it the cell is finished.
+    ///
+    /// # Errors
+    /// When the cell isn't in the plan, is finished, or the disk refuses.
+    pub fn commit_summary(&self, cell: &Cell, summary: &CellSummary, model: &str) -> Result<(), StoreError> {
+        self.check(cell)?;
+        let dir = self.dir(cell);
+        if self.summary(cell)?.is_some() {
+            return Err(StoreError::Finished { path: dir });
+        }
+        fs::create_dir_all(&dir).map_err(StoreError::io("create", &dir))?;
+        let path = dir.join(SUMMARY_JSON);
+        let bytes = stored::to_json(&path, &StoredCell::new(&self.manifest.run, cell, model.into(), summary))?;
+        let stored: StoredCell = stored::parse(&path, &bytes)
+            .map_err(|e| StoreError::Encode { path: path.clone(), what: e.to_string() })?;
+        atomic::write(&path, &bytes)?;
+        let line = || vec![Line::new(&self.manifest, cell, &stored)];
+        index::append(&self.path.join(SUMMARY_CSV), line())?;
+        index::append_shared(&self.root, line())
+    }
+
+    /// Note that the run's cells come from files of other tools.
+    ///
+    /// # Errors
+    /// When `run.json` can't be written.
+    pub fn mark_imported(&mut self, from: Vec<Imported>) -> Result<(), StoreError> {
+        self.manifest.imported = from;
+        self.write_json(MANIFEST, &self.manifest)
     }
 
     /// Write how far the run came.

@@ -56,7 +56,7 @@ impl StoredCell {
         let mut summary = summary.clone();
         summary.scalars.retain(|_, v| v.is_finite());
         summary.validity.signals.retain(|_, v| v.is_finite());
-        let finite = |d: &Distribution| STATS.iter().all(|stat| d.stat(stat).is_some_and(f64::is_finite));
+        let finite = |d: &Distribution| STATS.iter().all(|stat| d.stat(stat).is_none_or(f64::is_finite));
         summary.distributions.retain(|_, d| finite(d));
         for group in &mut summary.groups {
             group.scalars.retain(|_, v| v.is_finite());

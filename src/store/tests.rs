@@ -157,6 +157,7 @@ pub(super) fn manifest(run: &str) -> Manifest {
         ended_at: None,
         resumed_at: Vec::new(),
         status: Status::Running,
+        imported: Vec::new(),
     }
 }
 
