@@ -8,6 +8,7 @@
 mod canon;
 mod grid;
 mod mistake;
+pub mod presets;
 mod range;
 mod read;
 mod reader;
@@ -29,7 +30,7 @@ pub(crate) use grid::{Override, Point};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub(crate) use reader::Reader;
 pub use settings::{
-    Arrivals, CellSettings, ClientSettings, Connections, Cooldown, Dns, ForceLength, HttpVersion,
+    Arrivals, CellSettings, ClientSettings, Connections, Cooldown, Dns, ForceLength, Gate, HttpVersion,
     LengthShape, Lengths, Load, MAX_TOKENS_FIELDS, Part, Proxy, Recovery, RequestLimit, Settings, Slo,
     SloRule, Stage, StopAfter, Target, Tls, TokenizerChoice, Workload,
 };

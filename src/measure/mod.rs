@@ -4,6 +4,7 @@ mod identity;
 mod in_flight;
 mod samples;
 mod select;
+mod slo;
 mod totals;
 mod trend;
 pub mod validity;
@@ -14,12 +15,12 @@ use std::convert::Infallible;
 use serde::{Deserialize, Serialize};
 
 pub use samples::of_request;
+pub use slo::{SloStatus, SloVerdict};
 
 /// Name of the validity signal of an open loop in which requests pile up.
 pub const OVERLOAD: &str = "overload";
 
-use crate::experiment::{SloRule, StopAfter};
-use crate::metrics::{Better, metric};
+use crate::experiment::StopAfter;
 use crate::plan::Cell;
 use crate::record::{CellRun, RequestRecord, Window};
 
@@ -180,17 +181,6 @@ pub struct Reason {
     pub text: String,
 }
 
-/// One SLO rule, judged.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SloVerdict {
-    pub metric: String,
-    pub stat: String,
-    pub limit: f64,
-    /// `None`: there was nothing to measure, which fails.
-    pub value: Option<f64>,
-    pub pass: bool,
-}
-
 /// Everything a cell came to: its records (in any order, each once) and what the engine
 /// knows beside them. As [`summarise_walks`], of records that are at hand.
 #[must_use]
@@ -260,7 +250,7 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
         slo: Vec::new(),
         workload_hash,
     };
-    summary.slo = settings.slo.rules.iter().map(|rule| verdict_of(rule, &summary)).collect();
+    summary.slo = settings.slo.rules.iter().map(|rule| SloVerdict::of(rule, &summary)).collect();
     let ttft = totals.ttft;
     summary.validity = validity::judge(&validity::Evidence {
         settings,
@@ -271,15 +261,6 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
         in_flight_by_records,
     });
     summary
-}
-
-/// Judge one rule in the direction that is good for its metric: at least the limit where more
-/// is better, else at most.
-fn verdict_of(rule: &SloRule, summary: &CellSummary) -> SloVerdict {
-    let value = summary.value(&rule.metric, &rule.stat);
-    let higher = metric(&rule.metric).is_some_and(|m| m.better == Better::Higher);
-    let pass = value.is_some_and(|v| if higher { v >= rule.limit } else { v <= rule.limit });
-    SloVerdict { metric: rule.metric.clone(), stat: rule.stat.clone(), limit: rule.limit, value, pass }
 }
 
 #[cfg(test)]
