@@ -5,9 +5,11 @@
 mod columns;
 pub mod findings;
 pub mod html;
+mod noise;
 mod palette;
 mod plotly;
 pub mod png;
+mod signs;
 pub mod terminal;
 
 use std::io::Write;

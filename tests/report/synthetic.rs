@@ -378,6 +378,7 @@ fn time(fate: Fate, server: &Server) -> (Vec<Tick>, Vec<RequestPoint>) {
                 e2e_ms: None,
                 lag_ms: Some(0.05),
                 ok: !failed,
+                ..RequestPoint::default()
             });
         }
     }
