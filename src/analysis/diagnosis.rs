@@ -110,7 +110,9 @@ fn merge(hits: Vec<Hit>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for kind in KINDS {
         let mut mine: Vec<&Hit> = hits.iter().filter(|h| h.kind.code == kind.code).collect();
-        mine.sort_by(|a, b| (b.severity, b.weight).partial_cmp(&(a.severity, a.weight)).unwrap_or(std::cmp::Ordering::Equal));
+        mine.sort_by(|a, b| {
+            (b.severity, b.weight).partial_cmp(&(a.severity, a.weight)).unwrap_or(std::cmp::Ordering::Equal)
+        });
         let Some(worst) = mine.first() else { continue };
         let mut cells: Vec<u32> = mine.iter().flat_map(|h| h.cells.iter().copied()).collect();
         cells.sort_unstable();
@@ -185,12 +187,17 @@ fn healthy(run: &RunData, findings: &[Finding]) -> Option<Finding> {
     let worst = |metric: &str, stat: &str| {
         let values = usable.iter().filter_map(|s| s.value(metric, stat));
         let value = values.reduce(f64::max)?;
-        Some(format!("{} at most {}", words::metric_name(metric, stat), words::value_with_unit(metric, value)))
+        Some(format!(
+            "{} at most {}",
+            words::metric_name(metric, stat),
+            words::value_with_unit(metric, value)
+        ))
     };
     let figures: Vec<String> =
         [("ttft", "p95"), ("e2e", "p90")].iter().filter_map(|(metric, stat)| worst(metric, stat)).collect();
     let figures = if figures.is_empty() { String::new() } else { format!(", {}", figures.join(", ")) };
-    let cells = if usable.len() == 1 { "one cell".to_owned() } else { format!("{} cells and repeats", usable.len()) };
+    let cells =
+        if usable.len() == 1 { "one cell".to_owned() } else { format!("{} cells and repeats", usable.len()) };
     let evidence = format!(
         "In {cells} {} requests ended well and {} failed{figures}; nothing grew, stalled or queued.",
         text::count(answered),

@@ -8,9 +8,9 @@ pub mod diagnosis;
 mod groups;
 mod records;
 mod run;
-pub(crate) mod text;
 #[cfg(test)]
 mod tests;
+pub(crate) mod text;
 pub mod words;
 
 use std::path::PathBuf;

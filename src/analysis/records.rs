@@ -214,9 +214,7 @@ pub fn read_points(path: &Path, most: usize) -> Result<Vec<RequestPoint>, Analys
                 ttft_ms: ttft_ms[i],
                 e2e_ms: e2e_ms[i],
                 lag_ms: lag_ms[i],
-                tpot_ms: decode_ms[i]
-                    .zip(output[i].filter(|n| *n > 1))
-                    .map(|(ms, n)| ms / f64::from(n - 1)),
+                tpot_ms: decode_ms[i].zip(output[i].filter(|n| *n > 1)).map(|(ms, n)| ms / f64::from(n - 1)),
                 prompt_tokens: told[i].or(counted[i]).or(Some(asked[i])),
                 ok: outcome[i].as_deref() == Some(Outcome::Ok.name()),
             });

@@ -204,7 +204,10 @@ pub(crate) fn nearest<'a>(
     };
     let others = |candidate: &str| letters(&word) != letters(candidate);
     let slips = |candidate: &&str| strsim::damerau_levenshtein(&word, candidate);
-    let close = candidates.clone().filter(|c| slips(c) <= 1 + word.len().min(c.len()) / 4).min_by_key(|c| (slips(c), others(c)));
+    let close = candidates
+        .clone()
+        .filter(|c| slips(c) <= 1 + word.len().min(c.len()) / 4)
+        .min_by_key(|c| (slips(c), others(c)));
     let part = |long: &str, short: &str| {
         short.len() >= TELLING && (long.starts_with(short) || long.ends_with(short))
     };

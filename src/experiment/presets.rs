@@ -220,7 +220,8 @@ mod tests {
         for preset in PRESETS {
             assert!(!preset.rules.is_empty() && !preset.source.is_empty(), "{}", preset.name);
             for rule in preset.rules {
-                let metric = metric(rule.metric).unwrap_or_else(|| panic!("{}: {}", preset.name, rule.metric));
+                let metric =
+                    metric(rule.metric).unwrap_or_else(|| panic!("{}: {}", preset.name, rule.metric));
                 assert_ne!(metric.better, Better::Neither, "{}", preset.name);
                 assert_eq!(metric.kind == Kind::Scalar, rule.stat.is_empty(), "{}", preset.name);
                 assert!(rule.stat.is_empty() || STATS.contains(&rule.stat), "{}: {}", preset.name, rule.stat);

@@ -169,8 +169,7 @@ fn throughput(believable: &[&Repeats<'_>], families: &[Family<'_>]) -> Option<St
         r.usable().iter().filter_map(|s| s.value("output_tps", "")).filter(|v| v.is_finite()).collect()
     };
     let mean = |r: &Repeats<'_>| r.estimate("output_tps", "").map_or(0.0, |e| e.mean);
-    let keeps_up: Vec<&Repeats<'_>> =
-        believable.iter().copied().filter(|r| !r.flags().overloaded).collect();
+    let keeps_up: Vec<&Repeats<'_>> = believable.iter().copied().filter(|r| !r.flags().overloaded).collect();
     let (from, but) = match keeps_up.as_slice() {
         [] => (believable, ", where the server is overloaded"),
         some => (some, ""),
@@ -181,7 +180,8 @@ fn throughput(believable: &[&Repeats<'_>], families: &[Family<'_>]) -> Option<St
         return None;
     }
     let levels = families.iter().filter(|f| f.x.is_load()).flat_map(|f| &f.groups).map(|g| &g.levels);
-    let ladder = levels.into_iter().find(|levels| levels.iter().any(|l| l.repeats.cell().id == most.cell().id));
+    let ladder =
+        levels.into_iter().find(|levels| levels.iter().any(|l| l.repeats.cell().id == most.cell().id));
     let as_good = |l: &&Level<'_>| {
         from.iter().any(|r| r.cell().id == l.repeats.cell().id)
             && noise::indistinguishable(&samples(&l.repeats), &samples(most))
@@ -190,7 +190,10 @@ fn throughput(believable: &[&Repeats<'_>], families: &[Family<'_>]) -> Option<St
     let least = ladder.and_then(|levels| levels.iter().find(as_good)).map_or(most, |l| &l.repeats);
     if least.cell().id == most.cell().id {
         let label = most.label();
-        return Some(format!("Output throughput is greatest with {} tok/s at {label}{but}.", figure(greatest)));
+        return Some(format!(
+            "Output throughput is greatest with {} tok/s at {label}{but}.",
+            figure(greatest)
+        ));
     }
     Some(format!(
         "Output throughput is greatest with {} tok/s at {}{but}; {} gives {} tok/s, which is the same but for noise.",
@@ -217,11 +220,7 @@ fn standing(level: &Level<'_>) -> Standing {
     if summaries.is_empty() {
         let silent = |s: &CellSummary| s.validity.reasons.iter().any(|r| r.signal == NOTHING_ANSWERED_NAME);
         let mut ran = level.repeats.summaries().peekable();
-        return if ran.peek().is_some() && ran.all(silent) {
-            Standing::Silent
-        } else {
-            Standing::Unjudged
-        };
+        return if ran.peek().is_some() && ran.all(silent) { Standing::Silent } else { Standing::Unjudged };
     }
     if let Some(failed) = summaries.iter().flat_map(|s| &s.slo).find(|v| !v.pass) {
         return Standing::Fail(verdict_text(failed));

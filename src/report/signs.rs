@@ -69,13 +69,11 @@ struct Line {
 
 /// Every cell that ran, with its verdict lines.
 pub(super) fn verdicts(run: &RunData) -> Vec<CellVerdicts> {
-    let line = |l: diagnosis::VerdictLine| Line {
-        word: l.severity.word(),
-        class: class(l.severity),
-        text: l.text,
-    };
+    let line =
+        |l: diagnosis::VerdictLine| Line { word: l.severity.word(), class: class(l.severity), text: l.text };
     let of = |cell: &crate::analysis::CellData| {
-        let repeat = if cell.cell.repeat > 1 { format!(", repeat {}", cell.cell.repeat) } else { String::new() };
+        let repeat =
+            if cell.cell.repeat > 1 { format!(", repeat {}", cell.cell.repeat) } else { String::new() };
         CellVerdicts {
             cell: cell.cell.index,
             label: format!("{}{repeat}", Repeats { cells: vec![cell] }.label()),

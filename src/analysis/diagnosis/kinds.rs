@@ -343,7 +343,9 @@ pub(super) const SERVER_GAUGES: Kind = Kind {
         "What the client cannot see",
         "Something above points to the server.",
         &[],
-        &["Keep the server's /metrics over the time of the run; each cell's start and end are in the report."],
+        &[
+            "Keep the server's /metrics over the time of the run; each cell's start and end are in the report.",
+        ],
     )
 };
 pub(super) const COMMON_LIMITS: Kind = Kind {

@@ -50,8 +50,7 @@ fn ladders(run: &RunData) -> Vec<Ladder<'_>> {
                 .filter(|g| mine(g) && believable(g))
                 .filter_map(|g| Some((g.number(path)?, g)))
                 .collect();
-            let with =
-                if one.label.is_empty() { String::new() } else { format!("With {}: ", one.label) };
+            let with = if one.label.is_empty() { String::new() } else { format!("With {}: ", one.label) };
             if !levels.is_empty() {
                 ladders.push(Ladder { path, with, levels });
             }
@@ -92,7 +91,14 @@ impl<'a> Ladder<'a> {
         self.levels.iter().filter_map(|level| both(level).map(|(x, a, b)| (x, a, b, &level.1))).collect()
     }
 
-    fn hit(&self, kind: &'static Kind, severity: Severity, weight: f64, evidence: &str, groups: &[&Group<'_>]) -> Hit {
+    fn hit(
+        &self,
+        kind: &'static Kind,
+        severity: Severity,
+        weight: f64,
+        evidence: &str,
+        groups: &[&Group<'_>],
+    ) -> Hit {
         Hit {
             kind,
             severity,
@@ -167,7 +173,8 @@ impl<'a> Ladder<'a> {
         /// Milliseconds that matter, whatever the share.
         const LEAST: f64 = 0.5;
         let levels = self.figures(("tpot", "p50"), ("in_flight_mean", ""));
-        let levels: Vec<_> = levels.into_iter().filter(|(x, ..)| knee.is_none_or(|knee| *x <= knee)).collect();
+        let levels: Vec<_> =
+            levels.into_iter().filter(|(x, ..)| knee.is_none_or(|knee| *x <= knee)).collect();
         let (x, low, in_flight, first) = *levels.first()?;
         let (x_last, high, in_flight_last, last) = *levels.last()?;
         if high < 1.3 * low || high - low < LEAST || in_flight_last <= in_flight {

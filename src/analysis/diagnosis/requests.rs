@@ -7,12 +7,7 @@ use crate::measure::{CellSummary, SloStatus};
 use crate::stats::{quantile, regress, student_t_quantile};
 
 pub(super) fn look(cell: &CellData, summary: &CellSummary) -> Vec<Hit> {
-    let found = [
-        stalls(summary),
-        retries(summary),
-        short_answers(summary),
-        prefill(cell, summary),
-    ];
+    let found = [stalls(summary), retries(summary), short_answers(summary), prefill(cell, summary)];
     let place = words::place(&cell.cell);
     let hit = |sign: Sign| Hit {
         kind: sign.kind,
@@ -148,7 +143,8 @@ pub(super) fn first(run: &RunData) -> Option<Hit> {
         return None;
     }
     let in_window = *sent_s * 1e6 >= summary.window.start_us as f64;
-    let so = if in_window { "It is part of the figures." } else { "The warm-up took it in: no figure counts it." };
+    let so =
+        if in_window { "It is part of the figures." } else { "The warm-up took it in: no figure counts it." };
     Some(Hit {
         kind: &kinds::FIRST_REQUEST,
         severity: if in_window { Severity::Warning } else { Severity::Info },

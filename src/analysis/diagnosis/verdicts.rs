@@ -38,7 +38,10 @@ pub fn verdicts(cell: &CellData) -> Vec<VerdictLine> {
                 return VerdictLine { severity: verdict.status.into(), text };
             }
             let severity = Severity::from(verdict.status).min(Severity::Warning);
-            VerdictLine { severity, text: format!("{text} (of the preset {}: no SLO is set)", presets::DEFAULT) }
+            VerdictLine {
+                severity,
+                text: format!("{text} (of the preset {}: no SLO is set)", presets::DEFAULT),
+            }
         })
         .collect();
     for (metric, stat) in ALWAYS {
@@ -79,7 +82,11 @@ pub(super) fn common_limits(run: &RunData) -> Option<Finding> {
         let Some((cell, worst)) = mine.iter().max_by(by_value) else { continue };
         let met = mine.iter().filter(|(_, v)| v.status == SloStatus::Pass).count();
         let value = worst.value.map_or_else(String::new, |v| value_with_unit(&worst.metric, v));
-        let at = if mine.len() > 1 { format!(", at most {value} at {}", place(&cell.cell)) } else { format!(", {value}") };
+        let at = if mine.len() > 1 {
+            format!(", at most {value} at {}", place(&cell.cell))
+        } else {
+            format!(", {value}")
+        };
         parts.push(format!("{} in {met} of {}{at}", rule_text(worst), mine.len()));
     }
     let worst = judged.iter().map(|(_, v)| v.status).max()?;

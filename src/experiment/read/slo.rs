@@ -24,12 +24,11 @@ pub(super) fn read(section: Section<'_>) -> Slo {
     let gate = section.get("gate").and_then(|f| read_gate(&f)).unwrap_or_default();
     let mut rules: Vec<SloRule> = Vec::new();
     // Whoever comes later has the last word: the file's own keys over every preset's.
-    let mut put = |rule: SloRule| {
-        match rules.iter_mut().find(|r| (&r.metric, &r.stat) == (&rule.metric, &rule.stat)) {
+    let mut put =
+        |rule: SloRule| match rules.iter_mut().find(|r| (&r.metric, &r.stat) == (&rule.metric, &rule.stat)) {
             Some(known) => *known = rule,
             None => rules.push(rule),
-        }
-    };
+        };
     presets.iter().flat_map(|preset| preset.rules).for_each(|rule| put(rule.rule()));
     for field in section.entries().filter(|f| !OTHERS.contains(&f.name())) {
         match find(field.name()) {
@@ -72,12 +71,8 @@ fn read_gate(field: &Field<'_>) -> Option<Gate> {
 
 /// One limit, or `{ target, acceptable }`.
 fn read_rule(field: &Field<'_>, metric: &Metric, stat: &str) -> Option<SloRule> {
-    let rule = |limit, target| SloRule {
-        metric: metric.name.to_owned(),
-        stat: stat.to_owned(),
-        limit,
-        target,
-    };
+    let rule =
+        |limit, target| SloRule { metric: metric.name.to_owned(), stat: stat.to_owned(), limit, target };
     if !field.is_table() {
         return limit(field, metric).map(|limit| rule(limit, None));
     }
