@@ -4,7 +4,8 @@
 //! `report`, `calibrate`), or about what shows only from outside: the command line (`cli`), a sweep that
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
 //! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
-//! (`real_server`), the load that a file gives (`determinism`), mistakes in files (`mistakes`),
+//! (`real_server`), the load that a file gives (`determinism`), what a run's figures point to (`diagnosis`),
+//! mistakes in files (`mistakes`),
 //! documents held to the tables they describe (`docs`), and the imports (`architecture`).
 //! `rig` is what their tests share.
 
@@ -14,6 +15,7 @@ mod architecture;
 mod calibrate;
 mod cli;
 mod determinism;
+mod diagnosis;
 mod docs;
 mod load;
 mod memory;
