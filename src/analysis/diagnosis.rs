@@ -117,12 +117,15 @@ fn merge(hits: Vec<Hit>) -> Vec<Finding> {
         let mut cells: Vec<u32> = mine.iter().flat_map(|h| h.cells.iter().copied()).collect();
         cells.sort_unstable();
         cells.dedup();
-        let mut others: Vec<String> = Vec::new();
-        for hit in mine.iter().filter(|h| !h.place.is_empty() && h.place != worst.place) {
-            if !others.contains(&hit.place) {
-                others.push(hit.place.clone());
-            }
-        }
+        let mut others: Vec<(u32, &str)> = mine
+            .iter()
+            .filter(|h| !h.place.is_empty() && h.place != worst.place)
+            .map(|h| (h.cells.first().copied().unwrap_or(0), h.place.as_str()))
+            .collect();
+        // In the order of the plan; repeats of a cell are in one place.
+        others.sort_unstable();
+        others.dedup_by_key(|(_, place)| *place);
+        let others: Vec<String> = others.into_iter().map(|(_, place)| place.to_owned()).collect();
         let mut evidence = worst.evidence.clone();
         if !others.is_empty() {
             evidence.push_str(&format!(" Likewise at {}.", text::list(&others, 3)));

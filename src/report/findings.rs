@@ -196,7 +196,7 @@ fn throughput(believable: &[&Repeats<'_>], families: &[Family<'_>]) -> Option<St
         ));
     }
     Some(format!(
-        "Output throughput is greatest with {} tok/s at {}{but}; {} gives {} tok/s, which is the same but for noise.",
+        "Output throughput is greatest with {} tok/s at {}{but}; at {} it is {} tok/s, the same but for noise.",
         figure(mean(least)),
         least.label(),
         most.label(),

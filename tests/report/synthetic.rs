@@ -324,9 +324,9 @@ fn validity(fate: Fate, server: &Server) -> Validity {
             text: "send lag p99 is 87 ms, over the limit of 50 ms".into(),
         }),
         Fate::AllFailed => reasons.push(Reason {
-            signal: "no_answers".into(),
+            signal: plimsoll::measure::validity::NOTHING_ANSWERED_NAME.into(),
             verdict: Verdict::Invalid,
-            text: "no request was answered".into(),
+            text: "no request due in the window was answered: 44 failed".into(),
         }),
         Fate::Fine | Fate::NotRun => {}
     }

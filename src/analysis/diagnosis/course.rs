@@ -139,7 +139,7 @@ impl View<'_> {
         if !ttft.rises(1.5) || !rose(ttft.from, ttft.to, 1.5, client_ms(self.summary)) {
             return None;
         }
-        let evidence = self.from_to("TTFT", &ttft, "ms");
+        let evidence = self.change_of("TTFT", &ttft, "ms");
         Some(self.hit(&kinds::TTFT_GROWS, ttft.to / ttft.from, evidence))
     }
 
@@ -151,11 +151,11 @@ impl View<'_> {
         if !tpot.rises(1.2) || tpot.to - tpot.from <= f64::max(LEAST, overshoot) {
             return None;
         }
-        let evidence = self.from_to("TPOT", &tpot, "ms");
+        let evidence = self.change_of("TPOT", &tpot, "ms");
         Some(self.hit(&kinds::TPOT_GROWS, tpot.to / tpot.from, evidence))
     }
 
-    fn from_to(&self, what: &str, course: &Course, unit: &str) -> String {
+    fn change_of(&self, what: &str, course: &Course, unit: &str) -> String {
         format!(
             "At {} {what} went from {} to {} {unit} between the window's beginning and its end.",
             self.place,
@@ -183,7 +183,7 @@ impl View<'_> {
         if !falls || (open && asked_less) {
             return None;
         }
-        let evidence = self.from_to(name, &output, "");
+        let evidence = self.change_of(name, &output, "");
         let evidence = evidence.replace("  ", " ");
         Some(self.hit(&kinds::THROUGHPUT_FALLS, output.from / output.to.max(1e-9), evidence))
     }

@@ -156,7 +156,7 @@ pub(super) const ERRORS_GROW: Kind = server(
 pub(super) const SATURATED: Kind = server(
     "saturated",
     "Beyond some load requests only wait",
-    "From some level of load on, completed requests stay within 5 % of their greatest rate while TTFT p50 rises by half and more.",
+    "From some level of load on, completed requests stay within 5 % of their greatest rate (open loop: below nine tenths of what is offered, or the cell is marked overloaded), while TTFT p50 rises by half and more. E2E where nothing is streamed.",
     &[
         "All slots of the server's batch are taken, and what comes on top waits for one.",
         "The cache for keys and values is full before the slots are: long prompts or answers.",

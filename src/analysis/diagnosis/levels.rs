@@ -3,11 +3,13 @@
 use super::{Hit, Kind, Severity, client_ms, kinds, rose, strain};
 use crate::analysis::text::figure;
 use crate::analysis::{Group, RunData, series, words};
-use crate::measure::{SloStatus, Verdict};
+use crate::measure::{OVERLOAD, SloStatus, Verdict};
 use crate::stats::regress;
 
 /// Rates within this share of the greatest are all the same.
 const FLAT: f64 = 0.05;
+/// An open loop of which less is completed, of what is offered, falls behind.
+const KEEPS_UP: f64 = 0.9;
 /// A level beyond the knee has to be so many times its load.
 const BEYOND: f64 = 1.25;
 /// Requests in flight up to which none is in another's way.
@@ -109,13 +111,29 @@ impl<'a> Ladder<'a> {
         }
     }
 
+    /// The last of `levels` (load, completed rate, latency) that gives more than the one before.
+    /// With arrivals that don't wait for answers: the last that answers what is asked of it.
+    fn knee(&self, levels: &[(f64, f64, f64, &Group<'a>)]) -> Option<usize> {
+        if self.path == "load.qps" {
+            let keeps_up = |(x, rate, _, g): &(f64, f64, f64, &Group<'a>)| {
+                let overloaded = g.counted().any(|s| s.validity.reasons.iter().any(|r| r.signal == OVERLOAD));
+                !overloaded && *rate >= KEEPS_UP * value(g, "offered_rps", "").unwrap_or(*x)
+            };
+            let first_behind = levels.iter().position(|level| !keeps_up(level));
+            if first_behind != Some(0) {
+                return first_behind.map(|i| i - 1);
+            }
+        }
+        let most = levels.iter().map(|(_, rate, _, _)| *rate).reduce(f64::max)?;
+        levels.iter().position(|(_, rate, _, _)| *rate >= most * (1.0 - FLAT))
+    }
+
     /// From the knee on more load only waits. With the load at the knee.
     fn saturated(&self) -> Option<(Hit, f64)> {
         let streamed = self.levels.iter().any(|(_, g)| value(g, "ttft", "p50").is_some());
         let metric = if streamed { "ttft" } else { "e2e" };
         let levels = self.figures(("completed_rps", ""), (metric, "p50"));
-        let most = levels.iter().map(|(_, rate, _, _)| *rate).reduce(f64::max)?;
-        let knee = levels.iter().position(|(_, rate, _, _)| *rate >= most * (1.0 - FLAT))?;
+        let knee = self.knee(&levels)?;
         let (x, rate, before, group) = levels[knee];
         let (x_last, rate_last, after, last) = *levels.last()?;
         if x_last < x * BEYOND || !rose(before, after, 1.5, delay(&[group, last])) {

@@ -201,6 +201,23 @@ fn beyond_the_knee_requests_only_wait() {
 }
 
 #[test]
+fn an_open_loop_is_saturated_where_it_falls_behind_what_is_offered() {
+    let levels = [(4.0, 4.0, 100.0), (6.0, 5.1, 11_000.0), (14.0, 5.1, 23_000.0)];
+    let cells = levels.iter().enumerate().map(|(i, (qps, rps, ttft))| {
+        let mut cell = steady(i as u32, Level { users: 4, rps: *rps, ttft: *ttft, tpot: 20.0 });
+        cell.cell.factors.insert("load.users".into(), Value::Null);
+        cell.cell.factors.insert("load.qps".into(), json!(qps));
+        cell.cell.varying = vec!["load.qps".into()];
+        summary_of(&mut cell).scalars.insert("offered_rps".into(), *qps);
+        cell
+    });
+    let run = run_of(cells.collect());
+    let found = finding(&run, "saturated");
+    assert!(found.evidence.starts_with("From 4 req/s to 14 req/s completed requests went from 4.00 to 5.10"));
+    assert_eq!(found.cells, [1, 2]);
+}
+
+#[test]
 fn a_rate_that_is_flat_without_waiting_is_no_queue() {
     let flat = ladder(&[(4, 8.0, 100.0, 10.0), (8, 8.1, 110.0, 10.0)]);
     assert!(!codes(&flat).contains(&"saturated"));
@@ -322,7 +339,8 @@ fn failures_of_a_cell_without_an_answer_are_told_though_it_is_invalid() {
 fn failures_that_become_more_are_found() {
     let growing = changed(|cell| grow_ticks(cell, |t, at| t.failed = u32::from(at > 0.5)));
     assert_eq!(codes(&growing), ["errors_grow"]);
-    let even = changed(|cell| grow_ticks(cell, |t, _| t.failed = u32::from(t.t_us / TICK_US % 10 == 0)));
+    let even =
+        changed(|cell| grow_ticks(cell, |t, _| t.failed = u32::from((t.t_us / TICK_US).is_multiple_of(10))));
     assert_eq!(codes(&even), Vec::<&str>::new());
 }
 
