@@ -6,7 +6,8 @@
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
 //! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
 //! (`real_server`), the API that a server is found to speak (`auto_api`), the load that a file gives
-//! (`determinism`), mistakes in files (`mistakes`), several tasks and endpoints in a cell (`mix`),
+//! (`determinism`), what a run's figures point to (`diagnosis`), mistakes in files (`mistakes`), several tasks and
+//! endpoints in a cell (`mix`),
 //! documents held to the tables they describe (`docs`), and the imports (`architecture`).
 //! `rig` is what their tests share.
 
@@ -17,6 +18,7 @@ mod auto_api;
 mod calibrate;
 mod cli;
 mod determinism;
+mod diagnosis;
 mod docs;
 mod export;
 mod import;

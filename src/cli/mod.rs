@@ -110,6 +110,8 @@ enum Command {
     Providers(lists::ProvidersArgs),
     /// List the metrics and how each is defined.
     Metrics(lists::MetricsArgs),
+    /// List the sets of SLOs that an experiment can name.
+    Presets(lists::PresetsArgs),
     /// Print a shell's completion script.
     Completions(completions::CompletionsArgs),
     /// Write the manual pages.
@@ -142,6 +144,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Rebuild(args) => rebuild::run(&args),
         Command::Providers(args) => lists::providers(&args),
         Command::Metrics(args) => lists::metrics(&args),
+        Command::Presets(args) => lists::presets(&args),
         Command::Completions(args) => completions::run(&args, &mut Args::command()),
         Command::Man(args) => completions::man(&args, &Args::command()),
     }

@@ -5,6 +5,7 @@ mod identity;
 mod in_flight;
 mod samples;
 mod select;
+mod slo;
 mod stages;
 mod totals;
 mod trend;
@@ -17,13 +18,12 @@ use serde::{Deserialize, Serialize};
 
 pub use groups::{GroupKind, GroupSummary};
 pub use samples::of_request;
+pub use slo::{SloStatus, SloVerdict};
 pub use stages::{Drift, DriftVerdict, Recovered, RecoveryVerdict, recovery};
 
 /// Name of the validity signal of an open loop in which requests pile up.
 pub const OVERLOAD: &str = "overload";
 
-use crate::experiment::SloRule;
-use crate::metrics::{Better, metric};
 use crate::plan::Cell;
 use crate::record::{CellRun, RequestRecord, Window};
 
@@ -258,17 +258,6 @@ pub struct Reason {
     pub text: String,
 }
 
-/// One SLO rule, judged.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SloVerdict {
-    pub metric: String,
-    pub stat: String,
-    pub limit: f64,
-    /// `None`: there was nothing to measure, which fails.
-    pub value: Option<f64>,
-    pub pass: bool,
-}
-
 /// Everything a cell came to: its records (in any order, each once) and what the engine
 /// knows beside them. As [`summarise_walks`], of records that are at hand.
 #[must_use]
@@ -348,8 +337,7 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
         workload_hash,
         groups: Vec::new(),
     };
-    let judged = settings.slo.rules.iter().map(|r| verdict_of(r, summary.value(&r.metric, &r.stat)));
-    summary.slo = judged.collect();
+    summary.slo = settings.slo.rules.iter().map(|rule| SloVerdict::of(rule, &summary)).collect();
     let ttft = totals.ttft;
     summary.validity = validity::judge(&validity::Evidence {
         settings,
@@ -360,14 +348,6 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
         in_flight_by_records,
     });
     summary
-}
-
-/// Judge one rule in the direction that is good for its metric: at least the limit where more
-/// is better, else at most.
-fn verdict_of(rule: &SloRule, value: Option<f64>) -> SloVerdict {
-    let higher = metric(&rule.metric).is_some_and(|m| m.better == Better::Higher);
-    let pass = value.is_some_and(|v| if higher { v >= rule.limit } else { v <= rule.limit });
-    SloVerdict { metric: rule.metric.clone(), stat: rule.stat.clone(), limit: rule.limit, value, pass }
 }
 
 #[cfg(test)]

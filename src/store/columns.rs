@@ -240,12 +240,13 @@ fn verdicts(summary: &CellSummary) -> [String; 5] {
     ]
 }
 
-/// `ttft_p95_ms 812.5 (limit 1000) pass`.
+/// `ttft_p95_ms 812.5 (limit 1000) pass`, `e2e_p95_ms 312.5 (target 200, limit 500) warning`.
 pub(super) fn slo_text(rule: &SloVerdict) -> String {
     let name = metrics::metric(&rule.metric)
         .map_or_else(|| format!("{}_{}", rule.metric, rule.stat), |m| metrics::column(m, &rule.stat));
     let value = rule.value.map_or_else(|| "unknown".to_owned(), |v| v.to_string());
-    format!("{name} {value} (limit {}) {}", rule.limit, if rule.pass { "pass" } else { "fail" })
+    let target = rule.target.map_or_else(String::new, |target| format!("target {target}, "));
+    format!("{name} {value} ({target}limit {}) {}", rule.limit, rule.status.word().to_lowercase())
 }
 
 fn verdict(verdict: Verdict) -> &'static str {
