@@ -51,8 +51,7 @@ pub(super) struct Maker {
 impl Maker {
     pub(super) fn new(job: &Job<'_>, dialers: &Dialers) -> Result<Self, LoadError> {
         let parts = job.cell.settings.parts().zip(&job.parts).enumerate();
-        let parts =
-            parts.map(|(i, (asked, part))| PartMaker::new(job.cell, asked, part, dialers.of_part(i)));
+        let parts = parts.map(|(i, (asked, part))| PartMaker::new(job.cell, asked, part, dialers.of_part(i)));
         Ok(Self { deal: Deal::of(job), parts: parts.collect::<Result<_, _>>()? })
     }
 
@@ -109,6 +108,7 @@ impl PartMaker {
         // How long the body is and how it comes is not for a setting to say.
         headers.remove(CONTENT_LENGTH);
         headers.remove(TRANSFER_ENCODING);
+        let stream = part.streams(workload);
         Ok(Self {
             source: Arc::clone(&part.source),
             provider: Arc::clone(&part.provider),
@@ -118,11 +118,11 @@ impl PartMaker {
             proxied: proxied.is_some(),
             cell_index: cell.index,
             seed: cell.seed,
-            stream: workload.stream,
+            stream,
             sampling: workload.sampling.clone(),
             extra_body: target.extra_body.clone(),
             max_tokens_field: target.max_tokens_field.clone(),
-            cancel: workload.cancel,
+            cancel: workload.cancel.filter(|_| stream),
             url: None,
         })
     }
