@@ -8,7 +8,7 @@
 //! (`real_server`), the API that a server is found to speak (`auto_api`), the load that a file gives
 //! (`determinism`), what a run's figures point to (`diagnosis`), mistakes in files (`mistakes`), several tasks and
 //! endpoints in a cell (`mix`),
-//! documents held to the tables they describe (`docs`), and the imports (`architecture`).
+//! documents held to the tables they describe (`docs`), examples in them that are run (`examples`), and the imports (`architecture`).
 //! `rig` is what their tests share.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -20,6 +20,7 @@ mod cli;
 mod determinism;
 mod diagnosis;
 mod docs;
+mod examples;
 mod export;
 mod import;
 mod load;

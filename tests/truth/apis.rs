@@ -68,8 +68,9 @@ fn case(api: &str, stream: bool) -> Case {
         | "anyscale"
         | "anyscale-completions"
         | "together"
-        | "tgi"
         | "anthropic-messages" => USUAL,
+        // In a whole answer only a list of all the prompt's tokens would tell, at a price.
+        "tgi" => Case { prompt: stream, ..USUAL },
         "fireworks" | "fireworks-completions" | "llamacpp" | "ollama" => Case { times: true, ..USUAL },
         "triton-infer" | "triton-generate" => Case { output: Output::Unknown, prompt: false, ..USUAL },
         "openai-embeddings" => {
@@ -180,7 +181,7 @@ fn counts(held: &Held, case: &Case, stream: bool) {
 fn stamps(held: &Held) {
     let (mut first, mut last) = (Vec::new(), Vec::new());
     for Pair { record, truth } in held.all_ok() {
-        let mut off = |ours: Option<u64>, theirs: u64, all: &mut Vec<f64>| {
+        let off = |ours: Option<u64>, theirs: u64, all: &mut Vec<f64>| {
             let off = held.ns(ours.expect("a stamp")) - theirs as i64;
             assert!(off > -1000, "seen before it was written: {record:?}\n{truth:?}");
             all.push(off as f64 / 1e6);
@@ -368,6 +369,68 @@ fn an_api_that_was_found_is_held_to_the_truth_too() {
         }
         assert!(held.summary.distributions["e2e"].n == 10, "{api}");
         assert_eq!(held.summary.distributions.get("ttft").is_some_and(|d| d.n > 0), stream, "{api}");
+    }
+}
+
+#[test]
+fn the_doors_of_a_small_server_are_held_to_the_truth() {
+    for (path, custom, workload) in [
+        ("/health", "", ""),
+        (
+            "/tokenize",
+            "body = { text = \"{{prompt}}\" }, text = \"/token_ids\", prompt_tokens = \"/num_tokens\"",
+            "",
+        ),
+        (
+            "/generate",
+            "body = { prompt = \"{{prompt}}\", max_tokens = \"{{max_tokens}}\", strategy = \"greedy\" }, output_tokens = \"/num_generated\"",
+            "",
+        ),
+        ("/batch/tokenize", "body = { texts = \"{{prompts}}\" }", "batch = 3"),
+        (
+            "/batch/generate",
+            "body = { prompts = \"{{prompts}}\", max_tokens = \"{{max_tokens}}\" }",
+            "batch = 2",
+        ),
+    ] {
+        let comma = if custom.is_empty() { "" } else { ", " };
+        let held = hold(&format!(
+            r#"
+            name = "doors"
+            [target]
+            url = "sim:"
+            api = "custom"
+            custom = {{ path = "{path}"{comma}{custom} }}
+            [sim]
+            apis = "plain"
+            step_base = "1ms"
+            [workload]
+            prompt_tokens = 12
+            max_tokens = 5
+            {workload}
+            [load]
+            users = 3
+            [cell]
+            requests = 30
+            warmup = "0s"
+            "#
+        ));
+        for Pair { record, truth } in held.all_ok() {
+            let what = format!("{record:?}\n{truth:?}");
+            assert_eq!((truth.path.as_str(), truth.outcome), (path, TruthOutcome::Ok), "{what}");
+            assert_eq!((record.status, record.first_token_us), (Some(200), None), "{what}");
+            match path {
+                "/tokenize" => assert_eq!(record.prompt_tokens, Some(12), "{what}"),
+                "/generate" => {
+                    assert_eq!(record.output_tokens, Some(truth.output_tokens), "{what}");
+                    assert_eq!(truth.prompt_tokens, Some(12), "{what}");
+                }
+                "/batch/generate" => assert_eq!(truth.prompt_tokens, Some(24), "{what}"),
+                _ => assert_eq!((record.output_tokens, truth.output_tokens), (None, 0), "{what}"),
+            }
+        }
+        assert_eq!(held.summary.counts.ok, 30, "{path}");
+        stamps(&held);
     }
 }
 
