@@ -419,6 +419,7 @@ fn embeddings_of_a_real_server_agree_with_its_counters() {
             found.notes
         );
         assert_eq!(prompt, theirs.prompt + theirs.cached, "batch = {batch}");
+        assert!(records.iter().all(|r| r.prompt_tokens == Some(r.prompt_tokens_asked)), "batch = {batch}");
         assert_eq!(theirs.predicted, 0);
         for r in &records {
             assert_eq!((r.chunks, r.output_tokens, r.first_token_us), (1, None, None), "{r:?}");

@@ -266,6 +266,14 @@ fn habits_of_servers_change_no_count() {
 }
 
 #[test]
+fn a_mark_before_each_text_to_embed_is_part_of_its_length() {
+    let case = case("openai-embeddings", false);
+    let held = asked("openai-embeddings", false, &case, "add_bos = true", "");
+    counts(&held, &case, false);
+    assert_eq!(held.summary.tokens.prompt_mismatches, 0);
+}
+
+#[test]
 fn tokens_are_counted_here_where_triton_tells_none() {
     for (api, stream) in [("triton-generate", true), ("triton-generate", false), ("triton-infer", false)] {
         let case = case(api, stream);
