@@ -10,6 +10,7 @@ mod figures;
 mod offered;
 mod stages;
 mod stall;
+mod talks;
 mod times;
 mod tokens;
 mod workloads;

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::expand::{Spot, order, points, product_size};
 use super::factors::{MAIN, cell_id, cell_seed, factors, hex, in_words};
-use super::{Cell, CellId, Plan};
+use super::{Cell, CellId, Plan, trace};
 use crate::experiment::{
     Experiment, Grid, Mistake, MistakeKind, Mistakes, Order, Origin, Reader, Settings, canonical_json,
 };
@@ -96,7 +96,11 @@ fn all_points(experiment: &Experiment, reader: &Reader<'_>) -> Vec<Shared> {
     let mut seen: HashMap<String, Origin> = HashMap::new();
     let mut duplicates = 0;
     let mut add = |spot: &Spot<'_>, grid: Option<usize>| {
-        let (settings, tree) = experiment.settings(reader, &spot.values);
+        let (mut settings, tree) = experiment.settings(reader, &spot.values);
+        if let Err(error) = trace::fit(&mut settings) {
+            let mistake = Mistake::new(MistakeKind::BadValue, error.to_string());
+            reader.add(spot.origin, "workload.trace", mistake);
+        }
         let factors = factors(&settings, &tree, grid.map(|g| &experiment.grids[g]), &spot.values);
         let hash = settings_hash(&settings);
         let id = cell_id(&factors);

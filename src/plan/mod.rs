@@ -6,6 +6,7 @@ mod estimate;
 mod expand;
 mod factors;
 mod table;
+mod trace;
 
 use std::collections::BTreeMap;
 

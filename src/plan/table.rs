@@ -116,6 +116,7 @@ fn load(cell: &Cell) -> String {
         }
         Load::Open { qps, arrivals, max_in_flight } => {
             let shape = match arrivals {
+                Arrivals::Trace => return format!("trace, {qps:.2}/s on average"),
                 Arrivals::Gamma { burstiness } => format!("gamma {burstiness}"),
                 other => other.name().to_owned(),
             };
