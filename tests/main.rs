@@ -4,7 +4,7 @@
 //! `report`, `calibrate`), or about what shows only from outside: the command line (`cli`), a sweep that
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
 //! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
-//! (`real_server`), the load that a file gives (`determinism`), mistakes in files (`mistakes`),
+//! (`real_server`), the load that a file gives (`determinism`), mistakes in files (`mistakes`), the ready ones (`scenarios`),
 //! documents held to the tables they describe (`docs`), and the imports (`architecture`).
 //! `rig` is what their tests share.
 
@@ -24,6 +24,7 @@ mod real_server;
 mod report;
 mod resume;
 mod rig;
+mod scenarios;
 mod sim;
 mod store;
 mod trouble;

@@ -106,7 +106,16 @@ fn every_committed_experiment_plans() {
         assert!(table.contains(&plan.cells[0].id.0) && table.contains("output tokens"), "{table}");
         names.insert(stem);
     }
-    for name in ["quickstart", "capacity", "smoke", "ramp", "fixed-200-200", "llm-bench-sweep"] {
+    for name in [
+        "quickstart",
+        "capacity",
+        "smoke",
+        "spike",
+        "recommended-sequence",
+        "ramp",
+        "fixed-200-200",
+        "llm-bench-sweep",
+    ] {
         assert!(names.contains(name), "{name}");
     }
 }

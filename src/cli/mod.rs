@@ -12,7 +12,9 @@ mod plan;
 mod rebuild;
 mod report;
 mod run;
+mod scenarios;
 mod sim;
+mod source;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -67,6 +69,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 const AFTER_HELP: &str = "\
 Examples:
   plimsoll run experiments/quickstart.toml      sweep the embedded simulator, write a report
+  plimsoll scenarios                            ready experiments, by name
+  plimsoll run smoke --target http://127.0.0.1:8000
   plimsoll init my.toml                         a commented experiment file to start from
   plimsoll plan my.toml                         what would run, how long, how many tokens
   plimsoll run my.toml --set target.url=http://127.0.0.1:8000
@@ -90,6 +94,8 @@ enum Command {
     Run(run::RunArgs),
     /// Show what an experiment would do: cells, load, time, requests, tokens.
     Plan(plan::PlanArgs),
+    /// List the ready experiments that can be run by name.
+    Scenarios(scenarios::ScenariosArgs),
     /// Write figures and the page of finished or partial runs.
     Report(report::ReportArgs),
     /// Measure what this machine's client can do at most, so that cells can be held against it.
@@ -127,6 +133,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Scenarios(args) => scenarios::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Sim(args) => sim::run(&args),
