@@ -5,7 +5,7 @@
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
 //! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
 //! (`real_server`), the load that a file gives (`determinism`), mistakes in files (`mistakes`), the ready ones (`scenarios`),
-//! documents held to the tables they describe (`docs`), and the imports (`architecture`).
+//! documents held to the tables they describe (`docs`) and to the tests they name (`coverage`), and the imports (`architecture`).
 //! `rig` is what their tests share.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -13,6 +13,7 @@
 mod architecture;
 mod calibrate;
 mod cli;
+mod coverage;
 mod determinism;
 mod docs;
 mod load;
