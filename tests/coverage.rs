@@ -166,7 +166,7 @@ fn every_command_and_flag_that_is_named_is_in_the_help() {
             }
             let own = stdout(&plimsoll(dir.path(), &[command, "--help"]));
             for flag in flags {
-                let told = [format!(" {flag} "), format!(" {flag},"), format!(" {flag}\n")];
+                let told = [format!(" {flag} "), format!(" {flag},"), format!(" {flag}]")];
                 assert!(told.iter().any(|t| own.contains(t)), "{}: {command} has no {flag}", row.feature);
             }
         }
