@@ -12,6 +12,9 @@ use crate::experiment::{Grid, LengthShape, Lengths, Load, Override, Settings, Ta
 pub(super) const MAIN: [&str; 4] =
     ["load.users", "load.qps", "workload.prompt_tokens", "workload.max_tokens"];
 
+/// The factor that holds the name of a cell's grid, where such names tell cells apart.
+pub(super) const GRID: &str = "grid";
+
 /// The four main factors as the cell's settings have them, then the other axes of its grid,
 /// and what its line of `include` gives, as the document has them.
 pub(super) fn factors(

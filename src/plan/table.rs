@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::factors::MAIN;
+use super::factors::{GRID, MAIN};
 use super::{Amount, Cell, Plan, Span, estimate};
 use crate::experiment::{Load, canonical_json};
 use crate::units::format_duration;
@@ -92,7 +92,8 @@ fn group(n: u64) -> String {
 fn other_paths(plan: &Plan) -> Vec<String> {
     let mut paths: Vec<String> = Vec::new();
     for path in plan.cells.iter().flat_map(|c| &c.varying) {
-        if !MAIN.contains(&path.as_str()) && !paths.contains(path) {
+        let own_column = path == GRID || MAIN.contains(&path.as_str());
+        if !own_column && !paths.contains(path) {
             paths.push(path.clone());
         }
     }
