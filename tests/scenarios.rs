@@ -206,8 +206,9 @@ fn the_list_is_what_the_plans_say() {
         assert_eq!(row["cells"], plan.cells.len());
     }
     let load = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap()["load"].clone();
-    assert_eq!(load("smoke"), "5 users");
-    assert_eq!(load("spike"), "2, 20, 2 users");
+    assert_eq!(load("smoke"), plan::load_in_words(&plan_of("smoke", &[]).cells[0]));
+    assert_eq!(load("ramp-up"), "5 to 50 users");
+    assert_eq!(load("quickstart"), "8 to 48 requests/s");
     assert_eq!(load("capacity"), "1 to 64 users");
 }
 

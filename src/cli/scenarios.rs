@@ -116,18 +116,23 @@ fn about(seconds: f64) -> String {
     format_duration(Duration::from_secs_f64((seconds / grain).round() * grain))
 }
 
-/// The levels of load that a plan goes through: `5 users`, `1 to 64 users`,
-/// `2, 20, 2 users` for stages.
+/// The load of a plan: a single cell's as its plan has it, else from the least to the most.
 fn load(plan: &Plan) -> String {
+    /// More stages than these are told by their ends.
+    const FEW: usize = 4;
+    if let [cell] = plan.cells.as_slice()
+        && cell.settings.stages.len() <= FEW
+    {
+        return plan::load_in_words(cell);
+    }
     let (mut users, mut rates) = (Vec::new(), Vec::new());
     for cell in &plan.cells {
         let open = matches!(cell.settings.load, Load::Open { .. });
         if open { &mut rates } else { &mut users }.extend(levels(&cell.settings));
     }
-    let staged = plan.cells.len() == 1;
     let parts = [(users, "users"), (rates, "requests/s")];
     let parts = parts.into_iter().filter(|(levels, _)| !levels.is_empty());
-    parts.map(|(levels, unit)| in_words(&levels, unit, staged)).collect::<Vec<_>>().join(" and ")
+    parts.map(|(levels, unit)| in_words(&levels, unit)).collect::<Vec<_>>().join(" and ")
 }
 
 /// The levels of one cell: its stages', or the one.
@@ -141,19 +146,10 @@ fn levels(settings: &Settings) -> Vec<f64> {
     }]
 }
 
-fn in_words(levels: &[f64], unit: &str, in_order: bool) -> String {
+fn in_words(levels: &[f64], unit: &str) -> String {
     let low = levels.iter().copied().fold(f64::INFINITY, f64::min);
     let high = levels.iter().copied().fold(0.0, f64::max);
-    if low == high {
-        let unit = if high == 1.0 { unit.trim_end_matches('s') } else { unit };
-        return format!("{high} {unit}");
-    }
-    // A few stages in their order, else from the least to the most.
-    if in_order && levels.len() <= 4 {
-        let levels: Vec<String> = levels.iter().map(f64::to_string).collect();
-        return format!("{} {unit}", levels.join(", "));
-    }
-    format!("{low} to {high} {unit}")
+    if low == high { format!("{high} {unit}") } else { format!("{low} to {high} {unit}") }
 }
 
 #[cfg(test)]
@@ -161,12 +157,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loads_in_words() {
-        assert_eq!(in_words(&[1.0], "users", true), "1 user");
-        assert_eq!(in_words(&[5.0, 5.0], "users", false), "5 users");
-        assert_eq!(in_words(&[2.0, 20.0, 2.0], "users", true), "2, 20, 2 users");
-        assert_eq!(in_words(&[2.0, 20.0, 2.0], "users", false), "2 to 20 users");
-        assert_eq!(in_words(&[0.5, 16.0], "requests/s", false), "0.5 to 16 requests/s");
+    fn levels_in_words() {
+        assert_eq!(in_words(&[5.0, 5.0], "users"), "5 users");
+        assert_eq!(in_words(&[2.0, 20.0, 5.0], "users"), "2 to 20 users");
+        assert_eq!(in_words(&[0.5, 16.0], "requests/s"), "0.5 to 16 requests/s");
     }
 
     #[test]

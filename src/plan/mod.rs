@@ -17,7 +17,7 @@ use crate::experiment::Settings;
 pub use build::{MAX_CELLS, build};
 pub use difference::difference;
 pub use estimate::{Amount, CellEstimate, Estimate, Span, estimate};
-pub use table::render_table;
+pub use table::{load_in_words, render_table};
 
 /// What a cell *is*: a hash of its canonical factors, without repeat and index. Comparison
 /// joins on it. 16 hexadecimal digits.

@@ -55,6 +55,12 @@ pub fn render_table(plan: &Plan) -> String {
     out
 }
 
+/// A cell's load in words: `16 users`, `4/s poisson, at most 100`.
+#[must_use]
+pub fn load_in_words(cell: &Cell) -> String {
+    load(cell)
+}
+
 /// Whom the plan asks, as far as all cells agree.
 fn target(plan: &Plan) -> String {
     let of = |read: fn(&Cell) -> &str| {
