@@ -216,7 +216,8 @@ fn the_list_is_what_the_plans_say() {
 fn scenarios_page() {
     let dir = tempfile::tempdir().unwrap();
     let output = plimsoll(dir.path(), &["scenarios", "--json"]);
-    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).expect(&stderr(&output));
+    let rows: Vec<Value> =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(&output)));
     let mut expected = String::from("| scenario | what it is for | load | time |\n|---|---|---|---|\n");
     for row in &rows {
         let [name, description, load] = ["name", "description", "load"].map(|key| row[key].as_str().unwrap());
@@ -247,7 +248,7 @@ fn a_copy_is_the_file_byte_for_byte() {
     std::fs::write(dir.path().join("quickstart"), copy).unwrap();
     let plan = |args: &[&str]| -> Value {
         let output = plimsoll(dir.path(), &[args, &["--json"]].concat());
-        serde_json::from_slice(&output.stdout).expect(&stderr(&output))
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(&output)))
     };
     assert_eq!(plan(&["plan", "quickstart"])["plan"]["seed"], 43);
     // A directory is no file.
