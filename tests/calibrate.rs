@@ -194,8 +194,7 @@ fn in_a_flood_the_client_counts_what_the_server_sent() {
     let job = Job {
         cell,
         endpoint: found.endpoint.clone(),
-        provider: (provider::find("openai-chat").unwrap().build)(&plimsoll::provider::Options::default())
-            .into(),
+        provider: (provider::find("openai-chat").unwrap().build)(&plimsoll::provider::Options::default()).into(),
         source: Arc::new(Source::new(
             cell.settings.workload.clone(),
             cell.seed,

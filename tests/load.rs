@@ -108,9 +108,7 @@ fn with_job<T>(cell: &Cell, address: SocketAddr, work: impl FnOnce(&Job<'_>) -> 
             force_length: false,
         },
         provider: Arc::from(
-            (plimsoll::provider::find("openai-chat").expect("this provider is there").build)(
-                &plimsoll::provider::Options::default(),
-            ),
+            (plimsoll::provider::find("openai-chat").expect("this provider is there").build)(&plimsoll::provider::Options::default()),
         ),
         source: Arc::new(source),
     })

@@ -37,8 +37,7 @@ fn read<'a>(
     keep_text: bool,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Read {
-    let provider =
-        (provider::find(provider).expect("a provider").build)(&plimsoll::provider::Options::default());
+    let provider = (provider::find(provider).expect("a provider").build)(&plimsoll::provider::Options::default());
     let mut framer = Framer::new(provider.framing(stream));
     let mut decoder = provider.decoder(stream, keep_text);
     let mut read = Read::default();
@@ -279,9 +278,7 @@ fn requests_say_what_was_asked() {
         extra_body: &extra.clone(),
         ..Call::new("m", "say \"hi\"\n", 9)
     };
-    let chat = provider::find("openai-chat")
-        .map(|e| (e.build)(&plimsoll::provider::Options::default()))
-        .expect("a provider");
+    let chat = provider::find("openai-chat").map(|e| (e.build)(&plimsoll::provider::Options::default())).expect("a provider");
     let body = |call: &Call<'_>| serde_json::from_slice::<Value>(&chat.request(call).body).expect("JSON");
     assert_eq!(
         body(&call),
@@ -315,10 +312,7 @@ fn requests_say_what_was_asked() {
         }),
         "the newest OpenAI models refuse max_tokens, even beside the other"
     );
-    let plain = provider::find("openai-completions")
-        .map(|e| (e.build)(&plimsoll::provider::Options::default()))
-        .expect("a provider")
-        .request(&call);
+    let plain = provider::find("openai-completions").map(|e| (e.build)(&plimsoll::provider::Options::default())).expect("a provider").request(&call);
     assert_eq!((plain.method, plain.path.as_str()), ("POST", "/v1/completions"));
     assert_eq!(serde_json::from_slice::<Value>(&plain.body).expect("JSON")["prompt"], "say \"hi\"\n");
 }

@@ -95,9 +95,7 @@ fn check(settings: &Settings) {
         began.elapsed()
     );
     let source = Source::new(settings.workload.clone(), 1, &format!("{began:?}"), found.tokenizer.clone());
-    let provider = (provider::find(&settings.target.api).expect("a provider").build)(
-        &plimsoll::provider::Options::default(),
-    );
+    let provider = (provider::find(&settings.target.api).expect("a provider").build)(&plimsoll::provider::Options::default());
     // llama-server closes the socket after each stream: no connection is kept.
     let client = client_builder(&settings.target, &base).expect("a client").pool_max_idle_per_host(0);
     let client = client.build().expect("a client");

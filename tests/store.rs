@@ -232,8 +232,7 @@ fn any_record() -> impl Strategy<Value = RequestRecord> {
     let more_times = (of(any::<u64>()), of(any::<u64>()), of(any::<u64>()), of(any::<u64>()));
     let tokens = (of(any::<u32>()), of(any::<u32>()), of(any::<u32>()), of(any::<u32>()), of(any::<u32>()));
     let words = (of(".*"), of(".*"), of(".*"), of(".*"));
-    let rest =
-        (any::<u64>(), any::<u64>(), of(any::<u16>()), any::<bool>(), 0..10usize, 0..4usize, 0..3usize);
+    let rest = (any::<u64>(), any::<u64>(), of(any::<u16>()), any::<bool>(), 0..10usize, 0..4usize, 0..3usize);
     (times, more_times, tokens, words, rest).prop_map(|(t, m, tok, words, rest)| RequestRecord {
         seq: rest.0,
         bytes: rest.1,

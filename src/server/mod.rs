@@ -161,8 +161,7 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
     let gauges = metrics.as_deref().and_then(gauges::in_hand).is_some();
 
     let tokenizer = tokenizer(settings, &asker, &root, &model, &identity, &mut notes)?;
-    let probe =
-        probe::Probe { asker: &asker, settings, provider: provider.into(), base: &base, model: &model };
+    let probe = probe::Probe { asker: &asker, settings, provider: provider.into(), base: &base, model: &model };
     let learnt = probe.learn(&tokenizer, &mut notes)?;
     let tokenizer: Arc<dyn Tokenizer> = match learnt.overhead {
         Some(tokens) if tokens > 0 => Arc::new(probe::Templated::new(tokenizer, tokens)),

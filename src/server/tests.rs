@@ -495,15 +495,9 @@ fn without_gauges_small_requests_tell() {
     let mut named = settings();
     named.target.model = "tiny".into();
     let found = found(&server, &named);
-    let IdleSign::FirstToken { url, request, provider, .. } = &found.idle else {
-        panic!("a sign of idleness")
-    };
-    let sign = |idle| IdleSign::FirstToken {
-        idle,
-        url: url.clone(),
-        request: request.clone(),
-        provider: Arc::clone(provider),
-    };
+    let IdleSign::FirstToken { url, request, provider, .. } = &found.idle else { panic!("a sign of idleness") };
+    let sign =
+        |idle| IdleSign::FirstToken { idle, url: url.clone(), request: request.clone(), provider: Arc::clone(provider) };
 
     // So slow an idle server that any probe is fast enough.
     let patient = sign(Duration::from_secs(60));

@@ -41,9 +41,7 @@ fn a_client_that_cannot_keep_up_says_so_of_every_arrival() {
     let mut sink = Memory::default();
     let run = with_job(&cell, server.address, |job| {
         let provider: Arc<dyn Provider> =
-            Arc::new(Slow((plimsoll::provider::find("openai-chat").unwrap().build)(
-                &plimsoll::provider::Options::default(),
-            )));
+            Arc::new(Slow((plimsoll::provider::find("openai-chat").unwrap().build)(&plimsoll::provider::Options::default())));
         let job =
             Job { cell: job.cell, endpoint: job.endpoint.clone(), provider, source: Arc::clone(&job.source) };
         drive(&job, &mut sink, &Control::default(), &mut |_| {})
