@@ -9,7 +9,6 @@ use plimsoll::experiment::Arrivals;
 use plimsoll::load::{Schedule, Shard};
 use plimsoll::provider::framing::Framer;
 use plimsoll::provider::{self, Call, Framing, Provider};
-use serde_json::Map;
 
 /// Content events in the benched streams.
 const EVENTS: usize = 1000;
@@ -28,7 +27,9 @@ fn stream() -> Vec<u8> {
 }
 
 fn chat() -> Box<dyn Provider> {
-    (provider::find("openai-chat").expect("a provider of that name").build)(&plimsoll::provider::Options::default())
+    (provider::find("openai-chat").expect("a provider of that name").build)(
+        &plimsoll::provider::Options::default(),
+    )
 }
 
 /// Payloads that came out, so that the work can't be left out.
@@ -81,11 +82,8 @@ fn decoding(c: &mut Criterion) {
 
 fn request(c: &mut Criterion) {
     let provider = chat();
-    let (prompt, none) = ("word ".repeat(512), Map::new());
-    let call = Call {
-        force_length: true,
-        ..Call::new("sim", &prompt, 128)
-    };
+    let prompt = "word ".repeat(512);
+    let call = Call { force_length: true, ..Call::new("sim", &prompt, 128) };
     c.bench_function("request of 512 tokens", |b| b.iter(|| provider.request(black_box(&call))));
 }
 

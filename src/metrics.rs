@@ -208,9 +208,20 @@ pub const METRICS: &[Metric] = &[
         "attainment",
         Unit::Ratio,
         Better::Higher,
-        "Good requests ÷ all attempted, errors, time-outs and dropped arrivals included.",
+        "Good requests ÷ all attempted, errors, time-outs and dropped arrivals included; those that this client cut off on purpose left out.",
     ),
-    scalar("error_rate", Unit::Ratio, Better::Lower, "Failed ÷ attempted requests of the window."),
+    scalar(
+        "error_rate",
+        Unit::Ratio,
+        Better::Lower,
+        "Failed ÷ attempted requests of the window; those that this client cut off on purpose left out.",
+    ),
+    scalar(
+        "contention_error_rate",
+        Unit::Ratio,
+        Better::Lower,
+        "Requests that timed out or were refused with 503 ÷ attempted requests of the window.",
+    ),
     scalar(
         "in_flight_mean",
         Unit::Count,

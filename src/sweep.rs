@@ -5,26 +5,29 @@
 //! results can no longer be written; in each case what was finished is kept and can be
 //! gone on with.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+mod bench;
+
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use url::Url;
+
+use bench::Bench;
 
 use crate::event::{Event, Watcher};
-use crate::experiment::{Cooldown, Experiment, Figures, Lengths, Settings};
-use crate::load::{self, Control, Job, LoadError};
+use crate::experiment::{Cooldown, Experiment, Figures, Target, Workload};
+use crate::load::{self, Control, Job, JobPart, LoadError};
 use crate::measure::validity::CONTAMINATED_NAME;
 use crate::measure::{self, CellSummary, Verdict};
 use crate::plan::{self, Cell, Plan};
 use crate::record::{Ceiling, CellRun, EndedBy};
-use crate::server::{self, DiscoverError, Found, Idle, Stop};
+use crate::server::{self, DiscoverError, Found, Idle};
 use crate::sim;
 use crate::store::{self, Calibrated, NewRun, RunDir, Status, StoreError};
-use crate::workload::Source;
+use crate::workload::{self, DataError, Source};
 
 /// What a sweep is told beside its plan.
 #[derive(Debug, Clone)]
@@ -66,6 +69,8 @@ pub enum SweepError {
     Discover(#[from] DiscoverError),
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error(transparent)]
+    Data(#[from] DataError),
     #[error("this machine can't run the plan: {0}")]
     BeyondThisMachine(String),
     #[error("cannot start the simulator: {0}")]
@@ -99,6 +104,7 @@ impl SweepError {
     pub const fn is_usage(&self) -> bool {
         match self {
             Self::OtherExperiment { .. }
+            | Self::Data(_)
             | Self::Knob { .. }
             | Self::Url { .. }
             | Self::BeyondThisMachine(_) => true,
@@ -132,10 +138,14 @@ pub fn run(
     let resumed = options.resume.as_deref().map(|path| reopen(path, plan, watcher)).transpose()?;
     let done = resumed.as_ref().map(RunDir::finished).unwrap_or_default();
     let left: Vec<&Cell> = plan.cells.iter().filter(|c| !done.contains(&c.index)).collect();
-    // Before anything is written: can this machine do it, and is there a server at all?
+    // Before anything is written: are the files there, can this machine do it, and is there a
+    // server at all?
+    look_at_files(&left)?;
     look_ahead(&left, watcher)?;
+    let mut identity = Value::Null;
     if let Some(first) = left.first() {
-        bench.ready(&first.settings, watcher)?;
+        let found = bench.ready(&first.settings, None, watcher)?;
+        identity = bench::identity(&first.settings, &found);
     }
     let mut ceiling = calibrated.ceiling();
     let mut run = match resumed {
@@ -148,7 +158,7 @@ pub fn run(
             run.set_status(Status::Running)?;
             run
         }
-        None => begin(experiment, plan, options, &bench, &calibrated)?,
+        None => begin(experiment, plan, options, identity, &calibrated)?,
     };
     let name = run.manifest().run.clone();
     watcher.on(&Event::SweepStarted {
@@ -191,6 +201,26 @@ pub fn run(
     Ok(Swept { run: run.path().to_owned(), ending })
 }
 
+/// Read every file that the cells ask from: a wrong line is an error before the first cell has
+/// run, and not after hours.
+///
+/// # Errors
+/// The first mistake, with its file and line.
+pub fn look_at_files(cells: &[&Cell]) -> Result<(), SweepError> {
+    let mut seen = HashSet::new();
+    for (_, workload) in cells.iter().flat_map(|cell| cell.settings.parts()) {
+        let Workload { dataset, conversations, trace, images, .. } = workload;
+        let lengths =
+            [Some(&workload.prompt_tokens), Some(&workload.max_tokens), workload.query_tokens.as_ref()];
+        let lengths = lengths.map(|lengths| lengths.and_then(|lengths| lengths.file.as_ref()));
+        // Cells share their files, and differ in what has no say in them.
+        if seen.insert(format!("{dataset:?} {conversations:?} {trace:?} {images:?} {lengths:?}")) {
+            workload::check(workload)?;
+        }
+    }
+    Ok(())
+}
+
 /// Hold every cell against what this machine allows: what can't be is an error before the
 /// first one has run, and not after hours.
 fn look_ahead(cells: &[&Cell], watcher: &mut dyn Watcher) -> Result<(), SweepError> {
@@ -229,22 +259,20 @@ fn begin(
     experiment: &Experiment,
     plan: &Plan,
     options: &Options,
-    bench: &Bench,
+    identity: Value,
     calibrated: &Calibrated,
 ) -> Result<RunDir, SweepError> {
-    let identity =
-        bench.found.as_ref().map(|(_, found)| serde_json::to_value(&found.identity).unwrap_or_default());
     let new = NewRun {
         salt: experiment.salt.clone().unwrap_or_else(fresh_salt),
         set: options.sets.clone(),
-        target: plan.cells.first().map(|c| c.settings.target.url.clone()).unwrap_or_default(),
+        target: plan.cells.first().map(|c| c.settings.of_targets(|target| &target.url)).unwrap_or_default(),
         title: experiment.report.title.clone(),
         figures: match &experiment.report.figures {
             Figures::All => None,
             Figures::Only(names) => Some(names.clone()),
         },
     };
-    let mut environment = store::environment(identity.unwrap_or_default());
+    let mut environment = store::environment(identity);
     environment["calibration"] = calibrated.note();
     Ok(RunDir::create(&options.runs, &experiment.text, plan, new, &environment)?)
 }
@@ -252,73 +280,6 @@ fn begin(
 /// A salt that no other run has: 64 random bits.
 fn fresh_salt() -> String {
     format!("{:016x}", rand::random::<u64>())
-}
-
-/// What stands ready between cells: the simulator, if one is asked for, and what was found
-/// out about the server. Both are kept for as long as the next cell asks for the same.
-struct Bench {
-    sim: Option<(BTreeMap<String, Value>, sim::Server)>,
-    found: Option<(String, Rc<Found>)>,
-    /// Ends a question to the server that is under way.
-    stop: Stop,
-}
-
-impl Bench {
-    fn new(control: &Control) -> Self {
-        let control = control.clone();
-        Self { sim: None, found: None, stop: Arc::new(move || control.finish()) }
-    }
-
-    fn ready(&mut self, settings: &Settings, watcher: &mut dyn Watcher) -> Result<Rc<Found>, SweepError> {
-        let base = self.base(settings)?;
-        let key = found_key(settings, &base);
-        if let Some((known, found)) = &self.found
-            && *known == key
-        {
-            return Ok(Rc::clone(found));
-        }
-        let found = Rc::new(server::discover_until(settings, base, Arc::clone(&self.stop))?);
-        for note in &found.notes {
-            watcher.on(&Event::Notice { text: note });
-        }
-        self.found = Some((key, Rc::clone(&found)));
-        Ok(found)
-    }
-
-    /// The target's base URL; for `sim:` that of a simulator with the asked knobs.
-    fn base(&mut self, settings: &Settings) -> Result<Url, SweepError> {
-        if !settings.target.is_sim() {
-            self.sim = None;
-            let url = &settings.target.url;
-            return Url::parse(url).map_err(|source| SweepError::Url { url: url.clone(), source });
-        }
-        let url = match &self.sim {
-            Some((knobs, server)) if *knobs == settings.sim => server.url(),
-            _ => {
-                // The old one first: its memory and its threads are the machine's.
-                self.sim = None;
-                let config = sim::Config::from_knobs(&settings.sim).map_err(|errors| {
-                    let first = errors.into_iter().next();
-                    let (key, reason) = first.map(|e| (e.key.clone(), e.to_string())).unwrap_or_default();
-                    SweepError::Knob { key, reason }
-                })?;
-                let server = sim::Server::start(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-                let url = server.url();
-                self.sim = Some((settings.sim.clone(), server));
-                url
-            }
-        };
-        Url::parse(&url).map_err(|source| SweepError::Url { url, source })
-    }
-}
-
-/// What discovery depends on: everything about target and workload but the lengths, which
-/// most sweeps vary.
-fn found_key(settings: &Settings, base: &Url) -> String {
-    let mut workload = settings.workload.clone();
-    workload.prompt_tokens = Lengths::constant(1);
-    workload.max_tokens = Lengths::constant(1);
-    format!("{base} {:?} {workload:?}", settings.target)
 }
 
 /// One walk over the cells that are left.
@@ -364,23 +325,13 @@ impl Walk<'_> {
     }
 
     /// Drive one cell and keep what it gave.
-    fn one(&mut self, cell: &Cell, found: &Found) -> Result<(CellRun, CellSummary), SweepError> {
+    fn one(&mut self, cell: &Cell, found: &[Rc<Found>]) -> Result<(CellRun, CellSummary), SweepError> {
         self.watcher.on(&Event::CellStarted {
             cell,
             of: self.expected.len(),
             expected_s: self.expected[cell.index as usize],
         });
-        let salt = &self.run.manifest().salt;
-        let source =
-            Source::new(cell.settings.workload.clone(), cell.seed, salt, Arc::clone(&found.tokenizer));
-        let target = &cell.settings.target;
-        let provider = target.provider().ok_or_else(|| SweepError::Api { api: target.api.clone() })?;
-        let job = Job {
-            cell,
-            endpoint: found.endpoint.clone(),
-            provider: provider.into(),
-            source: Arc::new(source),
-        };
+        let job = Job { cell, parts: self.parts(cell, found)? };
         let mut log = self.run.begin_cell(cell)?;
         let watcher = &mut *self.watcher;
         let mut run = load::drive(&job, &mut log, self.control, &mut |live| watcher.on(&Event::Live(live)))?;
@@ -390,22 +341,27 @@ impl Walk<'_> {
         if let Some(text) = self.contaminated.take() {
             summary.validity.add(CONTAMINATED_NAME, Verdict::Warn, text);
         }
-        self.run.commit_cell(cell, &log, &run, &summary, &found.endpoint.model)?;
+        self.run.commit_cell(cell, &log, &run, &summary, &bench::models(found))?;
         self.watcher.on(&Event::CellFinished { cell, summary: &summary });
         Ok((run, summary))
     }
 
-    /// Look for the cell's server. One that can't be found now, after others were, is a
+    /// What each part of the cell is sent by.
+    fn parts(&self, cell: &Cell, found: &[Rc<Found>]) -> Result<Vec<JobPart>, SweepError> {
+        let salt = &self.run.manifest().salt;
+        let part = |((target, workload), found): ((&Target, &Workload), &Rc<Found>)| {
+            let provider = target.provider().ok_or_else(|| SweepError::Api { api: target.api.clone() })?;
+            let source = Source::open(workload.clone(), cell.seed, salt, Arc::clone(&found.tokenizer))?;
+            let (provider, source) = (provider.into(), Arc::new(source));
+            Ok(JobPart { endpoint: found.endpoint.clone(), provider, source })
+        };
+        cell.settings.parts().zip(found).map(part).collect()
+    }
+
+    /// Look for the cell's servers. One that can't be found now, after others were, is a
     /// failing cell and not the end: it is asked all the same, and its silence recorded.
-    fn find(&mut self, cell: &Cell) -> Result<Rc<Found>, SweepError> {
-        match self.bench.ready(&cell.settings, self.watcher) {
-            Err(SweepError::Discover(error)) if !matches!(error, DiscoverError::Stopped) => {
-                self.watcher.on(&Event::Notice { text: &format!("cell {}: {error}", cell.index + 1) });
-                let base = self.bench.base(&cell.settings)?;
-                Ok(Rc::new(server::undiscovered(&cell.settings, base, Arc::clone(&self.bench.stop))?))
-            }
-            other => other,
-        }
+    fn find(&mut self, cell: &Cell) -> Result<Vec<Rc<Found>>, SweepError> {
+        self.bench.ready(&cell.settings, Some(cell.index + 1), self.watcher)
     }
 
     /// Why the sweep should stop: nothing was answered for several cells in a row, neither in
@@ -426,7 +382,8 @@ impl Walk<'_> {
         })
     }
 
-    fn cool_down(&mut self, cell: &Cell, found: &Found) {
+    /// Wait until every server of the cell is idle.
+    fn cool_down(&mut self, cell: &Cell, found: &[Rc<Found>]) {
         let mut cooldown = cell.settings.cell.cooldown;
         let silent = self.silent_in_row > 0;
         if silent {
@@ -435,14 +392,21 @@ impl Walk<'_> {
         }
         self.watcher
             .on(&Event::CoolingDown { min_s: cooldown.min.as_secs_f64(), max_s: cooldown.max.as_secs_f64() });
-        let idle = server::wait_idle(found, &cooldown, &|| self.control.finish());
-        if let Idle::TimedOut { waited, what } = idle
-            && !silent
-        {
-            self.contaminated = Some(format!(
-                "the server was still busy after {:.1} s of cooldown: {what}",
-                waited.as_secs_f64()
-            ));
+        let began = Instant::now();
+        let several = cell.settings.parts.iter().any(|part| part.endpoint.is_some());
+        for server in bench::servers(found) {
+            // Those that come later have been waited for with the first.
+            let left = |d: Duration| d.saturating_sub(began.elapsed());
+            let left = Cooldown { min: left(cooldown.min), max: left(cooldown.max) };
+            let idle = server::wait_idle(server, &left, &|| self.control.finish());
+            if let Idle::TimedOut { what, .. } = idle
+                && !silent
+            {
+                let waited = began.elapsed().as_secs_f64();
+                let which = if several { format!(" {}", server.endpoint.base) } else { String::new() };
+                self.contaminated =
+                    Some(format!("the server{which} was still busy after {waited:.1} s of cooldown: {what}"));
+            }
         }
     }
 }

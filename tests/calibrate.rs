@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use plimsoll::experiment::Experiment;
-use plimsoll::load::{Control, Job, drive};
+use plimsoll::load::{Control, Job, JobPart, drive};
 use plimsoll::record::{Outcome, RecordSink, RequestRecord};
 use plimsoll::store::Machine;
 use plimsoll::workload::Source;
@@ -191,10 +191,10 @@ fn in_a_flood_the_client_counts_what_the_server_sent() {
         sim::Server::start(sim::Config::preset("flood").unwrap(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
             .unwrap();
     let found = server::discover(&cell.settings, simulator.url().parse().unwrap()).unwrap();
-    let job = Job {
-        cell,
+    let part = JobPart {
         endpoint: found.endpoint.clone(),
-        provider: (provider::find("openai-chat").unwrap().build)(&plimsoll::provider::Options::default()).into(),
+        provider: (provider::find("openai-chat").unwrap().build)(&plimsoll::provider::Options::default())
+            .into(),
         source: Arc::new(Source::new(
             cell.settings.workload.clone(),
             cell.seed,
@@ -202,6 +202,7 @@ fn in_a_flood_the_client_counts_what_the_server_sent() {
             Arc::clone(&found.tokenizer),
         )),
     };
+    let job = Job { cell, parts: vec![part] };
     let mut kept = Kept::default();
     let run = drive(&job, &mut kept, &Control::default(), &mut |_| ()).unwrap();
     let mut truth = simulator.stop();

@@ -36,7 +36,8 @@ struct Sent {
 fn sent(cell: &Cell, salt: &str) -> Sent {
     let settings = &cell.settings;
     let source = Source::new(settings.workload.clone(), cell.seed, salt, Arc::new(BundledTokenizer));
-    let provider = (provider::find(&settings.target.api).unwrap().build)(&plimsoll::provider::Options::default());
+    let provider =
+        (provider::find(&settings.target.api).unwrap().build)(&plimsoll::provider::Options::default());
     let body = |seq| {
         let request = source.request(seq);
         let wire = provider.request(&Call {

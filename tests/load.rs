@@ -3,13 +3,16 @@
 //! things later, not wrong.
 
 mod answers;
+mod apis;
 mod arrivals;
 mod connections;
 mod endings;
 mod giving_up;
 mod health;
 mod loops;
+mod shapes;
 mod ways;
+mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -20,7 +23,7 @@ use plimsoll::experiment::{
     Arrivals, CellSettings, ClientSettings, Cooldown, ForceLength, Lengths, Load, Settings, Slo, Target, Tls,
     TokenizerChoice, Workload,
 };
-use plimsoll::load::{Control, Job, drive};
+use plimsoll::load::{Control, Job, JobPart, drive};
 use plimsoll::measure::{CellSummary, summarise};
 use plimsoll::plan::{Cell, CellId};
 use plimsoll::record::{CellRun, Phase, RequestRecord};
@@ -67,8 +70,10 @@ fn cell(load: Load) -> Cell {
                 unique_prompts: true,
                 stream: true,
                 stop_after: plimsoll::experiment::StopAfter::End,
+                cancel: None,
                 force_length: ForceLength::Never,
                 sampling: serde_json::Map::new(),
+                ..Workload::default()
             },
             load,
             cell: CellSettings {
@@ -84,6 +89,7 @@ fn cell(load: Load) -> Cell {
             sim: BTreeMap::new(),
             parts: Vec::new(),
             stages: Vec::new(),
+            think: None,
         },
     }
 }
@@ -99,19 +105,17 @@ fn closed(users: u32) -> Cell {
 fn with_job<T>(cell: &Cell, address: SocketAddr, work: impl FnOnce(&Job<'_>) -> T) -> T {
     let workload = cell.settings.workload.clone();
     let source = Source::new(workload, cell.seed, "salt", Arc::new(BundledTokenizer));
-    work(&Job {
-        cell,
+    let part = JobPart {
         endpoint: Endpoint {
             base: format!("http://{address}").parse().expect("it parses"),
             model: "m".to_owned(),
             headers: vec![("authorization".to_owned(), "Bearer x".to_owned())],
             force_length: false,
         },
-        provider: Arc::from(
-            (plimsoll::provider::find("openai-chat").expect("this provider is there").build)(&plimsoll::provider::Options::default()),
-        ),
+        provider: cell.settings.target.provider().expect("this provider is there").into(),
         source: Arc::new(source),
-    })
+    };
+    work(&Job { cell, parts: vec![part] })
 }
 
 /// Run it; the records by number.
@@ -134,7 +138,7 @@ fn run_with(cell: &Cell, address: SocketAddr, control: &Control) -> (CellRun, Ve
 fn summary(cell: &Cell, run: &CellRun, records: &[RequestRecord]) -> CellSummary {
     let summary = summarise(cell, run, records.iter().cloned());
     let c = &summary.counts;
-    assert_eq!(c.attempted, c.ok + c.failed + c.dropped + c.censored, "counts add up");
+    assert_eq!(c.attempted, c.ok + c.failed + c.dropped + c.censored + c.cancelled, "counts add up");
     assert_eq!(c.failed, c.errors.values().sum::<u64>());
     assert_eq!(c.attempted + c.before_window, records.len() as u64);
     summary

@@ -5,6 +5,7 @@
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
 //! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
 //! (`real_server`), the load that a file gives (`determinism`), mistakes in files (`mistakes`), the ready ones (`scenarios`),
+//! several tasks and endpoints in a cell (`mix`),
 //! documents held to the tables they describe (`docs`) and to the tests they name (`coverage`), and the imports (`architecture`).
 //! `rig` is what their tests share.
 
@@ -19,6 +20,7 @@ mod docs;
 mod load;
 mod memory;
 mod mistakes;
+mod mix;
 mod plan;
 mod providers;
 mod real_server;

@@ -74,6 +74,7 @@ fn cell_run(requests: u64) -> CellRun {
         epoch_monotonic_ns: 0,
         started_at: "2026-11-22T05:40:00Z".parse().unwrap(),
         ended_at: "2026-11-22T05:50:00Z".parse().unwrap(),
+        stages: Vec::new(),
         window,
         planned: Some(requests),
         in_flight_mean: Some(600.0),

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::plan::{parse, plan_of, with_grid};
+use crate::rig::program::{directory, plimsoll_with, stderr};
 
 /// Every mistake of a file, whether parsing or planning finds it.
 fn mistakes_of(text: &str, sets: &[&str]) -> Vec<Mistake> {
@@ -71,7 +72,7 @@ fn ten_mistakes_are_named_at_once() {
     assert!(!text.contains("very-secret"), "a secret is not repeated: {text}");
     for line in [
         "file.toml:2: sede: unknown key; did you mean \"seed\"? Allowed: name, description, seed, salt, target, \
-         workload, load, cell, slo, client, sim, grid, report\n    2 | sede = 42\n      | ^^^^\n",
+         workload, load, cell, slo, client, sim, task, endpoint, mix, stage, grid, report\n    2 | sede = 42\n      | ^^^^\n",
         "file.toml:7: target.timeout: a duration needs a unit and quotes: \"120s\" or \"120ms\"; found 120\n",
         "file.toml:16: grid.users: out of range; found 0. Allowed: 1 to 1000000\n   16 | users = [1, 0]\n      \
          |             ^\n",
@@ -253,4 +254,61 @@ fn knobs_of_the_simulator() {
     );
     let axis = with_grid("users = [1]\n\"sim.max_num_sequences\" = [0]");
     assert_eq!(only_mistake(&axis, &[]).key, "grid.sim.max_num_sequences");
+}
+
+#[test]
+fn mistakes_of_a_workload() {
+    let text = "[target]\nurl = \"sim:\"\n[load]\nusers = 1\n[workload]\nprompt = \"a\"\nsufix = \"b\"\n\
+                max_tokens = { mean = 9, distribution = \"lognormal\", range = 0.3, width = 3 }\n\
+                images = { sizes = [\"512\"] }\nseed = \"per-request\"\n";
+    let mistakes = parse(text, &[]).unwrap_err();
+    let told: Vec<_> = mistakes.0.iter().map(|m| (m.line, m.column, m.key.as_str(), m.kind)).collect();
+    assert_eq!(
+        told,
+        [
+            (7, 1, "workload.sufix", MistakeKind::UnknownKey),
+            (8, 67, "workload.max_tokens.width", MistakeKind::Conflict),
+            (9, 21, "workload.images.sizes[1]", MistakeKind::BadValue),
+            (10, 8, "workload.seed", MistakeKind::UnknownWord),
+        ]
+    );
+    let text = mistakes.to_string();
+    for line in [
+        "file.toml:7: workload.sufix: unknown key; did you mean \"suffix\"? Allowed: ",
+        "file.toml:9: workload.images.sizes[1]: not a picture's size; found \"512\". Allowed: \"WIDTHxHEIGHT\" in \
+         pixels, each 1 to 8192\n",
+        "workload.seed: unknown word; found \"per-request\"; did you mean \"per_request\"?",
+    ] {
+        assert!(text.contains(line), "{line}\n--- is not in ---\n{text}");
+    }
+}
+
+#[test]
+fn mistakes_of_an_axis_of_lengths() {
+    let grid = "users = [1]\nmax_tokens = [{ mean = 9, distribution = \"normal\", min = 8, cap = 4 }]";
+    let mistake = only_mistake(&with_grid(grid), &[]);
+    assert_eq!((mistake.line, mistake.kind), (6, MistakeKind::Conflict));
+    // However a width is written, it is the same cell.
+    let grid = "users = [1]\nmax_tokens = [{ mean = 10, distribution = \"normal\", range = 0.6 }, \
+                { mean = 10, distribution = \"normal\", width = 6 }]";
+    assert_eq!(only_mistake(&with_grid(grid), &[]).kind, MistakeKind::Duplicate);
+}
+
+#[test]
+fn a_wrong_line_of_a_file_is_told_before_anything_is_asked() {
+    let (first, second) = ("{\"prompt\": \"a\"}", "{\"prompt\": \"b\", \"max_tokens\": \"many\"}");
+    let text = "[target]\nurl = \"sim:\"\n[workload]\ndataset = { file = \"lines.jsonl\" }\n[load]\nusers = 1\n\
+                [cell]\nrequests = 2\nwarmup = \"0s\"\n";
+    let dir = directory(text);
+    std::fs::write(dir.path().join("lines.jsonl"), format!("{first}\n{second}\n")).unwrap();
+    for command in [&["plan", "small.toml"][..], &["run", "small.toml", "--no-report"]] {
+        let output = plimsoll_with(dir.path(), command, &[]);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        let told = "lines.jsonl:2: max_tokens is no length; found \"many\". Allowed: 1 to 10000000";
+        assert!(stderr(&output).contains(told), "{}", stderr(&output));
+        assert!(!dir.path().join("runs").exists(), "nothing was begun");
+    }
+    std::fs::write(dir.path().join("lines.jsonl"), first).unwrap();
+    let output = plimsoll_with(dir.path(), &["run", "small.toml", "--no-report"], &[]);
+    assert!(output.status.success(), "{}", stderr(&output));
 }

@@ -1,11 +1,23 @@
 //! Every provider reads what real servers sent: raw answers (`curl -i`) in
-//! `tests/testdata/<provider>/`, whole, split at every byte, and byte by byte.
+//! `tests/testdata/<provider>/`, whole, split at every byte, and byte by byte. Here are those of
+//! OpenAI's two APIs, and what holds for every provider; `apis` has the others, `requests` what
+//! they ask, `custom` the endpoints that a file describes.
+
+mod apis;
+mod custom;
+mod requests;
 
 use std::path::{Path, PathBuf};
 
 use plimsoll::provider::framing::Framer;
-use plimsoll::provider::{self, ALL, Call, Closing, http_error};
+use plimsoll::provider::{self, ALL, Call, Closing, Framing, Options, Provider, http_error};
 use serde_json::{Map, Value, json};
+
+/// The provider of this name; of `custom` the one that its transcripts come from.
+fn built(name: &str) -> Box<dyn Provider> {
+    let custom = custom::transcripts(Framing::Sse);
+    (provider::find(name).expect("a provider").build)(&Options { custom: Some(custom) })
+}
 
 fn testdata(dir: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testdata").join(dir)
@@ -37,7 +49,15 @@ fn read<'a>(
     keep_text: bool,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Read {
-    let provider = (provider::find(provider).expect("a provider").build)(&plimsoll::provider::Options::default());
+    read_by(built(provider).as_ref(), stream, keep_text, pieces)
+}
+
+fn read_by<'a>(
+    provider: &dyn Provider,
+    stream: bool,
+    keep_text: bool,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Read {
     let mut framer = Framer::new(provider.framing(stream));
     let mut decoder = provider.decoder(stream, keep_text);
     let mut read = Read::default();
@@ -55,6 +75,9 @@ fn read<'a>(
         framer.push(piece, &mut take).expect("frames of a sane length");
     }
     framer.end(&mut take);
+    let end = decoder.ended();
+    read.content += u32::from(end.content);
+    read.visible += u32::from(end.visible);
     read.done = decoder.done();
     read.closing = decoder.close();
     read
@@ -278,7 +301,7 @@ fn requests_say_what_was_asked() {
         extra_body: &extra.clone(),
         ..Call::new("m", "say \"hi\"\n", 9)
     };
-    let chat = provider::find("openai-chat").map(|e| (e.build)(&plimsoll::provider::Options::default())).expect("a provider");
+    let chat = built("openai-chat");
     let body = |call: &Call<'_>| serde_json::from_slice::<Value>(&chat.request(call).body).expect("JSON");
     assert_eq!(
         body(&call),
@@ -312,7 +335,7 @@ fn requests_say_what_was_asked() {
         }),
         "the newest OpenAI models refuse max_tokens, even beside the other"
     );
-    let plain = provider::find("openai-completions").map(|e| (e.build)(&plimsoll::provider::Options::default())).expect("a provider").request(&call);
+    let plain = built("openai-completions").request(&call);
     assert_eq!((plain.method, plain.path.as_str()), ("POST", "/v1/completions"));
     assert_eq!(serde_json::from_slice::<Value>(&plain.body).expect("JSON")["prompt"], "say \"hi\"\n");
 }
@@ -327,7 +350,8 @@ fn every_provider_has_a_transcript_and_a_word_in_the_docs() {
         let files = std::fs::read_dir(testdata(name))
             .unwrap_or_else(|e| panic!("no transcripts of {name} in tests/testdata/{name}: {e}"));
         assert!(files.count() > 0, "no transcripts of {name} in tests/testdata/{name}");
-        assert!(TRANSCRIPTS.iter().any(|row| row.0 == name), "no transcript of {name} is checked here");
+        let checked = TRANSCRIPTS.iter().map(|row| row.0).chain(apis::TRANSCRIPTS.iter().map(|row| row.0));
+        assert!(checked.into_iter().any(|api| api == name), "no transcript of {name} is checked here");
         assert!(docs.contains(&format!("`{name}`")), "docs/adding-a-provider.md says nothing of {name}");
         assert!(entry.path.starts_with('/') && !entry.help.is_empty(), "{name}");
     }

@@ -43,8 +43,10 @@ fn settings(url: &str, api: &str, tokenizer: TokenizerChoice) -> Settings {
             unique_prompts: true,
             stream: true,
             stop_after: plimsoll::experiment::StopAfter::End,
+            cancel: None,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
+            ..Workload::default()
         },
         load: Load::Open { qps: 1.0, arrivals: Arrivals::Constant, max_in_flight: None },
         cell: CellSettings {
@@ -60,6 +62,7 @@ fn settings(url: &str, api: &str, tokenizer: TokenizerChoice) -> Settings {
         sim: BTreeMap::new(),
         parts: Vec::new(),
         stages: Vec::new(),
+        think: None,
     }
 }
 
@@ -95,7 +98,9 @@ fn check(settings: &Settings) {
         began.elapsed()
     );
     let source = Source::new(settings.workload.clone(), 1, &format!("{began:?}"), found.tokenizer.clone());
-    let provider = (provider::find(&settings.target.api).expect("a provider").build)(&plimsoll::provider::Options::default());
+    let provider = (provider::find(&settings.target.api).expect("a provider").build)(
+        &plimsoll::provider::Options::default(),
+    );
     // llama-server closes the socket after each stream: no connection is kept.
     let client = client_builder(&settings.target, &base).expect("a client").pool_max_idle_per_host(0);
     let client = client.build().expect("a client");

@@ -199,7 +199,7 @@ fn a_failed_sweep_has_strips_but_no_figure_of_nothing() {
 fn pictures_have_their_size_and_are_not_blank() {
     let run = of("tokens");
     let charts = chart::all(&run);
-    for id in ["latency-ttft-1", "heatmap-ttft", "strip-000"] {
+    for id in ["latency-ttft-1", "heatmap-ttft", "strip-001"] {
         let chart = charts.iter().find(|c| c.id == id).unwrap();
         let bytes = png::render(chart).unwrap();
         assert_eq!(bytes[..8], *b"\x89PNG\r\n\x1a\n");
@@ -222,7 +222,7 @@ fn a_report_is_one_page_and_its_figures() {
     let mut names: Vec<String> =
         std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    assert_eq!(names, ["index.html", "profile.png", "strip-000.png"]);
+    assert_eq!(names, ["index.html", "profile.png", "strip-001.png"]);
     assert!(written.figures.iter().all(|f| f.is_file()));
 }
 
@@ -260,7 +260,7 @@ fn the_page_has_every_cell_and_its_json_is_whole() {
     for run in synthetic::gallery() {
         let page = page(&run);
         for cell in &run.cells {
-            assert!(page.contains(&format!("data-cell=\"{}\"", cell.cell.index)), "{}", run.name);
+            assert!(page.contains(&format!("data-cell=\"{}\"", cell.cell.index + 1)), "{}", run.name);
         }
         let mut blobs = 0;
         for part in page.split("<script type=\"application/json\"").skip(1) {

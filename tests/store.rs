@@ -44,8 +44,10 @@ fn settings(url: &str) -> Settings {
             unique_prompts: true,
             stream: true,
             stop_after: plimsoll::experiment::StopAfter::End,
+            cancel: None,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
+            ..Workload::default()
         },
         load: Load::Closed { users: 4 },
         cell: CellSettings {
@@ -64,6 +66,7 @@ fn settings(url: &str) -> Settings {
         sim: BTreeMap::from([("slots".to_owned(), json!(32))]),
         parts: Vec::new(),
         stages: Vec::new(),
+        think: None,
     }
 }
 
@@ -149,6 +152,7 @@ fn summary(x: f64) -> CellSummary {
             pass: true,
         }],
         workload_hash: "w".to_owned(),
+        groups: Vec::new(),
         semi_open: true,
     }
 }
@@ -162,6 +166,7 @@ fn cell_run(ticks: u64) -> CellRun {
         epoch_monotonic_ns: 1,
         started_at: "2026-11-22T05:40:00Z".parse().unwrap(),
         ended_at: "2026-11-22T05:40:31Z".parse().unwrap(),
+        stages: Vec::new(),
         window: summary(1.0).window,
         planned: Some(3),
         in_flight_mean: None,
@@ -232,7 +237,8 @@ fn any_record() -> impl Strategy<Value = RequestRecord> {
     let more_times = (of(any::<u64>()), of(any::<u64>()), of(any::<u64>()), of(any::<u64>()));
     let tokens = (of(any::<u32>()), of(any::<u32>()), of(any::<u32>()), of(any::<u32>()), of(any::<u32>()));
     let words = (of(".*"), of(".*"), of(".*"), of(".*"));
-    let rest = (any::<u64>(), any::<u64>(), of(any::<u16>()), any::<bool>(), 0..10usize, 0..4usize, 0..3usize);
+    let rest =
+        (any::<u64>(), any::<u64>(), of(any::<u16>()), any::<bool>(), 0..10usize, 0..4usize, 0..3usize);
     (times, more_times, tokens, words, rest).prop_map(|(t, m, tok, words, rest)| RequestRecord {
         seq: rest.0,
         bytes: rest.1,
@@ -379,7 +385,7 @@ fn what_is_no_run_or_too_new_is_told_apart() {
     let path = create(root.path(), 1).path().to_owned();
     let manifest = path.join(MANIFEST);
     let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replace("\"schema\": 1", "\"schema\": 99")).unwrap();
+    fs::write(&manifest, text.replace("\"schema\": 2", "\"schema\": 99")).unwrap();
     assert!(matches!(RunDir::open(&path), Err(StoreError::NewerSchema { found: 99, .. })));
     fs::write(&manifest, &text[..text.len() / 2]).unwrap();
     assert!(matches!(RunDir::open(&path), Err(StoreError::Corrupt { .. })));

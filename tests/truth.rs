@@ -8,9 +8,11 @@ mod accounts;
 mod concurrency;
 mod figures;
 mod offered;
+mod stages;
 mod stall;
 mod times;
 mod tokens;
+mod workloads;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plimsoll::experiment::Experiment;
-use plimsoll::load::{Control, Job, drive};
+use plimsoll::load::{Control, Job, JobPart, drive};
 use plimsoll::measure::{CellSummary, summarise};
 use plimsoll::plan::{self, Cell};
 use plimsoll::record::{CellRun, Outcome, RequestRecord};
@@ -69,12 +71,12 @@ fn hold(text: &str) -> Held {
     let workload = cell.settings.workload.clone();
     let source = workload::Source::new(workload, cell.seed, "salt", found.tokenizer.clone());
     let entry = provider::find(&cell.settings.target.api).expect("a provider");
-    let job = Job {
-        cell: &cell,
+    let part = JobPart {
         endpoint: found.endpoint.clone(),
         provider: (entry.build)(&plimsoll::provider::Options::default()).into(),
         source: Arc::new(source),
     };
+    let job = Job { cell: &cell, parts: vec![part] };
     let mut memory = Memory::default();
     let run = drive(&job, &mut memory, &Control::default(), &mut |_| {}).expect("the engine itself works");
     let mut records = memory.0;

@@ -6,11 +6,13 @@ use super::RunData;
 use crate::plan::Cell;
 
 /// Factors with a short name of their own.
-const SHORT: [(&str, &str); 4] = [
+const SHORT: [(&str, &str); 6] = [
     ("load.users", "users"),
     ("load.qps", "qps"),
     ("workload.prompt_tokens", "prompt_tokens"),
     ("workload.max_tokens", "max_tokens"),
+    ("mix.tasks", "tasks"),
+    ("mix.endpoints", "endpoints"),
 ];
 
 /// A factor that varies within a run.
@@ -44,7 +46,7 @@ pub fn number(cell: &Cell, path: &str) -> Option<f64> {
     cell.factors.get(path).and_then(Value::as_f64)
 }
 
-/// What tells a cell from the others: `users=4 prompt_tokens=128`. The four common factors
+/// What tells a cell from the others: `users=4 prompt_tokens=128`. The common factors
 /// that are set where nothing varies.
 #[must_use]
 pub fn label(cell: &Cell) -> String {
@@ -58,9 +60,16 @@ pub fn label(cell: &Cell) -> String {
     parts.join(" ")
 }
 
-/// A value as people write it: text without quotes.
+/// A value as people write it: text without quotes, a distribution by its name and mean.
 pub(super) fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(table) if table.contains_key("distribution") => {
+            let word = table["distribution"].as_str().unwrap_or_default();
+            format!("{word} {}", table.get("mean").unwrap_or(&Value::Null))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// All factors that vary, in the order in which the experiment has them.

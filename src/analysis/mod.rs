@@ -4,6 +4,7 @@
 //! that a chart never sees its types.
 
 mod axes;
+mod contention;
 mod groups;
 mod records;
 mod run;
@@ -13,6 +14,7 @@ mod tests;
 use std::path::PathBuf;
 
 pub use axes::{Axis, axes, label, load_axis, number, short_name};
+pub use contention::{Apart, Change, Contention, Standing, contention};
 pub use groups::{Estimate, Group, Series, groups, series};
 pub use records::{Records, read_requests, read_timeline};
 pub use run::{RunInfo, list_runs};

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::CalibrateError;
 use crate::experiment::Experiment;
-use crate::load::{self, Control, Job};
+use crate::load::{self, Control, Job, JobPart};
 use crate::plan;
 use crate::provider;
 use crate::record::{CellRun, Outcome, Phase, RecordSink, RequestRecord};
@@ -93,12 +93,12 @@ impl<'a> Bench<'a> {
         let found = server::discover_until(&cell.settings, base, Arc::new(move || stop.finish()))?;
         let entry = provider::find(&cell.settings.target.api).expect("the default API is one of the table");
         let source = Source::new(cell.settings.workload.clone(), cell.seed, "", Arc::clone(&found.tokenizer));
-        let job = Job {
-            cell,
+        let part = JobPart {
             endpoint: found.endpoint.clone(),
             provider: (entry.build)(&provider::Options::default()).into(),
             source: Arc::new(source),
         };
+        let job = Job { cell, parts: vec![part] };
         let mut seen = Seen::default();
         let run = load::drive(&job, &mut seen, self.control, &mut |_| ())?;
         if self.control.finish() {

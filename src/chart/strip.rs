@@ -33,9 +33,11 @@ fn of_cell(data: &CellData, dots: usize) -> Option<Chart> {
         .collect();
     let label = Repeats { cells: vec![data] }.label();
     let repeat = if data.cell.repeat > 1 { format!(", repeat {}", data.cell.repeat) } else { String::new() };
+    // People count cells from 1, as the plan and the terminal do.
+    let number = data.cell.index + 1;
     Some(Chart {
-        id: format!("strip-{:03}", data.cell.index),
-        title: format!("Cell {} over time: {label}{repeat}", data.cell.index),
+        id: format!("strip-{number:03}"),
+        title: format!("Cell {number} over time: {label}{repeat}"),
         subtitle: "In-flight requests, TTFT by send time, rates and send lag; only what lies in the white window is measured."
             .into(),
         caption: caption(data),

@@ -91,6 +91,12 @@ fn table(found: &Calibration) -> String {
             if at.valid { "" } else { "  too much" }
         );
     }
+    let held = found.lag.iter().filter(|at| at.valid).map(|at| at.rate).fold(0.0, f64::max);
+    let _ = writeln!(
+        text,
+        "\nUp to {}/s requests went out on time; a cell that asks for more would be marked invalid.",
+        count(held)
+    );
     text.push_str(
         "\nPer CPU-second is a load core's ceiling, which cells are held against. The other figures are lower bounds:\n\
          the simulator ran on the same machine.\n",

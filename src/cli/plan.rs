@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, say, say_err};
-use crate::{load, plan};
+use crate::{load, plan, sweep};
 
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
@@ -23,13 +23,14 @@ pub struct PlanArgs {
 /// Expand and show.
 pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     let Planned { plan, .. } = args.source.plan()?;
+    let cells: Vec<&plan::Cell> = plan.cells.iter().collect();
+    sweep::look_at_files(&cells).map_err(Failure::usage)?;
     if args.json {
         say(&format!("{:#}\n", json!({"estimate": plan::estimate(&plan), "plan": plan})));
     } else {
         say(&plan::render_table(&plan));
     }
     // A plan may be meant for another machine, so that it is told and no error.
-    let cells: Vec<&plan::Cell> = plan.cells.iter().collect();
     for finding in load::preflight(&cells, &load::Allowed::of_this_process()) {
         say_err(&format!("on this machine: {}", finding.text));
     }

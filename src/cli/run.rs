@@ -20,7 +20,7 @@ Examples:
   plimsoll run experiments/quickstart.toml
   plimsoll run smoke --target http://127.0.0.1:8000        a scenario by its name
   plimsoll run recommended-sequence --scale-time 0.02      hours in minutes, at the simulator
-  plimsoll run my.toml --set target.url=http://127.0.0.1:8000 --set grid.users=[1,2,4]
+  plimsoll run my.toml --set target.url=http://127.0.0.1:8000 --set 'grid.users=[1,2,4]'
   plimsoll run my.toml --progress json > events.jsonl
   plimsoll run my.toml --resume runs/20260101T120000Z-capacity
   plimsoll run my.toml --gate                  exit 1 if a cell misses an SLO

@@ -6,17 +6,19 @@ use serde::Serialize;
 
 use super::canon::canonical_json;
 use super::mistake::{Mistake, MistakeKind, nearest};
-use super::read::{self, SECTIONS};
+use super::read::{self, OPEN_SECTIONS, SECTIONS};
 use super::reader::{Field, Reader, Section};
 use super::tree::{Node, Origin, Table, Value, join_path, split_path};
 use super::{range, tree::Sources};
 
 /// Short names of axes, with the settings that they stand for.
-pub(crate) const SHORT: [(&str, &str); 4] = [
+pub(crate) const SHORT: [(&str, &str); 6] = [
     ("users", "load.users"),
     ("qps", "load.qps"),
     ("prompt_tokens", "workload.prompt_tokens"),
     ("max_tokens", "workload.max_tokens"),
+    ("tasks", "mix.tasks"),
+    ("endpoints", "mix.endpoints"),
 ];
 
 /// In which order a grid's cells run.
@@ -235,7 +237,7 @@ pub(super) fn home_of(key: &str) -> Option<String> {
     }
     let origin = Origin { source: 0, start: 0, end: 0 };
     let sources = Sources::new(String::new(), String::new());
-    SECTIONS.iter().filter(|s| **s != "sim").find_map(|section| {
+    SECTIONS.iter().filter(|s| !OPEN_SECTIONS.contains(s)).find_map(|section| {
         let path = [(*section).to_owned(), key.to_owned()];
         let mut tree = Table::default();
         let node = Node { value: Value::Bool(true), origin, alias: None };

@@ -210,7 +210,7 @@ pub(crate) fn drop_echoes(mistakes: &mut Vec<Mistake>) {
     let others: Vec<Mistake> = mistakes.iter().filter(|m| m.absent.is_none()).cloned().collect();
     mistakes.retain(|m| match (m.kind, m.absent) {
         (_, Some(key)) => !others.iter().any(|o| o.is_about(key) || o.key == m.key),
-        (MistakeKind::Missing, None) => !others.iter().any(|other| other.explains(&m.key)),
+        (MistakeKind::Missing, None) => !others.iter().any(|o| o.explains(&m.key) || o.made(m)),
         _ => true,
     });
 }
@@ -225,6 +225,13 @@ impl Mistake {
     /// What a misspelt key was likely meant to be.
     fn meant(&self) -> Option<&str> {
         self.nearest.as_deref().filter(|_| self.kind == MistakeKind::UnknownKey)
+    }
+
+    /// Whether what `missing` is missing in is there by this mistake alone: by an axis of it.
+    fn made(&self, missing: &Self) -> bool {
+        let parent = missing.key.rsplit_once('.').map_or("", |(parent, _)| parent);
+        let by_this = self.key.split_once('.').is_some_and(|(_, path)| path.starts_with(parent));
+        self.kind == MistakeKind::UnknownKey && self.at == missing.at && !parent.is_empty() && by_this
     }
 
     /// Whether this mistake is why `missing` was not found.

@@ -6,7 +6,11 @@
 //! Reading goes on after a mistake: all are told at once, each with its line.
 
 mod canon;
+mod content;
 mod grid;
+mod length_table;
+#[cfg(test)]
+mod load_tests;
 mod mistake;
 mod range;
 mod read;
@@ -15,24 +19,33 @@ mod repair;
 mod scale;
 mod secret;
 mod settings;
+mod stages;
 mod template;
 #[cfg(test)]
 mod tests;
 mod tree;
+#[cfg(test)]
+mod workload_tests;
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 pub use canon::canonical_json;
+pub use content::{
+    Conversations, DataFile, Dataset, ImageSize, Images, LengthFile, Pause, Sessions, SharedLength,
+    SharedPrefix, Shuffle, TraceFormat, TraceSettings,
+};
 pub use grid::{Axis, Grid, Order};
 pub(crate) use grid::{Override, Point};
+pub(crate) use length_table::line_of;
+pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub(crate) use reader::Reader;
 pub use settings::{
     Arrivals, CellSettings, ClientSettings, Connections, Cooldown, Dns, ForceLength, HttpVersion,
     LengthShape, Lengths, Load, MAX_TOKENS_FIELDS, Part, Proxy, Recovery, RequestLimit, Settings, Slo,
-    SloRule, Stage, StopAfter, Target, Tls, TokenizerChoice, Workload,
+    SloRule, Stage, StopAfter, Target, Think, Tls, TokenizerChoice, Workload,
 };
 pub use template::template;
 pub(crate) use tree::{Node, Origin, Table};
@@ -126,7 +139,8 @@ impl Experiment {
         reader.extend(set_mistakes);
         let head = head(&reader, &base, path);
         refuse_idle_sets(&reader, &head.grids, &set_paths);
-        refuse_idle_arrivals(&reader, &head.grids, &base);
+        refuse_idle_load(&reader, &head.grids, &base);
+        read::refuse_strange_axes(&reader, &base, &head.grids);
         probe(&reader, &base, &head.grids);
         let mut mistakes = reader.take();
         mistake::drop_echoes(&mut mistakes);
@@ -291,18 +305,36 @@ fn refuse_idle_sets(reader: &Reader<'_>, grids: &[Grid], sets: &[(String, Origin
     }
 }
 
-/// Arrivals are an open loop's.
-fn refuse_idle_arrivals(reader: &Reader<'_>, grids: &[Grid], base: &Table) {
+/// Arrivals are an open loop's, users who think or who are spawned a closed one's.
+fn refuse_idle_load(reader: &Reader<'_>, grids: &[Grid], base: &Table) {
     let lookup = |key: &str| base.lookup(&["load".to_owned(), key.to_owned()]);
-    let open = |point: &Point| point.values.iter().any(|v| v.path == "load.qps");
-    let axis = |grid: &Grid| grid.axes.iter().any(|a| a.path == "load.qps") || grid.include.iter().any(open);
-    if let (Some(arrivals), None) = (lookup("arrivals"), lookup("qps"))
-        && !grids.iter().any(axis)
-    {
-        let mistake =
-            Mistake::new(MistakeKind::Conflict, "has no effect without qps: a closed loop has no arrivals")
-                .for_want_of("qps");
-        reader.add(arrivals.origin, "load.arrivals", mistake);
+    let axis = |grid: &Grid| grid.axes.iter().any(|a| a.path == "load.qps");
+    let included = |point: &Point| point.values.iter().any(|v| v.path == "load.qps");
+    let staged = match base.lookup(&["stage".to_owned()]).map(|node| &node.value) {
+        Some(tree::Value::Table(stages)) => stages.0.iter().any(
+            |stage| matches!(&stage.node.value, tree::Value::Table(keys) if keys.entry("qps").is_some()),
+        ),
+        _ => false,
+    };
+    let always_open = lookup("qps").is_some()
+        || lookup("burst").is_some()
+        || staged
+        || (!grids.is_empty() && grids.iter().all(axis));
+    let ever_open = always_open || grids.iter().any(|grid| axis(grid) || grid.include.iter().any(included));
+    let tell = |key: &str, mistake: Mistake| {
+        if let Some(node) = lookup(key) {
+            reader.add(node.origin, format!("load.{key}"), mistake);
+        }
+    };
+    let idle = |problem: &str| Mistake::new(MistakeKind::Conflict, problem);
+    if !ever_open {
+        let problem = "has no effect without qps: a closed loop has no arrivals";
+        tell("arrivals", idle(problem).for_want_of("qps"));
+    }
+    if always_open {
+        for key in ["think", "spawn_rate"] {
+            tell(key, idle("has no effect in an open loop, where no user waits for an answer"));
+        }
     }
 }
 

@@ -8,17 +8,34 @@ use super::tree::{Node, Value};
 const MOST: i64 = 10_000;
 
 /// Settings that are whole numbers: their ranges are rounded, and equal values merged.
-const WHOLE: [&str; 12] = [
+const WHOLE: [&str; 29] = [
     "load.users",
     "workload.prompt_tokens",
     "workload.prompt_tokens.mean",
+    "workload.prompt_tokens.width",
+    "workload.prompt_tokens.min",
     "workload.prompt_tokens.cap",
     "workload.max_tokens",
     "workload.max_tokens.mean",
+    "workload.max_tokens.width",
+    "workload.max_tokens.min",
     "workload.max_tokens.cap",
+    "workload.query_tokens",
+    "workload.query_tokens.mean",
     "workload.top_k",
     "workload.n",
     "workload.seed",
+    "workload.batch",
+    "workload.random_digits",
+    "workload.shared_prefix.tokens",
+    "workload.shared_prefix.groups",
+    "workload.session.turns",
+    "workload.dataset.limit",
+    "workload.conversations.limit",
+    "workload.images.count",
+    "workload.images.width",
+    "workload.images.height",
+    "workload.images.pool",
     "cell.requests",
     "client.threads",
 ];

@@ -5,9 +5,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
+use super::content::{DataFile, LengthFile};
+use super::length_table::LengthTable;
 use super::mistake::{Mistake, MistakeKind, nearest};
 use super::tree::{Node, Origin, Sources, Table, Value};
 use crate::units::{self, UnitError, format_duration};
@@ -19,6 +24,10 @@ pub(crate) struct Reader<'s> {
     dir: PathBuf,
     mistakes: RefCell<Vec<Mistake>>,
     texts: RefCell<HashMap<PathBuf, Result<String, String>>>,
+    /// Hashes of data files, which every cell of a grid asks for.
+    hashes: RefCell<HashMap<PathBuf, Result<String, String>>>,
+    /// Mean lengths of files of lengths.
+    means: RefCell<HashMap<LengthFile, Result<u32, String>>>,
     /// Whether keys that only a whole cell must have are asked for.
     whole: Cell<bool>,
 }
@@ -30,6 +39,8 @@ impl<'s> Reader<'s> {
             dir: dir.to_owned(),
             mistakes: RefCell::default(),
             texts: RefCell::default(),
+            hashes: RefCell::default(),
+            means: RefCell::default(),
             whole: Cell::new(true),
         }
     }
@@ -82,6 +93,38 @@ impl<'s> Reader<'s> {
             .or_insert_with(|| std::fs::read_to_string(path).map_err(|e| e.to_string()))
             .clone()
     }
+
+    fn hash(&self, path: &Path) -> Result<String, String> {
+        let mut hashes = self.hashes.borrow_mut();
+        hashes.entry(path.to_owned()).or_insert_with(|| sha256_of(path).map_err(|e| e.to_string())).clone()
+    }
+
+    /// The mean of a file's lengths, rounded; else what is wrong with the file.
+    pub(crate) fn mean_length(&self, from: &LengthFile) -> Result<u32, String> {
+        let known = self.means.borrow().get(from).cloned();
+        known.unwrap_or_else(|| {
+            let mean = self.text_file(&from.file.path).and_then(|text| {
+                let table = LengthTable::parse(&text, from.column.as_deref(), from.weight.as_deref());
+                table.map(|table| table.mean().round() as u32).map_err(|e| e.to_string())
+            });
+            self.means.borrow_mut().insert(from.clone(), mean.clone());
+            mean
+        })
+    }
+}
+
+/// SHA-256 of a file's content, in hexadecimal digits.
+fn sha256_of(path: &Path) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut piece)? {
+            0 => break,
+            n => hash.update(&piece[..n]),
+        }
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// One table of the document, present or not.
@@ -104,6 +147,12 @@ impl<'r> Section<'r> {
     /// The value of `key`, if it is there.
     pub(crate) fn get(&self, key: &'static str) -> Option<Field<'r>> {
         self.asked.borrow_mut().push(key);
+        self.peek(key)
+    }
+
+    /// [`Section::get`] for a look at what another key means beside this one: it does not count
+    /// as asked for.
+    pub(crate) fn peek(&self, key: &str) -> Option<Field<'r>> {
         let entry = self.table?.entry(key)?;
         Some(Field {
             reader: self.reader,
@@ -155,8 +204,8 @@ impl<'r> Section<'r> {
             let near = nearest(&entry.key, asked.iter().copied());
             let near = match &entry.node.alias {
                 // Through an axis the whole path was written, not this table's key.
-                Some(_) => near.map(|key| self.key(key)),
-                None => near.map(str::to_owned),
+                Some(alias) if alias.starts_with("grid") => near.map(|key| self.key(key)),
+                _ => near.map(str::to_owned),
             };
             // A setting whose section was left out, as in `--set duration=3s`.
             let near =
@@ -302,6 +351,18 @@ impl<'r> Field<'r> {
             return None;
         }
         Some(path)
+    }
+
+    /// A file whose content decides what is asked: its path and what it holds now.
+    pub(crate) fn data_file(&self) -> Option<DataFile> {
+        let path = self.file()?;
+        match self.reader.hash(&path) {
+            Ok(sha256) => Some(DataFile { path, sha256 }),
+            Err(reason) => {
+                self.bad(format!("cannot read the file: {reason}"));
+                None
+            }
+        }
     }
 
     /// A path that need not be there yet; relative to the experiment file.

@@ -1,5 +1,6 @@
 //! What one cell runs with: the checked, completed form of an experiment's sections.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::content::{
+    Conversations, Dataset, Images, LengthFile, Sessions, SharedPrefix, TraceSettings, is_none_left, is_one,
+};
 use crate::provider::{self, Custom, Provider};
 
 /// Everything one cell needs to know. Serialised into the run's `plan.json`; secrets are
@@ -29,6 +33,10 @@ pub struct Settings {
     /// The stages (`[stage.NAME]`) that the window goes through, in order. Empty: one level.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<Stage>,
+    /// What a closed loop's user waits after an answer before its next request is due; `None`:
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub think: Option<Think>,
 }
 
 impl Settings {
@@ -36,6 +44,32 @@ impl Settings {
     pub fn parts(&self) -> impl Iterator<Item = (&Target, &Workload)> {
         let one = self.parts.is_empty().then_some((&self.target, &self.workload));
         one.into_iter().chain(self.parts.iter().map(|part| (&part.target, &part.workload)))
+    }
+
+    /// One part as if it were the whole cell: its target, workload and simulator in the cell's
+    /// place. `part` is its number in [`Settings::parts()`].
+    #[must_use]
+    pub fn of_part(&self, part: usize) -> Cow<'_, Self> {
+        let Some(part) = self.parts.get(part) else { return Cow::Borrowed(self) };
+        Cow::Owned(Self {
+            target: part.target.clone(),
+            workload: part.workload.clone(),
+            sim: part.sim.as_ref().unwrap_or(&self.sim).clone(),
+            parts: Vec::new(),
+            ..self.clone()
+        })
+    }
+
+    /// What `of` says of each target, every word once: `a + b`.
+    #[must_use]
+    pub fn of_targets<'a>(&'a self, of: impl Fn(&'a Target) -> &'a str) -> String {
+        let mut words: Vec<&str> = Vec::new();
+        for (target, _) in self.parts() {
+            if !words.contains(&of(target)) {
+                words.push(of(target));
+            }
+        }
+        words.join(" + ")
     }
 }
 
@@ -50,6 +84,9 @@ pub struct Part {
     pub weight: f64,
     pub target: Target,
     pub workload: Workload,
+    /// Knobs of its own simulator (`[endpoint.NAME.sim]` over `[sim]`); `None`: the cell's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sim: Option<BTreeMap<String, Value>>,
 }
 
 /// One stage of a cell: a level of load for a time, with metrics of its own.
@@ -245,6 +282,106 @@ pub struct Workload {
     /// Where an answer is left. Left out of `plan.json` where it is the end.
     #[serde(default, skip_serializing_if = "StopAfter::is_end")]
     pub stop_after: StopAfter,
+    /// Share of the requests that this client cuts off in mid-answer, as users do: more than 0, at
+    /// most 1. `None`: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<f64>,
+    /// Text put after each generated prompt. This and what follows is left out of `plan.json`
+    /// where it is not asked for, so that a plan made before the key existed keeps its hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suffix: Option<String>,
+    /// Random digits put in front of every prompt, against caching.
+    #[serde(default, skip_serializing_if = "is_none_left")]
+    pub random_digits: u32,
+    /// Prompts, or documents to rank, that one request bears; at least 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub batch: u32,
+    /// Length of a query apart from the documents to rank, which then have `prompt_tokens`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_tokens: Option<Lengths>,
+    /// Prompts from a file instead of generated ones, line by line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<Dataset>,
+    /// Conversations of several turns from a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversations: Option<Conversations>,
+    /// Conversations of several generated turns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Sessions>,
+    /// A beginning that generated prompts have in common.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_prefix: Option<SharedPrefix>,
+    /// Pictures that go with each prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Images>,
+    /// A recorded load, whose lengths and shared blocks are asked for again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceSettings>,
+    /// Send a `seed` of its own with each request (`seed = "per_request"`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub seed_per_request: bool,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+impl Default for Workload {
+    /// What a file without `[workload]` asks for.
+    fn default() -> Self {
+        Self {
+            prompt_tokens: Lengths::constant(512),
+            max_tokens: Lengths::constant(128),
+            prompt: None,
+            prefix: None,
+            tokenizer: TokenizerChoice::Auto,
+            unique_prompts: true,
+            stream: true,
+            force_length: ForceLength::Auto,
+            sampling: Map::new(),
+            stop_after: StopAfter::End,
+            cancel: None,
+            suffix: None,
+            random_digits: 0,
+            batch: 1,
+            query_tokens: None,
+            dataset: None,
+            conversations: None,
+            session: None,
+            shared_prefix: None,
+            images: None,
+            trace: None,
+            seed_per_request: false,
+        }
+    }
+}
+
+impl Workload {
+    /// Whether `prompt_tokens` has a say: prompts are generated, and not after a trace.
+    #[must_use]
+    pub const fn asks_prompt_lengths(&self) -> bool {
+        self.prompt.is_none()
+            && self.dataset.is_none()
+            && self.conversations.is_none()
+            && self.trace.is_none()
+    }
+
+    /// Whether `max_tokens` has a say.
+    #[must_use]
+    pub fn asks_output_lengths(&self) -> bool {
+        self.trace.is_none() && !self.conversations.as_ref().is_some_and(|c| c.recorded_lengths)
+    }
+
+    /// Whether it can be told before what a server counts as a request's prompt: not where it
+    /// bears texts that nobody measured, pictures, or a conversation's template.
+    #[must_use]
+    pub const fn foretells_prompt_tokens(&self) -> bool {
+        self.dataset.is_none()
+            && self.conversations.is_none()
+            && self.session.is_none()
+            && self.images.is_none()
+            && self.query_tokens.is_none()
+    }
 }
 
 /// How much of each answer is read.
@@ -273,22 +410,46 @@ pub enum ForceLength {
     Never,
 }
 
-/// A distribution of lengths in tokens. The lower bound is always 1.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// A distribution of lengths in tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Lengths {
+    /// Of `empirical` lengths, what the file's come to, rounded.
     pub mean: u32,
     pub shape: LengthShape,
-    /// Width relative to the mean: half-width of `uniform`, standard deviation of `normal`.
+    /// Width relative to the mean: half-width of `uniform`, standard deviation of `normal` and
+    /// `lognormal`.
     pub range: f64,
     /// Upper bound.
     pub cap: Option<u32>,
+    /// Lower bound; `None`: 1. Left out of `plan.json`, as the two below, where it is not asked
+    /// for, so that a plan made before the key existed keeps its hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<u32>,
+    /// Each length is up to this share longer or shorter than it was drawn, evenly; 0 to 1.
+    #[serde(default, skip_serializing_if = "is_none_left")]
+    pub jitter: f64,
+    /// Where `empirical` lengths are from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<LengthFile>,
 }
 
 impl Lengths {
     /// Always `tokens`.
     #[must_use]
     pub const fn constant(tokens: u32) -> Self {
-        Self { mean: tokens, shape: LengthShape::Constant, range: 0.0, cap: None }
+        Self::shaped(LengthShape::Constant, tokens, 0.0)
+    }
+
+    /// Lengths of a shape, mean and relative width, without further bounds.
+    #[must_use]
+    pub const fn shaped(shape: LengthShape, mean: u32, range: f64) -> Self {
+        Self { mean, shape, range, cap: None, min: None, jitter: 0.0, file: None }
+    }
+
+    /// Whether every length is the mean.
+    #[must_use]
+    pub fn is_constant(&self) -> bool {
+        self.shape == LengthShape::Constant && self.jitter == 0.0
     }
 }
 
@@ -300,6 +461,9 @@ pub enum LengthShape {
     Uniform,
     Normal,
     Exponential,
+    Lognormal,
+    /// Drawn from a file's lengths.
+    Empirical,
 }
 
 /// Which tokenizer makes prompts of the asked length.
@@ -331,11 +495,23 @@ pub enum Load {
 }
 
 /// How open-loop arrivals are spaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arrivals {
     Constant,
     Poisson,
+    /// Gaps from a gamma distribution of shape `burstiness`, more than 0: 1 is Poisson, less is
+    /// burstier. Their standard deviation over their mean is 1/√burstiness.
+    Gamma {
+        burstiness: f64,
+    },
+    /// Gaps evenly distributed between 0 and twice their mean.
+    Uniform,
+    /// So many at once, each time that a period has passed: as many users, each of whom asks once
+    /// a period. The rate is `size` over the period, the cap on what is in flight `size`.
+    Burst {
+        size: u32,
+    },
 }
 
 impl Arrivals {
@@ -345,6 +521,39 @@ impl Arrivals {
         match self {
             Self::Constant => "constant",
             Self::Poisson => "poisson",
+            Self::Gamma { .. } => "gamma",
+            Self::Uniform => "uniform",
+            Self::Burst { .. } => "burst",
+        }
+    }
+}
+
+/// A closed loop's time between an answer and the user's next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Think {
+    Constant(Duration),
+    /// Evenly distributed between the two.
+    Uniform(Duration, Duration),
+    Exponential {
+        mean: Duration,
+        /// No longer than this.
+        max: Option<Duration>,
+    },
+}
+
+impl Think {
+    /// Its mean; of an exponential with a limit, what the limit leaves of it.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        match *self {
+            Self::Constant(time) => time,
+            Self::Uniform(from, to) => (from + to) / 2,
+            Self::Exponential { mean, max: None } => mean,
+            // E min(X, m) of an exponential.
+            Self::Exponential { mean, max: Some(max) } => {
+                mean.mul_f64(-(-max.as_secs_f64() / mean.as_secs_f64()).exp_m1())
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 
 /// Settings of a file that is one cell.
-fn settings(text: &str) -> Settings {
+pub(super) fn settings(text: &str) -> Settings {
     let experiment = Experiment::parse(Path::new("a/file.toml"), text, &[]).unwrap_or_else(|m| panic!("{m}"));
     let reader = experiment.reader();
     let (settings, _) = experiment.settings(&reader, &[]);
@@ -15,11 +15,11 @@ fn settings(text: &str) -> Settings {
     settings
 }
 
-fn mistakes(text: &str) -> Vec<Mistake> {
+pub(super) fn mistakes(text: &str) -> Vec<Mistake> {
     Experiment::parse(Path::new("a/file.toml"), text, &[]).expect_err("mistakes").0
 }
 
-fn with(section: &str) -> String {
+pub(super) fn with(section: &str) -> String {
     format!("target.url = \"sim:\"\nload.users = 1\n{section}")
 }
 
@@ -62,9 +62,9 @@ fn lengths_and_sampling() {
          temperature = 0\nseed = -1\ntop_k = -1",
     );
     let workload = settings(&text).workload;
-    let prompt = Lengths { mean: 100, shape: LengthShape::Uniform, range: 0.3, cap: Some(120) };
+    let prompt = Lengths { cap: Some(120), ..Lengths::shaped(LengthShape::Uniform, 100, 0.3) };
     assert_eq!(workload.prompt_tokens, prompt);
-    let output = Lengths { mean: 9, shape: LengthShape::Exponential, range: 0.0, cap: None };
+    let output = Lengths::shaped(LengthShape::Exponential, 9, 0.0);
     assert_eq!(workload.max_tokens, output);
     let sent = json!({"temperature": 0, "top_k": -1, "seed": -1, "stop": ["a", "b"], "logprobs": 3});
     assert_eq!(json!(workload.sampling), sent);
@@ -191,7 +191,7 @@ fn one_slip_is_one_mistake() {
         ("[traget]\nurl = \"sim:\"\n[load]\nusers = 1", "traget", Some("target")),
         ("target.url = \"sim:\"\nload.users = 1\nduration = \"3s\"", "duration", Some("cell.duration")),
         ("target.url = \"sim:\"\nload.users = 1\ntarget.api = \"openai\"", "target.api", Some("openai-chat")),
-        ("target.url = \"sim:\"\nload.users = 1\ntarget.api = \"vLLM\"", "target.api", Some("openai-chat")),
+        ("target.url = \"sim:\"\nload.users = 1\ntarget.api = \"vLLM\"", "target.api", Some("vllm")),
         (
             "target.url = \"sim:\"\n[load]\nqps = 1\narrivals = \"exponential\"",
             "load.arrivals",

@@ -28,7 +28,8 @@ const OPEN_IN_US: u64 = 20_000;
 /// Takes in what the load cores report.
 pub(super) struct Collector<'a> {
     pub(super) sink: &'a mut dyn RecordSink,
-    pub(super) tokenizer: &'a dyn Tokenizer,
+    /// By part of the cell.
+    pub(super) tokenizers: Vec<&'a dyn Tokenizer>,
     pub(super) live: &'a mut dyn FnMut(Live),
     pub(super) clock: Clock,
     pub(super) gate: &'a Gate,
@@ -93,7 +94,7 @@ impl Collector<'_> {
     fn count(&self, done: Done) -> RequestRecord {
         let mut record = done.record;
         if let Some(text) = done.text {
-            record.output_tokens = Some(self.tokenizer.count(&text));
+            record.output_tokens = Some(self.tokenizers[done.lane].count(&text));
             record.token_source = Some(TokenSource::Tokenizer);
         }
         record

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::collect::{Collector, Recent, Silence};
 use super::feed::{Maker, feed, make_all};
-use super::http::Dialer;
+use super::lanes::Dialers;
 use super::pin::Places;
 use super::schedule::{Schedule, Shard};
 use super::shard::{self, Ledger, Start};
@@ -16,7 +16,7 @@ use super::tally::{Report, Totals};
 use super::window::Gate;
 use super::{Control, Job, LoadError};
 use crate::event::Live;
-use crate::experiment::{Load, Settings};
+use crate::experiment::{Arrivals, Load, Settings};
 use crate::record::RecordSink;
 
 /// From all cores being ready to the epoch, so that each knows of it in time.
@@ -60,8 +60,7 @@ impl Crew<'_> {
         live: &mut dyn FnMut(Live),
     ) -> Result<Ended, LoadError> {
         let size = load_cores(&self.job.cell.settings, machine_cores());
-        let target = &self.job.cell.settings.target;
-        let dialer = Dialer::new(target, &self.job.endpoint.base)?;
+        let dialers = Dialers::new(self.job)?;
         let places = if self.job.cell.settings.client.pin {
             Places::apart(size).map_err(|source| LoadError::Thread { core: 0, source })?
         } else {
@@ -73,7 +72,13 @@ impl Crew<'_> {
             // When one can't be spawned, those before it are told by hanging up.
             let hands = (0..size)
                 .map(|rank| {
-                    self.hand(scope, Shard { rank, size }, (&dialer, &places), reports.clone(), ready.clone())
+                    self.hand(
+                        scope,
+                        Shard { rank, size },
+                        (&dialers, &places),
+                        reports.clone(),
+                        ready.clone(),
+                    )
                 })
                 .collect::<Result<Vec<_>, _>>()?;
             drop((ready, reports));
@@ -89,7 +94,7 @@ impl Crew<'_> {
             }
             let mut collector = Collector {
                 sink,
-                tokenizer: self.job.source.tokenizer().as_ref(),
+                tokenizers: self.job.parts.iter().map(|part| part.source.tokenizer().as_ref()).collect(),
                 live,
                 clock,
                 gate: self.gate,
@@ -108,14 +113,14 @@ impl Crew<'_> {
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         shard: Shard,
-        (dialer, places): (&Dialer, &Places),
+        (dialers, places): (&Dialers, &Places),
         reports: SyncSender<Report>,
         ready: SyncSender<()>,
     ) -> Result<Hand<'scope>, LoadError> {
         let rank = shard.rank;
         let failed = move |source| LoadError::Thread { core: rank, source };
         let (out, feed) = feed();
-        let mut maker = Maker::new(self.job, dialer)?;
+        let mut maker = Maker::new(self.job, dialers)?;
         let place = places.clone();
         let bodies = thread::Builder::new()
             .name(format!("plimsoll-body-{rank}"))
@@ -130,7 +135,7 @@ impl Crew<'_> {
             shard,
             schedule: self.schedule.cloned(),
             control: self.control,
-            dialer: dialer.clone(),
+            dialers: dialers.clone(),
             reports,
             feed,
             places: places.clone(),
@@ -181,11 +186,20 @@ pub(super) fn machine_cores() -> u32 {
 /// Load cores for a cell: as many as set, else as many as it needs and the machine has;
 /// never more than there are users or slots to share out.
 pub(super) fn load_cores(settings: &Settings, machine: u32) -> u32 {
-    let (needed, most) = match settings.load {
+    let (needed, most) = match settings.peak_load() {
         Load::Closed { users } => (users.div_ceil(USERS_PER_CORE), users),
+        Load::Open { arrivals: Arrivals::Burst { size }, .. } => (size.div_ceil(USERS_PER_CORE), size),
         Load::Open { qps, max_in_flight, .. } => {
             ((qps / QPS_PER_CORE).ceil() as u32, max_in_flight.unwrap_or(u32::MAX))
         }
     };
-    settings.client.threads.unwrap_or_else(|| needed.min(machine)).min(most).max(1)
+    let cores = settings.client.threads.unwrap_or_else(|| needed.min(machine)).min(most).max(1);
+    match settings.load {
+        // Each core has to have the same share of every burst, or one would be over its cap while
+        // another has slots left.
+        Load::Open { arrivals: Arrivals::Burst { size }, .. } => {
+            (1..=cores).rev().find(|cores| size.is_multiple_of(*cores)).unwrap_or(1)
+        }
+        _ => cores,
+    }
 }

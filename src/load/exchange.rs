@@ -31,9 +31,10 @@ const TURN: usize = 4 << 10;
 const ERROR_BODY: usize = 64 << 10;
 
 /// Send it, read the answer to its end, and write everything into `flight`.
-pub(super) async fn perform(flight: &mut Flight, prepared: Prepared) {
+pub(super) async fn perform(flight: &mut Flight, mut prepared: Prepared) {
+    let echo = prepared.echo.take();
     let sent = flight.sent();
-    let mut alarm = Alarm::new(flight.core.clock, flight.core.limits, sent);
+    let mut alarm = Alarm::new(flight.core.clock, flight.core.lanes[flight.lane].limits, sent);
     match respond(flight, &mut alarm, prepared).await {
         Ok(Ok(answer)) => {
             flight.record.headers_us = Some(answer.head_us);
@@ -41,7 +42,7 @@ pub(super) async fn perform(flight: &mut Flight, prepared: Prepared) {
             alarm.reading(answer.head_us);
             if (200..300).contains(&answer.status) {
                 match &answer.coding {
-                    None => read_answer(flight, &mut alarm, answer).await,
+                    None => read_answer(flight, &mut alarm, answer, echo).await,
                     Some(coding) => {
                         let words =
                             format!("the answer is compressed ({coding}), which it was asked not to be");
@@ -70,19 +71,20 @@ async fn respond(
     prepared: Prepared,
 ) -> Result<Result<Answer, Failure>, Expired> {
     let core = Rc::clone(&flight.core);
+    let pool = &core.lanes[flight.lane].pool;
     let mut again = false;
-    if let Some(conn) = core.pool.kept() {
+    if let Some(conn) = pool.kept() {
         let request = prepared.request.clone();
         match alarm.guard(conn.ask(request, &core.scratch, core.clock)).await? {
             Err(failure) if failure.unanswered => {
-                core.pool.found_dead();
+                pool.found_dead();
                 flight.record.retries += 1;
                 again = true;
             }
             answered => return Ok(answered),
         }
     }
-    match alarm.guard(core.pool.fresh(again)).await? {
+    match alarm.guard(pool.fresh(again)).await? {
         Ok(conn) => alarm.guard(conn.ask(prepared.request, &core.scratch, core.clock)).await,
         Err(failure) => Ok(Err(failure)),
     }
@@ -94,13 +96,17 @@ fn expire(flight: &mut Flight, expired: Expired) {
 }
 
 /// Read a 2xx answer.
-async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer) {
+async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer, echo: Option<String>) {
     let core = Rc::clone(&flight.core);
+    let lane = &core.lanes[flight.lane];
     let mut reader = Reader {
-        framer: Framer::new(core.provider.framing(core.stream)),
-        decoder: core.provider.decoder(core.stream, core.keep_text.get()),
+        framer: Framer::new(lane.provider.framing(lane.stream)),
+        decoder: lane.provider.decoder(lane.stream, lane.keep_text.get()),
         broken: None,
     };
+    if let Some(prompt) = &echo {
+        reader.decoder.expect_echo(prompt);
+    }
     let mut last_read = answer.head_us;
     let mut failure = None;
     let end = loop {
@@ -126,8 +132,11 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer)
                 }
                 if flight.record.chunks > 0 {
                     alarm.first_content();
-                    if core.first_token_only {
+                    if lane.first_token_only {
                         return flight.leave_early(last_read);
+                    }
+                    if flight.is_cut() {
+                        return flight.cancel(last_read);
                     }
                 }
                 if reader.broken.is_some() {
@@ -135,7 +144,7 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer)
                 }
                 if ended {
                     let end = core.clock.now_us();
-                    core.pool.take_back(answer);
+                    lane.pool.take_back(answer);
                     break end;
                 }
                 if reader.decoder.done() {
@@ -158,11 +167,12 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer)
             }
         }
     };
-    if reader.broken.is_none() {
-        reader.last_frame(flight, last_read);
-    }
+    let unread = match reader.broken {
+        None => reader.last_frame(flight, last_read, failure.is_none()),
+        Some(_) => None,
+    };
     let mut closing = reader.decoder.close();
-    let fault = judge(&mut closing, reader.broken, failure);
+    let fault = judge(&mut closing, reader.broken, failure, unread);
     flight.close(closing);
     match fault {
         Some(fault) => flight.fail(end, fault),
@@ -170,8 +180,13 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer)
     }
 }
 
-/// What was wrong with an answer, if anything.
-fn judge(closing: &mut Closing, broken: Option<String>, failure: Option<Failure>) -> Option<Failure> {
+/// What was wrong with an answer, if anything. `unread`: why its end could not be read.
+fn judge(
+    closing: &mut Closing,
+    broken: Option<String>,
+    failure: Option<Failure>,
+    unread: Option<String>,
+) -> Option<Failure> {
     if let Some(words) = closing.error.take() {
         return Some(Failure::new(Outcome::BadStream, "server_error", Some(words)));
     }
@@ -182,12 +197,13 @@ fn judge(closing: &mut Closing, broken: Option<String>, failure: Option<Failure>
     if closing.complete {
         return None;
     }
-    Some(failure.unwrap_or(Failure::new(Outcome::Truncated, "truncated", None)))
+    Some(failure.unwrap_or(Failure::new(Outcome::Truncated, "truncated", unread)))
 }
 
 /// Read an answer with a status other than 2xx, for its words and to keep the connection.
 async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer) {
     let core = Rc::clone(&flight.core);
+    let lane = &core.lanes[flight.lane];
     let status = answer.status;
     alarm.linger(answer.head_us + REFUSAL_US);
     let mut text = Vec::new();
@@ -204,7 +220,7 @@ async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer
                     alarm.read(t);
                 }
                 if ended {
-                    core.pool.take_back(answer);
+                    lane.pool.take_back(answer);
                     break;
                 }
                 if text.len() > ERROR_BODY {
@@ -216,7 +232,7 @@ async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer
         }
     }
     flight.record.bytes += text.len() as u64;
-    let (class, words) = provider::http_error(status, &core.secrets.hide_in_body(text));
+    let (class, words) = provider::http_error(status, &lane.secrets.hide_in_body(text));
     flight.fail(core.clock.now_us(), Failure::new(Outcome::HttpError, class, Some(words)));
 }
 
@@ -231,7 +247,7 @@ impl Reader {
     fn take(&mut self, flight: &mut Flight, bytes: &[u8], t: u64) {
         let Self { framer, decoder, broken } = self;
         let cut = framer.push(bytes, |payload| {
-            if broken.is_some() {
+            if broken.is_some() || flight.is_cut() {
                 return;
             }
             match decoder.frame(payload) {
@@ -246,16 +262,23 @@ impl Reader {
     }
 
     /// What is left at the end of the stream. A payload that can't be read there was cut
-    /// off, which the missing end will show.
-    fn last_frame(&mut self, flight: &mut Flight, t: u64) {
+    /// off, which the missing end will show; the answer is why it could not. `whole`: the
+    /// connection didn't break.
+    fn last_frame(&mut self, flight: &mut Flight, t: u64, whole: bool) -> Option<String> {
         let Self { framer, decoder, .. } = self;
-        framer.end(|payload| {
-            if let Ok(delta) = decoder.frame(payload)
-                && delta.content
-            {
+        let mut unread = None;
+        framer.end(|payload| match decoder.frame(payload) {
+            Ok(delta) if delta.content => flight.chunk(t, delta.visible),
+            Ok(_) => {}
+            Err(error) => unread = Some(error.to_string()),
+        });
+        if whole {
+            let delta = decoder.ended();
+            if delta.content {
                 flight.chunk(t, delta.visible);
             }
-        });
+        }
+        unread
     }
 }
 

@@ -10,13 +10,17 @@ use hyper::header::{
     PROXY_AUTHORIZATION, TRANSFER_ENCODING, USER_AGENT,
 };
 use tokio::sync::mpsc;
+use url::Position;
 
+use super::deal::Deal;
 use super::http::{Dialer, Outgoing};
-use super::{Job, LoadError};
-use crate::experiment::HttpVersion;
+use super::lanes::Dialers;
+use super::{Job, JobPart, LoadError};
+use crate::experiment::{HttpVersion, Target, Workload};
+use crate::plan;
 use crate::provider::{self, Call, Provider, WireRequest};
 use crate::server::{self, Endpoint};
-use crate::workload::Source;
+use crate::workload::{Source, random};
 
 /// Most requests that go over at once; waking the thread for each would cost a system call.
 const BATCH: usize = 16;
@@ -26,14 +30,40 @@ const DEPTH: usize = 4;
 /// A request, ready to go.
 pub(super) struct Prepared {
     pub(super) seq: u64,
+    /// The part of the cell that it belongs to.
+    pub(super) lane: usize,
     pub(super) request: Outgoing,
+    /// What the answer may repeat first.
+    pub(super) echo: Option<String>,
     pub(super) asked: u32,
     pub(super) counted: Option<u32>,
     pub(super) max_tokens: u32,
+    /// Content chunks of the answer after which it is cut off; `None`: it is read to its end.
+    pub(super) cut_after: Option<u32>,
 }
 
-/// Turns arrivals into HTTP requests.
+/// Turns arrivals into HTTP requests, each by the part that it is dealt to.
 pub(super) struct Maker {
+    deal: Deal,
+    parts: Vec<PartMaker>,
+}
+
+impl Maker {
+    pub(super) fn new(job: &Job<'_>, dialers: &Dialers) -> Result<Self, LoadError> {
+        let parts = job.cell.settings.parts().zip(&job.parts).enumerate();
+        let parts =
+            parts.map(|(i, (asked, part))| PartMaker::new(job.cell, asked, part, dialers.of_part(i)));
+        Ok(Self { deal: Deal::of(job), parts: parts.collect::<Result<_, _>>()? })
+    }
+
+    fn make(&mut self, seq: u64) -> Result<Prepared, LoadError> {
+        let lane = self.deal.part(seq);
+        self.parts[lane].make(seq, lane)
+    }
+}
+
+/// Turns the arrivals of one part into HTTP requests.
+struct PartMaker {
     source: Arc<Source>,
     provider: Arc<dyn Provider>,
     endpoint: Endpoint,
@@ -47,13 +77,20 @@ pub(super) struct Maker {
     sampling: serde_json::Map<String, serde_json::Value>,
     extra_body: serde_json::Map<String, serde_json::Value>,
     max_tokens_field: String,
+    /// Share of the requests that are cut off, and the seed that decides which.
+    cancel: Option<f64>,
+    seed: u64,
     /// The last path asked for and what became of it: it is nearly always the same.
     url: Option<(String, url::Url)>,
 }
 
-impl Maker {
-    pub(super) fn new(job: &Job<'_>, dialer: &Dialer) -> Result<Self, LoadError> {
-        let settings = &job.cell.settings;
+impl PartMaker {
+    fn new(
+        cell: &plan::Cell,
+        (target, workload): (&Target, &Workload),
+        part: &JobPart,
+        dialer: &Dialer,
+    ) -> Result<Self, LoadError> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         // Nothing said would mean that anything goes.
@@ -66,31 +103,33 @@ impl Maker {
         if let Some(Some(auth)) = proxied {
             headers.insert(PROXY_AUTHORIZATION, auth.clone());
         }
-        for (name, value) in &job.endpoint.headers {
+        for (name, value) in &part.endpoint.headers {
             put_header(&mut headers, name, value)?;
         }
         // How long the body is and how it comes is not for a setting to say.
         headers.remove(CONTENT_LENGTH);
         headers.remove(TRANSFER_ENCODING);
         Ok(Self {
-            source: Arc::clone(&job.source),
-            provider: Arc::clone(&job.provider),
-            endpoint: job.endpoint.clone(),
+            source: Arc::clone(&part.source),
+            provider: Arc::clone(&part.provider),
+            endpoint: part.endpoint.clone(),
             version: dialer.version(),
             headers,
             proxied: proxied.is_some(),
-            cell_index: job.cell.index,
-            stream: settings.workload.stream,
-            sampling: settings.workload.sampling.clone(),
-            extra_body: settings.target.extra_body.clone(),
-            max_tokens_field: settings.target.max_tokens_field.clone(),
+            cell_index: cell.index,
+            seed: cell.seed,
+            stream: workload.stream,
+            sampling: workload.sampling.clone(),
+            extra_body: target.extra_body.clone(),
+            max_tokens_field: target.max_tokens_field.clone(),
+            cancel: workload.cancel,
             url: None,
         })
     }
 
-    fn make(&mut self, seq: u64) -> Result<Prepared, LoadError> {
+    fn make(&mut self, seq: u64, lane: usize) -> Result<Prepared, LoadError> {
         let asked = self.source.request(seq);
-        let wire = self.provider.request(&Call {
+        let mut wire = self.provider.request(&Call {
             model: &self.endpoint.model,
             prompt: &asked.prompt,
             max_tokens: asked.max_tokens,
@@ -115,22 +154,27 @@ impl Maker {
         }
         put_header(&mut headers, "x-request-id", &format!("plimsoll-{}-{seq}", self.cell_index))?;
         let url = self.url(&wire);
+        let echo = wire.echo.take();
         let request = match self.version {
             HttpVersion::Http1 => self.http1(&wire, &url, &headers),
             HttpVersion::Http2 => http2(wire, &url, headers)?,
         };
         Ok(Prepared {
             seq,
+            lane,
             request,
+            echo,
             asked: asked.prompt_tokens_asked,
             counted: asked.prompt_tokens_counted,
             max_tokens: asked.max_tokens,
+            cut_after: self.cancel.and_then(|share| cut_after(share, self.seed, seq, asked.max_tokens)),
         })
     }
 
     /// Head and body as they go over the wire (RFC 9112).
     fn http1(&self, wire: &WireRequest, url: &url::Url, headers: &HeaderMap) -> Outgoing {
-        let target = if self.proxied { url.as_str() } else { url.path() };
+        let target =
+            if self.proxied { url.as_str() } else { &url[Position::BeforePath..Position::AfterQuery] };
         let mut bytes = Vec::with_capacity(wire.body.len() + 512);
         bytes.extend_from_slice(format!("{} {target} HTTP/1.1\r\n", wire.method).as_bytes());
         if !headers.contains_key(HOST) {
@@ -159,6 +203,14 @@ impl Maker {
     }
 }
 
+/// Whether arrival `seq` is one of the `share` that are cut off, and after how many content
+/// chunks: any number up to `max_tokens` is as likely.
+fn cut_after(share: f64, seed: u64, seq: u64, max_tokens: u32) -> Option<u32> {
+    let mut rng = random::stream("cancel", seed, "", seq);
+    let cut = random::unit(&mut rng) < share;
+    cut.then(|| 1 + random::below(&mut rng, max_tokens.max(1) as usize) as u32)
+}
+
 /// Host and port as `Host` has them: without a port that goes without saying.
 fn authority(url: &url::Url) -> String {
     let host = url.host_str().unwrap_or_default();
@@ -181,7 +233,7 @@ fn put_header(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Lo
     let mut value: HeaderValue = value.parse().map_err(|_| {
         LoadError::Request(format!("the value of header `{name}` has characters that no header may"))
     })?;
-    value.set_sensitive(key == "authorization");
+    value.set_sensitive(key == "authorization" || key == "x-api-key");
     headers.insert(key, value);
     Ok(())
 }
@@ -237,14 +289,5 @@ impl Feed {
             }
         };
         self.ready.extend(batch.into_iter().flatten());
-    }
-
-    /// Wait until there is something, so that the first request goes out on time.
-    pub(super) async fn fill(&mut self) {
-        if self.ready.is_empty()
-            && let Some(batch) = self.batches.recv().await
-        {
-            self.ready.extend(batch);
-        }
     }
 }

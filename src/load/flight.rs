@@ -8,12 +8,12 @@ use std::sync::Arc;
 use super::clock::Clock;
 use super::failure::Failure;
 use super::feed::Prepared;
-use super::http::{Pool, Scratch};
+use super::http::Scratch;
+use super::lanes::Lane;
 use super::tally::{Done, Tally};
 use super::window::Gate;
-use crate::provider::{Closing, Provider};
+use crate::provider::Closing;
 use crate::record::{Outcome, Phase, RequestRecord, TokenSource};
-use crate::server::Secrets;
 
 /// Limits of a request, in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -29,18 +29,9 @@ pub(super) struct Core {
     pub(super) gate: Arc<Gate>,
     pub(super) tally: RefCell<Tally>,
     pub(super) rank: u32,
-    pub(super) provider: Arc<dyn Provider>,
-    pub(super) stream: bool,
-    /// Answers are left after their first token.
-    pub(super) first_token_only: bool,
-    pub(super) pool: Pool,
+    /// By part of the cell.
+    pub(super) lanes: Vec<Lane>,
     pub(super) scratch: Scratch,
-    pub(super) limits: Limits,
-    /// What no record may quote.
-    pub(super) secrets: Secrets,
-    /// Whether answers' texts are to be kept for counting. Ends with the first answer that
-    /// brings its own `usage`.
-    pub(super) keep_text: Cell<bool>,
     /// Arrivals that have no record yet.
     pub(super) open: Cell<u64>,
     /// Closed-loop users that may still send.
@@ -62,8 +53,14 @@ pub(super) struct Core {
 pub(super) struct Flight {
     pub(super) core: Rc<Core>,
     pub(super) record: RequestRecord,
+    /// The part of the cell that it belongs to.
+    pub(super) lane: usize,
+    /// Of that part; here, as every chunk asks for it.
+    stream: bool,
     text: Option<String>,
     ended: bool,
+    /// Content chunks after which this client cuts it off.
+    cut_after: Option<u32>,
 }
 
 impl Flight {
@@ -82,17 +79,29 @@ impl Flight {
     fn of(core: &Rc<Core>, prepared: &Prepared, intended_us: u64, user: Option<u32>) -> Self {
         core.open.set(core.open.get() + 1);
         core.taken.set(core.taken.get() + 1);
+        let lane = &core.lanes[prepared.lane];
         let record = RequestRecord {
             user,
             shard: core.rank,
             phase: core.gate.phase(intended_us),
+            stage: core.gate.stage_name(intended_us),
             intended_us,
             prompt_tokens_asked: prepared.asked,
             prompt_tokens_counted: prepared.counted,
             max_tokens: prepared.max_tokens,
+            task: lane.task.clone(),
+            endpoint: lane.endpoint.clone(),
             ..RequestRecord::blank(prepared.seq)
         };
-        Self { core: Rc::clone(core), record, text: None, ended: false }
+        Self {
+            core: Rc::clone(core),
+            record,
+            lane: prepared.lane,
+            stream: lane.stream,
+            text: None,
+            ended: false,
+            cut_after: prepared.cut_after,
+        }
     }
 
     /// The request is handed to the HTTP client now. Returns the time.
@@ -110,7 +119,7 @@ impl Flight {
         record.chunks += 1;
         // Without streaming there is no first token apart from the whole answer: its time is
         // not known, and the end is not put in its place.
-        if self.core.stream {
+        if self.stream {
             if record.first_token_us.is_none() {
                 record.first_token_us = Some(t);
             } else if record.second_chunk_us.is_none() {
@@ -145,11 +154,11 @@ impl Flight {
         record.server_ttft_us = closing.server_ttft_us;
         record.server_e2e_us = closing.server_e2e_us;
         if record.output_tokens.is_some() {
-            self.core.keep_text.set(false);
+            self.core.lanes[self.lane].keep_text.set(false);
             return;
         }
         self.text = closing.text.filter(|text| !text.is_empty());
-        if self.text.is_none() && record.chunks > 0 && self.core.stream {
+        if self.text.is_none() && record.chunks > 0 && self.stream {
             record.output_tokens = Some(record.chunks);
             record.token_source = Some(TokenSource::Chunks);
         }
@@ -160,7 +169,20 @@ impl Flight {
         self.record.end_us = Some(t);
         self.record.outcome = outcome;
         self.ended = true;
-        self.core.tally.borrow_mut().left(t, Some(outcome == Outcome::Ok));
+        let well = (outcome != Outcome::Cancelled).then_some(outcome == Outcome::Ok);
+        self.core.tally.borrow_mut().left(t, well);
+    }
+
+    /// Whether as much of the answer has come as this client wants of it.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut_after.is_some_and(|chunks| self.record.chunks >= chunks)
+    }
+
+    /// Cut off at `t`, on purpose. What had come is known by its chunks alone.
+    pub(super) fn cancel(&mut self, t: u64) {
+        self.record.output_tokens = Some(self.record.chunks);
+        self.record.token_source = Some(TokenSource::Chunks);
+        self.end(t, Outcome::Cancelled);
     }
 
     /// Enough was seen at `t`, the first token. How long the answer is nobody will know, so it
@@ -175,7 +197,7 @@ impl Flight {
     /// It failed at `t`.
     pub(super) fn fail(&mut self, t: u64, failure: Failure) {
         self.record.error_class = Some(failure.class.to_owned());
-        self.record.detail = failure.detail.map(|words| self.core.secrets.hide(words));
+        self.record.detail = failure.detail.map(|words| self.core.lanes[self.lane].secrets.hide(words));
         self.end(t, failure.outcome);
     }
 }
@@ -188,7 +210,7 @@ impl Drop for Flight {
         if record.sent_us.is_some() && !self.ended {
             tally.left(self.core.clock.now_us(), None);
         }
-        tally.record(Done { record, text: self.text.take() });
+        tally.record(Done { record, text: self.text.take(), lane: self.lane });
         drop(tally);
         self.core.open.set(self.core.open.get() - 1);
     }

@@ -9,20 +9,27 @@ mod clock;
 mod closed;
 mod collect;
 mod crew;
+mod deal;
 mod exchange;
 mod failure;
 mod feed;
 mod flight;
+mod gamma;
 mod http;
 mod jumps;
+mod lanes;
 mod machine;
 mod open;
 mod pin;
 mod preflight;
+mod presence;
+mod rate;
 mod schedule;
 mod shard;
+mod sleeper;
 mod system;
 mod tally;
+mod think;
 mod timer;
 mod window;
 
@@ -34,7 +41,6 @@ pub use schedule::{Schedule, Shard};
 pub use system::Allowed;
 
 use crate::event::Live;
-use crate::experiment::Load;
 use crate::plan::Cell;
 use crate::provider::Provider;
 use crate::record::{CellRun, ClientHealth, RecordSink};
@@ -46,6 +52,14 @@ use window::Gate;
 /// One cell, ready to be driven.
 pub struct Job<'a> {
     pub cell: &'a Cell,
+    /// As many as [`Settings::parts()`](crate::experiment::Settings::parts()) has, in its order:
+    /// one for a cell that is not mixed.
+    pub parts: Vec<JobPart>,
+}
+
+/// What one part of a cell is sent by.
+#[derive(Clone)]
+pub struct JobPart {
     pub endpoint: Endpoint,
     pub provider: Arc<dyn Provider>,
     pub source: Arc<Source>,
@@ -99,6 +113,9 @@ pub enum LoadError {
 ///
 /// # Errors
 /// Only when this client cannot do its work.
+///
+/// # Panics
+/// When the job has not as many parts as the cell's settings.
 pub fn drive(
     job: &Job<'_>,
     sink: &mut dyn RecordSink,
@@ -106,12 +123,8 @@ pub fn drive(
     live: &mut dyn FnMut(Live),
 ) -> Result<CellRun, LoadError> {
     let settings = &job.cell.settings;
-    let schedule = match settings.load {
-        Load::Open { qps, arrivals, .. } => {
-            Some(Schedule::new(job.cell.seed, qps, arrivals, settings.cell.ramp))
-        }
-        Load::Closed { .. } => None,
-    };
+    assert_eq!(job.parts.len(), settings.parts().count(), "each part of the cell is sent by one of the job");
+    let schedule = Schedule::of(job.cell.seed, settings);
     let gate = Arc::new(Gate::of(settings, schedule.as_ref()).ok_or(LoadError::Endless)?);
     let (sure, most) = preflight::open_files(settings, crew::machine_cores());
     system::raise_file_limit(sure, most)?;
@@ -140,6 +153,7 @@ pub fn drive(
         epoch_monotonic_ns: ended.clock.epoch_ns(),
         started_at: ended.started_at,
         ended_at: jiff::Timestamp::now(),
+        stages: gate.stage_windows(&window),
         window,
         planned: schedule.map(|s| s.arrivals_in(window.start_us, window.end_us)),
         in_flight_mean: course.in_flight_mean(window.start_us, window.end_us),

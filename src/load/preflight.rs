@@ -3,7 +3,7 @@
 use super::crew::load_cores;
 use super::http::STREAMS;
 use super::system::Allowed;
-use crate::experiment::{HttpVersion, Load, Settings};
+use crate::experiment::{Connections, HttpVersion, Load, Settings, Target};
 use crate::plan::Cell;
 use crate::server;
 
@@ -54,7 +54,7 @@ fn worst(
     let others = lacking.len().saturating_sub(1);
     // Of equals the first.
     let (cell, lack) = lacking.into_iter().rev().max_by_key(|(_, lack)| lack.needed)?;
-    let load = match cell.settings.load {
+    let load = match cell.settings.peak_load() {
         Load::Closed { users } => format!("{users} users"),
         Load::Open { qps, .. } => format!("{qps} req/s"),
     };
@@ -70,11 +70,12 @@ fn worst(
 
 /// Requests that a cell's load has in flight at once: for sure, and at most.
 fn in_flight(settings: &Settings) -> (u64, u64) {
-    match settings.load {
+    match settings.peak_load() {
         Load::Closed { users } => (users.into(), users.into()),
         // The server's speed decides.
         Load::Open { qps, max_in_flight, .. } => {
-            let by_time = qps * settings.target.timeout.as_secs_f64();
+            let longest = settings.parts().map(|(target, _)| target.timeout).max().unwrap_or_default();
+            let by_time = qps * longest.as_secs_f64();
             let most = arrivals(settings, qps).min(by_time).ceil() as u64;
             (0, max_in_flight.map_or(most, |cap| most.min(cap.into())))
         }
@@ -85,14 +86,25 @@ fn in_flight(settings: &Settings) -> (u64, u64) {
 fn arrivals(settings: &Settings, qps: f64) -> f64 {
     let cell = &settings.cell;
     let window = cell.duration.map_or(f64::INFINITY, |d| qps * d.as_secs_f64());
+    let window = settings.staged_arrivals().unwrap_or(window);
     let window = cell.requests.map_or(window, |n| window.min(n as f64));
-    qps * (cell.ramp.as_secs_f64() / 2.0 + cell.warmup.as_secs_f64()) + window
+    let lead = cell.ramp.as_secs_f64() / 2.0 + cell.warmup.as_secs_f64();
+    settings.first_load().level() * lead + window
 }
 
-/// Requests that one connection bears at once.
+/// Requests that one connection bears at once: of a mix, one to the target that takes the fewest.
 fn per_connection(settings: &Settings) -> u64 {
-    let connections = &settings.target.connections;
-    if connections.http == HttpVersion::Http2 && connections.keep_alive { STREAMS.into() } else { 1 }
+    let shared = |c: &Connections| c.http == HttpVersion::Http2 && c.keep_alive;
+    if settings.parts().all(|(target, _)| shared(&target.connections)) { STREAMS.into() } else { 1 }
+}
+
+/// Targets with connections of their own. What is known of them before a cell has begun are
+/// their addresses.
+fn targets(settings: &Settings) -> u64 {
+    let mut urls: Vec<&str> = settings.parts().map(|(target, _)| target.url.as_str()).collect();
+    urls.sort_unstable();
+    urls.dedup();
+    urls.len() as u64
 }
 
 /// Connections for so many requests at once.
@@ -104,15 +116,25 @@ fn connections_for(settings: &Settings, processors: u32, requests: u64) -> u64 {
     }
 }
 
-/// Connections that a cell's load holds at once: for sure, and at most.
+/// Connections that a cell's load holds at once: for sure, and at most. Of several targets each
+/// may keep as many as there are requests at once, as what goes to one now goes to another later.
 fn held(settings: &Settings, processors: u32) -> (u64, u64) {
     let (sure, most) = in_flight(settings);
+    let most = connections_for(settings, processors, most).saturating_mul(targets(settings));
+    (connections_for(settings, processors, sure), most)
+}
+
+/// Connections to the one address that has the most of them: for sure, and at most.
+fn held_by_one(settings: &Settings, processors: u32) -> (u64, u64) {
+    let (sure, most) = in_flight(settings);
+    let sure = sure.div_ceil(targets(settings));
     (connections_for(settings, processors, sure), connections_for(settings, processors, most))
 }
 
-/// Local ports that the cell's connections can be made from. A Unix socket needs none.
+/// Local ports that connections to one address can be made from. A Unix socket needs none.
 fn ports(settings: &Settings, allowed: &Allowed) -> Option<u64> {
-    allowed.local_ports.filter(|_| settings.target.connections.unix_socket.is_none())
+    let by_socket = |target: &Target| target.connections.unix_socket.is_some();
+    allowed.local_ports.filter(|_| !settings.parts().all(|(target, _)| by_socket(target)))
 }
 
 /// Open files of this process while a cell runs: for sure, and at most. With the simulator in
@@ -120,13 +142,18 @@ fn ports(settings: &Settings, allowed: &Allowed) -> Option<u64> {
 pub(super) fn open_files(settings: &Settings, processors: u32) -> (u64, u64) {
     let (sure, most) = held(settings, processors);
     let ends = ends(settings);
-    let fixed = SPARE_FILES + CORE_FILES * u64::from(load_cores(settings, processors));
+    let fixed = fixed_files(settings, processors);
     (sure * ends + fixed, most.saturating_mul(ends).saturating_add(fixed))
+}
+
+/// Open files beside the load's connections.
+fn fixed_files(settings: &Settings, processors: u32) -> u64 {
+    SPARE_FILES + CORE_FILES * u64::from(load_cores(settings, processors))
 }
 
 /// Ends of a connection in this process.
 fn ends(settings: &Settings) -> u64 {
-    if settings.target.is_sim() { 2 } else { 1 }
+    if settings.parts().any(|(target, _)| target.is_sim()) { 2 } else { 1 }
 }
 
 fn files(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
@@ -148,7 +175,7 @@ fn files(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
 
 fn connections(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
     let limit = ports(settings, allowed)?;
-    let (needed, _) = held(settings, allowed.processors);
+    let (needed, _) = held_by_one(settings, allowed.processors);
     (needed > limit).then(|| Lack {
         needed,
         certain: true,
@@ -176,25 +203,44 @@ fn threads(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
 
 fn files_at_risk(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
     let limit = allowed.open_files?;
-    let (fixed, needed) = open_files(settings, allowed.processors);
-    runs_out(settings, allowed, limit.saturating_sub(fixed) / ends(settings), || {
+    let (_, needed) = open_files(settings, allowed.processors);
+    let fixed = fixed_files(settings, allowed.processors);
+    let (_, most) = held(settings, allowed.processors);
+    runs_out(settings, most, limit.saturating_sub(fixed) / ends(settings), || {
         format!("{limit} open files are allowed: raise the hard limit (`ulimit -n {needed}` as root)")
     })
 }
 
 fn ports_at_risk(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
     let limit = ports(settings, allowed)?;
-    runs_out(settings, allowed, limit, || {
+    let (_, most) = held_by_one(settings, allowed.processors);
+    runs_out(settings, most, limit, || {
         format!(
             "there are {limit} local ports: widen them (`sysctl net.ipv4.ip_local_port_range=\"1024 65535\"`)"
         )
     })
 }
 
-/// An open loop that needs more than `room` connections once answers are slow.
-fn runs_out(settings: &Settings, allowed: &Allowed, room: u64, limit: impl Fn() -> String) -> Option<Lack> {
-    let Load::Open { qps, .. } = settings.load else { return None };
-    let (_, most) = held(settings, allowed.processors);
+/// A cell that may come to more than `room` connections, to the `most`: an open loop once answers
+/// are slow, and users once each has a connection to each of several targets.
+fn runs_out(settings: &Settings, most: u64, room: u64, limit: impl Fn() -> String) -> Option<Lack> {
+    let Load::Open { qps, .. } = settings.peak_load() else {
+        let text = || {
+            format!(
+                "once each user has kept a connection to each of {} targets no further one can be opened, as {}, or \
+                 lower users",
+                targets(settings),
+                limit()
+            )
+        };
+        // What is sure to be too many is told as that.
+        let (sure, _) = in_flight(settings);
+        return (most > room && sure <= room && targets(settings) > 1).then(|| Lack {
+            needed: most,
+            certain: false,
+            text: text(),
+        });
+    };
     let after_s = room.saturating_mul(per_connection(settings)) as f64 / qps;
     (most > room && after_s < SLOW_ANSWER_S).then(|| Lack {
         needed: most,
@@ -210,7 +256,7 @@ fn runs_out(settings: &Settings, allowed: &Allowed, room: u64, limit: impl Fn() 
 /// A server that closes each connection leaves its port unusable for a while.
 fn ports_that_rest(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
     let limit = ports(settings, allowed)?;
-    let Load::Open { qps, .. } = settings.load else { return None };
+    let Load::Open { qps, .. } = settings.peak_load() else { return None };
     let (abroad, here) = allowed.port_rest_s;
     let rest_s = if is_loopback(settings) { here } else { abroad };
     // No more than come in all can rest.
@@ -226,10 +272,10 @@ fn ports_that_rest(settings: &Settings, allowed: &Allowed) -> Option<Lack> {
     })
 }
 
-/// Whether the target is on this machine, by its name.
+/// Whether every target is on this machine, by its name.
 fn is_loopback(settings: &Settings) -> bool {
-    let target = &settings.target;
-    target.is_sim() || url::Url::parse(&target.url).is_ok_and(|url| server::is_loopback(&url))
+    let here = |url: &str| url::Url::parse(url).is_ok_and(|url| server::is_loopback(&url));
+    settings.parts().all(|(target, _)| target.is_sim() || here(&target.url))
 }
 
 #[cfg(test)]

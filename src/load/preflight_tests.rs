@@ -52,6 +52,42 @@ fn too_many_users_are_told_with_the_cell_and_the_limit_that_would_do() {
 }
 
 #[test]
+fn several_targets_may_each_have_a_connection_of_every_user() {
+    let mix = "[endpoint.a]\n[endpoint.b]\nurl = \"http://10.0.0.2:8000\"\ntimeout = \"300s\"\n";
+    let closed = format!("{mix}[grid]\nusers = [1000]\n[cell]\nduration = \"30s\"");
+    let allowed = |open_files| Allowed { open_files: Some(open_files), ..plenty() };
+    // Twice 1000 connections, 128 to spare and 8 for each of four cores.
+    assert_eq!(found(&closed, &allowed(2_160)), []);
+    let findings = found(&closed, &allowed(2_159));
+    assert_eq!((findings.len(), findings[0].certain), (1, false), "{findings:?}");
+    assert!(findings[0].text.contains("each of 2 targets"), "{findings:?}");
+    assert!(findings[0].text.contains("`ulimit -n 2160`"), "{findings:?}");
+    assert!(found(&closed, &allowed(1_159))[0].certain, "one for each user there is for sure");
+    // Tasks at one target share its connections.
+    let tasks = "[task.a]\n[task.b]\n[grid]\nusers = [1000]\n[cell]\nduration = \"30s\"";
+    assert_eq!(found(tasks, &allowed(1_160)), []);
+    // No address is sure to have more than its half of the ports.
+    let many = format!("{mix}[grid]\nusers = [40000]\n[cell]\nduration = \"30s\"");
+    assert!(found(&many, &plenty()).iter().all(|finding| !finding.certain));
+    // The slowest target decides how many may pile up.
+    let open = format!("{mix}[grid]\nqps = [4000]\n[cell]\nduration = \"1h\"");
+    let most = in_flight(
+        &plan::build(
+            &Experiment::parse(
+                Path::new("x.toml"),
+                &format!("[target]\nurl = \"http://10.0.0.1:8000\"\n{open}"),
+                &[],
+            )
+            .unwrap(),
+        )
+        .unwrap()
+        .cells[0]
+            .settings,
+    );
+    assert_eq!(most, (0, 1_200_000));
+}
+
+#[test]
 fn the_simulators_ends_are_files_of_the_same_process() {
     let file = "[grid]\nusers = [1000]\n[cell]\nduration = \"30s\"";
     let allowed = Allowed { open_files: Some(2_000), ..plenty() };

@@ -3,14 +3,18 @@
 //! One global list of absolute times, the same on every load core and every machine; a shard
 //! takes its share of it. Arrivals are the images of a unit-rate process (1, 2, 3, … or a
 //! Poisson process) under the inverse of the cumulated rate, so a rising rate needs no
-//! second rule, and rounding never adds up.
+//! second rule, and rounding never adds up. The process may be another too: gaps from a gamma
+//! or a uniform distribution, volleys, or a list of times that was given.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use rand::{Rng as _, SeedableRng as _};
+use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::experiment::Arrivals;
+use super::gamma;
+use super::rate::Rate;
+use crate::experiment::{Arrivals, Load, Settings};
 use crate::record::EndedBy;
 
 /// A core's place among all load cores, and later a machine's among machines.
@@ -38,27 +42,70 @@ impl Shard {
 /// use of the same seed.
 const ARRIVALS_STREAM: u64 = 0x6172_7269_7661_6c73;
 
-/// The endless list of due times of an open loop, in microseconds since the cell's epoch,
-/// never falling. Generated as it is walked; a clone walks it again.
+/// The list of due times of an open loop, in microseconds since the cell's epoch, never
+/// falling. Endless, unless it was given. Generated as it is walked; a clone walks it again.
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    rate: f64,
-    ramp_s: f64,
-    arrivals: Arrivals,
-    rng: ChaCha8Rng,
+    source: Source,
     /// Number of the next arrival.
     next: u64,
-    /// Time of the last arrival of the unit-rate Poisson process.
-    unit: f64,
+    /// The last due time.
+    last_us: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    Drawn(Box<Drawn>),
+    Given(Arc<[u64]>),
+}
+
+/// A process of one arrival a unit of time, and the rate that it is stretched by.
+#[derive(Debug, Clone)]
+struct Drawn {
+    unit: UnitProcess,
+    rate: Rate,
 }
 
 impl Schedule {
     /// `qps` arrivals per second (more than 0), reached in a straight line over `ramp`.
     #[must_use]
     pub fn new(seed: u64, qps: f64, arrivals: Arrivals, ramp: Duration) -> Self {
+        let mut rate = Rate::default();
+        rate.go(0.0, qps, ramp);
+        rate.stay(qps);
+        Self::drawn(seed, arrivals, rate)
+    }
+
+    /// That of a cell's load; `None` for a closed loop, which has none.
+    #[must_use]
+    pub fn of(seed: u64, settings: &Settings) -> Option<Self> {
+        let Load::Open { arrivals, .. } = settings.load else { return None };
+        let first = settings.first_load().level();
+        let mut rate = Rate::default();
+        rate.go(0.0, first, settings.cell.ramp);
+        if !settings.stages.is_empty() {
+            rate.go(first, first, settings.cell.warmup);
+        }
+        for (before, stage) in settings.stages_from() {
+            rate.go(before, stage.level, stage.ramp);
+            rate.go(stage.level, stage.level, stage.duration - stage.ramp.min(stage.duration));
+        }
+        rate.stay(settings.stages.last().map_or(first, |stage| stage.level));
+        Some(Self::drawn(seed, arrivals, rate))
+    }
+
+    /// These times, and no more: in microseconds since the cell's epoch, never falling. One
+    /// that is less than the one before counts as due with it.
+    #[must_use]
+    pub fn of_times(times: Arc<[u64]>) -> Self {
+        Self { source: Source::Given(times), next: 0, last_us: 0 }
+    }
+
+    fn drawn(seed: u64, arrivals: Arrivals, rate: Rate) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(ARRIVALS_STREAM);
-        Self { rate: qps, ramp_s: ramp.as_secs_f64(), arrivals, rng, next: 0, unit: 0.0 }
+        let unit = UnitProcess { arrivals, rng, at: 0.0 };
+        Self { source: Source::Drawn(Box::new(Drawn { unit, rate })), next: 0, last_us: 0 }
     }
 
     /// Number and due time of each arrival that belongs to `shard`.
@@ -67,7 +114,8 @@ impl Schedule {
     }
 
     /// Where a window ends that opens at `start_us`: after `duration`, or at the due time of
-    /// the arrival after `requests` of them, whichever is first. `None` if neither is set.
+    /// the arrival after `requests` of them, whichever is first. Where neither comes, just after
+    /// the last of a list that was given; `None` if there is no such end.
     #[must_use]
     pub fn window_end(
         &self,
@@ -76,22 +124,34 @@ impl Schedule {
         requests: Option<u64>,
     ) -> Option<(u64, EndedBy)> {
         let by_time = duration.map(|d| start_us + d.as_micros() as u64);
-        let Some(requests) = requests else { return by_time.map(|t| (t, EndedBy::Duration)) };
-        let limit = by_time.unwrap_or(u64::MAX);
-        let mut inside = 0;
+        if let (Some(end), None) = (by_time, requests) {
+            return Some((end, EndedBy::Duration));
+        }
+        if let (Source::Drawn(_), None) = (&self.source, requests) {
+            return None;
+        }
+        let (requests, limit) = (requests.unwrap_or(u64::MAX), by_time.unwrap_or(u64::MAX));
+        let (mut inside, mut last) = (0, None);
         for due in self.clone() {
             if due >= limit {
                 return Some((limit, EndedBy::Duration));
             }
             if due >= start_us {
-                // Arrivals due in the same microsecond as the last one can't be told from it.
-                if inside >= requests {
+                // Arrivals due in the same microsecond as the last one can't be told from it; a
+                // burst, which is made of such, is counted whole.
+                if inside >= requests && !(self.is_burst() && last == Some(due)) {
                     return Some((due, EndedBy::Requests));
                 }
                 inside += 1;
             }
+            last = Some(due);
         }
-        by_time.map(|t| (t, EndedBy::Duration))
+        let just_after = last.filter(|_| inside > 0).map(|due| (due + 1, EndedBy::Requests));
+        by_time.map(|t| (t, EndedBy::Duration)).or(just_after)
+    }
+
+    fn is_burst(&self) -> bool {
+        matches!(&self.source, Source::Drawn(drawn) if matches!(drawn.unit.arrivals, Arrivals::Burst { .. }))
     }
 
     /// Arrivals due in `start_us..end_us`.
@@ -99,37 +159,47 @@ impl Schedule {
     pub fn arrivals_in(&self, start_us: u64, end_us: u64) -> u64 {
         self.clone().take_while(|&due| due < end_us).filter(|&due| due >= start_us).count() as u64
     }
-
-    /// The time, in seconds, at which `area` arrivals have come on average.
-    fn inverse(&self, area: f64) -> f64 {
-        let in_ramp = self.rate * self.ramp_s / 2.0;
-        if area < in_ramp {
-            (2.0 * area * self.ramp_s / self.rate).sqrt()
-        } else {
-            self.ramp_s + (area - in_ramp) / self.rate
-        }
-    }
 }
 
 impl Iterator for Schedule {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
-        // A rate that is no rate has no arrivals; the experiment's reader refuses it.
-        if !(self.rate > 0.0 && self.rate.is_finite()) {
-            return None;
-        }
-        let area = match self.arrivals {
-            Arrivals::Constant => self.next as f64,
-            Arrivals::Poisson => {
-                // 53 bits in [0, 1): 1 − u is never 0.
-                let u = (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-                self.unit -= (-u).ln_1p();
-                self.unit
+        let due = match &mut self.source {
+            Source::Given(times) => *times.get(usize::try_from(self.next).ok()?)?,
+            Source::Drawn(drawn) => {
+                let area = drawn.unit.arrival(self.next);
+                (drawn.rate.inverse(area)? * 1e6).round() as u64
             }
         };
         self.next += 1;
-        Some((self.inverse(area) * 1e6).round() as u64)
+        // The inverse is monotone but for its last bit.
+        self.last_us = self.last_us.max(due);
+        Some(self.last_us)
+    }
+}
+
+/// Arrivals at one a unit of time on average.
+#[derive(Debug, Clone)]
+struct UnitProcess {
+    arrivals: Arrivals,
+    rng: ChaCha8Rng,
+    /// The last arrival, where gaps are drawn.
+    at: f64,
+}
+
+impl UnitProcess {
+    /// When arrival `k` comes; asked for each in turn.
+    fn arrival(&mut self, k: u64) -> f64 {
+        let gap = match self.arrivals {
+            Arrivals::Constant => return k as f64,
+            Arrivals::Burst { size } => return (k - k % u64::from(size.max(1))) as f64,
+            Arrivals::Poisson => -(-gamma::unit(&mut self.rng)).ln_1p(),
+            Arrivals::Uniform => 2.0 * gamma::unit(&mut self.rng),
+            Arrivals::Gamma { burstiness } => gamma::gamma(&mut self.rng, burstiness) / burstiness,
+        };
+        self.at += gap;
+        self.at
     }
 }
 

@@ -11,21 +11,24 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Mutex;
 
 use super::clock::{Clock, thread_cpu_ns};
-use super::closed::start_users;
+use super::closed::run_users;
+use super::deal::Deal;
 use super::feed::Feed;
-use super::flight::{Core, Limits};
-use super::http::{Dialer, Pool, Scratch};
+use super::flight::Core;
+use super::http::Scratch;
+use super::lanes::Dialers;
 use super::machine::{Machine, Taken};
 use super::open::pace;
 use super::pin::Places;
+use super::presence::Presence;
 use super::schedule::{Schedule, Shard};
 use super::tally::{Course, Done, Report, Tally, gap_histogram};
+use super::think::Thinking;
 use super::timer::Timer;
 use super::window::Gate;
 use super::{Control, Job, LoadError};
-use crate::experiment::{Load, StopAfter};
+use crate::experiment::Load;
 use crate::record::{EndedBy, RequestRecord};
-use crate::server::Secrets;
 
 /// Period of the canary, which is the core's watch as well.
 const WATCH_US: u64 = 10_000;
@@ -54,7 +57,7 @@ pub(super) struct Start<'a> {
     pub(super) shard: Shard,
     pub(super) schedule: Option<Schedule>,
     pub(super) control: &'a Control,
-    pub(super) dialer: Dialer,
+    pub(super) dialers: Dialers,
     pub(super) reports: SyncSender<Report>,
     pub(super) feed: Feed,
     pub(super) places: Places,
@@ -70,34 +73,22 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
     let failed = |source: io::Error| LoadError::Thread { core: rank, source };
     let runtime =
         Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(failed)?;
-    let Start { job, shard, schedule, control, dialer, reports, mut feed, places, ready, go } = start;
+    let Start { job, shard, schedule, control, dialers, reports, mut feed, places, ready, go } = start;
     places.take_load(rank).map_err(failed)?;
-    let target = &job.cell.settings.target;
-    runtime.block_on(feed.fill());
+    // That the first request is waited for here is no fault of its maker's.
+    runtime.block_on(feed.stock_up(&Cell::new(0)));
     let _ = ready.send(());
     // Hung up, so that the count of the ready ends when the last core has come or failed.
     drop(ready);
     // No epoch: another core could not start, and its error is the one to tell.
     let Ok((clock, gate)) = go.recv() else { return Err(LoadError::Panicked { core: rank }) };
-    let us = |d: std::time::Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
     let core = Rc::new(Core {
         clock,
         gate,
         tally: RefCell::new(Tally::new(rank, reports)),
         rank,
-        provider: Arc::clone(&job.provider),
-        stream: job.cell.settings.workload.stream,
-        first_token_only: job.cell.settings.workload.stop_after == StopAfter::FirstToken,
-        pool: Pool::new(dialer),
+        lanes: dialers.lanes(job),
         scratch: Scratch::new(),
-        limits: Limits {
-            total: us(target.timeout),
-            first_token: target.first_token_timeout.map(us),
-            stall: target.stall_timeout.map(us),
-        },
-        secrets: Secrets::of(target, &job.endpoint.headers),
-        // A count over the network would be another load on the server.
-        keep_text: Cell::new(job.source.tokenizer().name() != "server"),
         open: Cell::new(0),
         users: Cell::new(0),
         body_waits: Cell::new(0),
@@ -139,23 +130,28 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
 /// when the drain ran out, and those that were overdue when the cell was cut short.
 fn drop_the_rest(core: &Rc<Core>, job: &Job<'_>, schedule: Schedule, shard: Shard) {
     let end = core.gate.end().min(core.clock.now_us());
+    let deal = Deal::of(job);
     let rest = schedule.slice(shard).skip(core.taken.get() as usize).take_while(|(_, due)| *due < end);
     for (n, (seq, due)) in (0..).zip(rest) {
         // The first of them were seen to be due, and held back.
         let held = n < core.held.get();
-        let (asked, max_tokens) = job.source.lengths(seq);
+        let lane = deal.part(seq);
+        let (asked, max_tokens) = job.parts[lane].source.lengths(seq);
         let mut record = RequestRecord::blank(seq);
         record.shard = core.rank;
         record.phase = core.gate.phase(due);
+        record.stage = core.gate.stage_name(due);
         record.intended_us = due;
         record.prompt_tokens_asked = asked;
         record.max_tokens = max_tokens;
         record.cap_blocked = held;
+        record.task.clone_from(&core.lanes[lane].task);
+        record.endpoint.clone_from(&core.lanes[lane].endpoint);
         let mut tally = core.tally.borrow_mut();
         if !held {
             tally.due(due);
         }
-        tally.record(Done { record, text: None });
+        tally.record(Done { record, text: None, lane });
     }
 }
 
@@ -214,22 +210,23 @@ async fn watch(
     control: &Control,
     feed: Feed,
 ) -> io::Result<Watched> {
-    let settings = &job.cell.settings.cell;
-    let times = (settings.ramp.as_micros() as u64, settings.warmup.as_micros() as u64);
-    let drain_us = settings.drain.as_micros() as u64;
+    let settings = &job.cell.settings;
+    let drain_us = settings.cell.drain.as_micros() as u64;
     let feed = Rc::new(Mutex::new(feed));
     let mut timer = Timer::new(core.clock)?;
     // Nothing is sent before time begins.
     timer.until(0).await?;
-    let loader = match (job.cell.settings.load, schedule) {
-        (Load::Open { max_in_flight, .. }, Some(schedule)) => {
+    let loader = match (settings.load, schedule, Presence::of(settings)) {
+        (Load::Open { max_in_flight, .. }, Some(schedule), _) => {
             let cap = max_in_flight.map(|cap| shard.share(cap));
             tokio::task::spawn_local(pace(Rc::clone(&core), Rc::clone(&feed), schedule.slice(shard), cap))
         }
-        (Load::Open { .. }, None) => unreachable!("an open loop is started with its schedule"),
-        (Load::Closed { users }, _) => {
-            tokio::task::spawn_local(start_users(Rc::clone(&core), Rc::clone(&feed), shard, users, times))
+        (Load::Closed { .. }, _, Some(presence)) => {
+            let thinking = settings.think.map(|think| Thinking { think, seed: job.cell.seed });
+            let feed = Rc::clone(&feed);
+            tokio::task::spawn_local(run_users(Rc::clone(&core), feed, shard, presence, thinking))
         }
+        _ => unreachable!("an open loop has a schedule and a closed one has users"),
     };
     let mut watched = Watched {
         cpu: CpuMarks::default(),

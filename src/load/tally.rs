@@ -20,6 +20,8 @@ const HELD: usize = 256;
 pub(super) struct Done {
     pub(super) record: RequestRecord,
     pub(super) text: Option<String>,
+    /// The part of the cell that it belongs to, whose tokenizer counts.
+    pub(super) lane: usize,
 }
 
 /// What a load core sends to the calling thread.
@@ -321,7 +323,7 @@ mod tests {
         let (tx, rx) = std::sync::mpsc::sync_channel(1);
         let mut tally = Tally::new(3, tx);
         for seq in 0..1000 {
-            tally.record(Done { record: crate::record::RequestRecord::blank(seq), text: None });
+            tally.record(Done { record: crate::record::RequestRecord::blank(seq), text: None, lane: 0 });
         }
         tally.report();
         assert!(tally.held_reports > 0);
@@ -337,13 +339,13 @@ mod tests {
         let most = BATCH * (HELD + 1 + 2);
         let come = most + 5000;
         for seq in 0..come as u64 {
-            tally.record(Done { record: crate::record::RequestRecord::blank(seq), text: None });
+            tally.record(Done { record: crate::record::RequestRecord::blank(seq), text: None, lane: 0 });
             assert!(tally.held.len() <= HELD && tally.waiting.len() <= BATCH);
         }
         assert_eq!(tally.lost, 5000);
         // Room again: what comes now is kept again, in order.
         assert_eq!(rx.recv().unwrap().done.len(), BATCH);
-        tally.record(Done { record: crate::record::RequestRecord::blank(7), text: None });
+        tally.record(Done { record: crate::record::RequestRecord::blank(7), text: None, lane: 0 });
         let reader =
             std::thread::spawn(move || rx.iter().flat_map(|r| r.done).map(|d| d.record.seq).collect());
         let course = tally.finish();
@@ -361,7 +363,7 @@ mod tests {
         let text = "x".repeat(BATCH_TEXT / 2);
         for seq in 0..(2 * (HELD + 10)) as u64 {
             let record = crate::record::RequestRecord::blank(seq);
-            tally.record(Done { record, text: Some(text.clone()) });
+            tally.record(Done { record, text: Some(text.clone()), lane: 0 });
         }
         assert!(tally.held.iter().all(|batch| batch.len() == 2));
         assert_eq!((tally.held.len(), tally.waiting.len(), tally.lost), (HELD, 2, 2 * 8));

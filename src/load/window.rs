@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::schedule::Schedule;
 use crate::experiment::Settings;
-use crate::record::{EndedBy, Phase, Window};
+use crate::record::{EndedBy, Phase, StageWindow, Window};
 
 /// Ramp → warm-up → window → drain. Read without a lock by every load core; written once.
 pub(super) struct Gate {
@@ -18,6 +18,8 @@ pub(super) struct Gate {
     tickets: AtomicU64,
     ticket_limit: u64,
     ended_by: Mutex<EndedBy>,
+    /// Name and planned start of each stage, in order; empty for a window of one level.
+    stages: Vec<(String, u64)>,
 }
 
 impl Gate {
@@ -26,19 +28,23 @@ impl Gate {
         let cell = &settings.cell;
         let ramp_us = cell.ramp.as_micros() as u64;
         let start_us = ramp_us + cell.warmup.as_micros() as u64;
-        if cell.duration.is_none() && cell.requests.is_none() {
-            return None;
-        }
-        Some(match schedule {
+        let mut gate = match schedule {
             Some(schedule) => {
                 let end = schedule.window_end(start_us, cell.duration, cell.requests)?;
                 Self::new(ramp_us, start_us, Some(end), None)
             }
+            None if cell.duration.is_none() && cell.requests.is_none() => return None,
             None => {
                 let end = cell.duration.map(|d| (start_us + d.as_micros() as u64, EndedBy::Duration));
                 Self::new(ramp_us, start_us, end, cell.requests)
             }
-        })
+        };
+        let mut at = start_us;
+        for stage in &settings.stages {
+            gate.stages.push((stage.name.clone(), at));
+            at += stage.duration.as_micros() as u64;
+        }
+        Some(gate)
     }
 
     /// `end` if it is known beforehand; `ticket_limit`: requests of the window in a closed
@@ -56,6 +62,7 @@ impl Gate {
             tickets: AtomicU64::new(0),
             ticket_limit: ticket_limit.unwrap_or(u64::MAX),
             ended_by: Mutex::new(end.map_or(EndedBy::Requests, |(_, by)| by)),
+            stages: Vec::new(),
         }
     }
 
@@ -69,6 +76,34 @@ impl Gate {
         } else {
             Phase::Measure
         }
+    }
+
+    /// The stage in which a request due at `t` falls, counted from 0; `None` outside of the
+    /// window and where it has no stages. What is due in a window that opened early belongs to
+    /// the first.
+    pub(super) fn stage(&self, t: u64) -> Option<usize> {
+        if self.stages.is_empty() || self.phase(t) != Phase::Measure {
+            return None;
+        }
+        let begun = self.stages.partition_point(|(_, start)| *start <= t);
+        Some(begun.saturating_sub(1))
+    }
+
+    /// The name of [`Gate::stage`].
+    pub(super) fn stage_name(&self, t: u64) -> Option<String> {
+        self.stage(t).map(|i| self.stages[i].0.clone())
+    }
+
+    /// The stages' parts of `window`; one that the window's end cut off before it began is empty.
+    pub(super) fn stage_windows(&self, window: &Window) -> Vec<StageWindow> {
+        let starts = self.stages.iter().enumerate();
+        let starts =
+            starts.map(|(i, (_, at))| if i == 0 { window.start_us } else { (*at).min(window.end_us) });
+        let ends = self.stages.iter().skip(1).map(|(_, at)| (*at).min(window.end_us)).chain([window.end_us]);
+        let spans = starts.zip(ends).zip(&self.stages);
+        spans
+            .map(|((start_us, end_us), (name, _))| StageWindow { name: name.clone(), start_us, end_us })
+            .collect()
     }
 
     pub(super) fn start(&self) -> u64 {
@@ -178,6 +213,28 @@ mod tests {
         assert_eq!(gate.window(500), Window { start_us: 4, end_us: 4, ended_by: EndedBy::Interrupt });
         assert_eq!(gate.window(500).seconds(), 0.0);
         assert!(gate.never_opened());
+    }
+
+    #[test]
+    fn stages_follow_one_another_and_end_with_the_window() {
+        let mut gate = Gate::new(0, 30, Some((100, EndedBy::Duration)), None);
+        assert_eq!((gate.stage(50), gate.stage_windows(&gate.window(500))), (None, vec![]));
+        gate.stages = [("calm", 30), ("spike", 60), ("after", 80)].map(|(n, at)| (n.to_owned(), at)).into();
+        assert_eq!([29, 30, 59, 60, 79, 80, 99].map(|t| gate.stage(t)), {
+            [None, Some(0), Some(0), Some(1), Some(1), Some(2), Some(2)]
+        });
+        assert_eq!(gate.stage_name(60).as_deref(), Some("spike"));
+        let spans = |gate: &Gate| -> Vec<(String, u64, u64)> {
+            let windows = gate.stage_windows(&gate.window(500));
+            windows.into_iter().map(|w| (w.name, w.start_us, w.end_us)).collect()
+        };
+        let named = |spans: [(&str, u64, u64); 3]| spans.map(|(n, a, b)| (n.to_owned(), a, b)).to_vec();
+        assert_eq!(spans(&gate), named([("calm", 30, 60), ("spike", 60, 80), ("after", 80, 100)]));
+        // Opened early and closed early.
+        gate.open(10);
+        gate.close(70, EndedBy::Interrupt);
+        assert_eq!(gate.stage(15), Some(0));
+        assert_eq!(spans(&gate), named([("calm", 10, 60), ("spike", 60, 70), ("after", 70, 70)]));
     }
 
     #[test]

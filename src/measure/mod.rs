@@ -1,9 +1,11 @@
 //! From records to a cell's figures: windows, quantiles, validity. Pure: no clock, no disk.
 
+mod groups;
 mod identity;
 mod in_flight;
 mod samples;
 mod select;
+mod stages;
 mod totals;
 mod trend;
 pub mod validity;
@@ -13,12 +15,14 @@ use std::convert::Infallible;
 
 use serde::{Deserialize, Serialize};
 
+pub use groups::{GroupKind, GroupSummary};
 pub use samples::of_request;
+pub use stages::{Drift, DriftVerdict, Recovered, RecoveryVerdict, recovery};
 
 /// Name of the validity signal of an open loop in which requests pile up.
 pub const OVERLOAD: &str = "overload";
 
-use crate::experiment::{SloRule, StopAfter};
+use crate::experiment::SloRule;
 use crate::metrics::{Better, metric};
 use crate::plan::Cell;
 use crate::record::{CellRun, RequestRecord, Window};
@@ -46,17 +50,35 @@ pub struct CellSummary {
     pub workload_hash: String,
     /// The in-flight cap held arrivals back: neither open nor closed.
     pub semi_open: bool,
+    /// The same figures for each task, endpoint and stage; empty where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupSummary>,
 }
 
 impl CellSummary {
     /// The value of a column: `("ttft", "p95")`, or `("output_tps", "")`.
     #[must_use]
     pub fn value(&self, metric: &str, stat: &str) -> Option<f64> {
-        if stat.is_empty() {
-            return self.scalars.get(metric).copied();
-        }
-        self.distributions.get(metric).and_then(|d| d.stat(stat))
+        value_of(&self.scalars, &self.distributions, metric, stat)
     }
+
+    /// The group of this kind and name.
+    #[must_use]
+    pub fn group(&self, kind: GroupKind, name: &str) -> Option<&GroupSummary> {
+        self.groups.iter().find(|g| g.kind == kind && g.name == name)
+    }
+}
+
+fn value_of(
+    scalars: &BTreeMap<String, f64>,
+    distributions: &BTreeMap<String, Distribution>,
+    metric: &str,
+    stat: &str,
+) -> Option<f64> {
+    if stat.is_empty() {
+        return scalars.get(metric).copied();
+    }
+    distributions.get(metric).and_then(|d| d.stat(stat))
 }
 
 /// Requests due inside the window, by what became of them. They add up to `attempted`.
@@ -86,6 +108,15 @@ pub struct Counts {
     pub error_words: BTreeMap<String, String>,
     /// Records of ramp and warm-up, which no figure counts.
     pub before_window: u64,
+}
+
+impl Counts {
+    /// Failures of a server that had too much in hand: time-outs, and refusals with 503.
+    #[must_use]
+    pub fn of_contention(&self) -> u64 {
+        let crowded = |class: &str| class.starts_with("timeout") || class == "503";
+        self.errors.iter().filter(|(class, _)| crowded(class)).map(|(_, n)| n).sum()
+    }
 }
 
 /// Token totals over the successful requests due in the window.
@@ -221,16 +252,25 @@ pub fn summarise_walks<E, I>(
 where
     I: Iterator<Item = Result<RequestRecord, E>>,
 {
-    let mut totals = totals::Totals::new(&cell.settings, run.window);
+    let settings = &cell.settings;
+    let mut totals = totals::Totals::new(settings, totals::Scope::cell(settings), run.window);
+    let mut groups = groups::Groups::of(settings, run.window);
     for record in walk()? {
-        totals.take(&record?);
+        let record = record?;
+        totals.take(&record);
+        groups.take(&record);
     }
-    while totals.end_walk() {
+    // Each is asked, whatever the other says.
+    while totals.end_walk() | groups.end_walk() {
         for record in walk()? {
-            totals.take_again(&record?);
+            let record = record?;
+            totals.take_again(&record);
+            groups.take_again(&record);
         }
     }
-    Ok(summary_of(cell, run, totals))
+    let mut summary = summary_of(cell, run, totals);
+    summary.groups = groups.finish();
+    Ok(summary)
 }
 
 /// What the totals come to, once all is known.
@@ -243,7 +283,7 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
     let in_flight_by_records = totals.in_flight_mean();
     let mut distributions = totals.samples.distributions();
     if let Some(gaps) = samples::of_histogram(&run.chunk_gaps)
-        && settings.workload.stop_after == StopAfter::End
+        && totals.whole_answers()
     {
         distributions.insert("chunk_gap".to_owned(), gaps);
     }
@@ -259,8 +299,10 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
         validity: Validity { verdict: Verdict::Valid, reasons: Vec::new(), signals: BTreeMap::new() },
         slo: Vec::new(),
         workload_hash,
+        groups: Vec::new(),
     };
-    summary.slo = settings.slo.rules.iter().map(|rule| verdict_of(rule, &summary)).collect();
+    let judged = settings.slo.rules.iter().map(|r| verdict_of(r, summary.value(&r.metric, &r.stat)));
+    summary.slo = judged.collect();
     let ttft = totals.ttft;
     summary.validity = validity::judge(&validity::Evidence {
         settings,
@@ -275,8 +317,7 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
 
 /// Judge one rule in the direction that is good for its metric: at least the limit where more
 /// is better, else at most.
-fn verdict_of(rule: &SloRule, summary: &CellSummary) -> SloVerdict {
-    let value = summary.value(&rule.metric, &rule.stat);
+fn verdict_of(rule: &SloRule, value: Option<f64>) -> SloVerdict {
     let higher = metric(&rule.metric).is_some_and(|m| m.better == Better::Higher);
     let pass = value.is_some_and(|v| if higher { v >= rule.limit } else { v <= rule.limit });
     SloVerdict { metric: rule.metric.clone(), stat: rule.stat.clone(), limit: rule.limit, value, pass }

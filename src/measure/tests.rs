@@ -35,8 +35,10 @@ fn cell(load: Load) -> Cell {
         unique_prompts: true,
         stream: true,
         stop_after: crate::experiment::StopAfter::End,
+        cancel: None,
         force_length: ForceLength::Never,
         sampling: serde_json::Map::new(),
+        ..Workload::default()
     };
     let cell = CellSettings {
         duration: Some(Duration::from_secs(10)),
@@ -64,6 +66,7 @@ fn cell(load: Load) -> Cell {
             sim: BTreeMap::new(),
             parts: Vec::new(),
             stages: Vec::new(),
+            think: None,
         },
     }
 }
@@ -128,6 +131,7 @@ fn run(records: &[RequestRecord]) -> CellRun {
         epoch_monotonic_ns: 0,
         started_at: jiff::Timestamp::UNIX_EPOCH,
         ended_at: jiff::Timestamp::UNIX_EPOCH,
+        stages: Vec::new(),
         window,
         planned: Some(records.len() as u64),
         in_flight_mean: Some(area as f64 / 1e7),
@@ -219,11 +223,13 @@ fn every_outcome_is_counted_once() {
     records.push(early);
     let s = summed(&open(), &run(&records), &records);
     let c = &s.counts;
-    assert_eq!((c.attempted, c.ok, c.failed, c.dropped, c.censored), (200, 192, 6, 1, 1));
+    assert_eq!((c.attempted, c.ok, c.failed, c.dropped, c.censored), (200, 191, 6, 1, 1));
+    assert_eq!(c.cancelled, 1);
     assert_eq!((c.sent, c.before_window, c.errors["x"]), (199, 1, 6));
-    assert_eq!(s.distributions["ttft"].n, 192);
-    assert_eq!(s.scalars["error_rate"], 0.03);
-    assert_eq!(s.scalars["attainment"], 0.96);
+    assert_eq!(s.distributions["ttft"].n, 191);
+    // Of 199: one was cut off on purpose.
+    assert_eq!(s.scalars["error_rate"], 6.0 / 199.0);
+    assert_eq!(s.scalars["attainment"], 191.0 / 199.0);
 }
 
 #[test]
@@ -374,6 +380,24 @@ fn an_open_loop_that_piles_up_is_overloaded_and_a_closed_one_is_not() {
     assert!(
         !fired(&summed(&cell(Load::Closed { users: 8 }), &run, &records)).iter().any(|f| f.0 == "overload")
     );
+    // Stages of one level are no excuse; levels that change by plan are, and so are bursts.
+    let mut staged = open();
+    let stage = |level| crate::experiment::Stage {
+        name: format!("at {level}"),
+        duration: Duration::from_secs(5),
+        ramp: Duration::ZERO,
+        level,
+        slo: Slo::default(),
+        recovers: None,
+    };
+    staged.settings.stages = vec![stage(20.0), stage(20.0)];
+    assert!(fired(&summed(&staged, &run, &records)).contains(&("overload", Verdict::Warn)));
+    staged.settings.stages[1].level = 30.0;
+    let burst = cell(Load::Open { qps: 20.0, arrivals: Arrivals::Burst { size: 4 }, max_in_flight: None });
+    for cell in [staged, burst] {
+        let signals = summed(&cell, &run, &records).validity.signals;
+        assert!(!signals.contains_key("overload") && signals.contains_key("little"), "{signals:?}");
+    }
 }
 
 #[test]
@@ -537,7 +561,8 @@ fn many(seq: u64) -> RequestRecord {
 fn what_a_summary_holds_does_not_grow_with_the_requests() {
     let cell = open();
     let held = |n: u64| {
-        let mut totals = totals::Totals::new(&cell.settings, run(&[]).window);
+        let mut totals =
+            totals::Totals::new(&cell.settings, totals::Scope::cell(&cell.settings), run(&[]).window);
         let mut most = 0;
         (0..n).for_each(|seq| totals.take(&many(seq)));
         let mut walks = 1;
@@ -586,3 +611,6 @@ fn an_unreadable_record_ends_the_walk() {
     let walk = || Ok([Ok(good(0)), Err("torn")].into_iter());
     assert_eq!(summarise_walks(&open(), &run(&[]), walk).err(), Some("torn"));
 }
+
+#[path = "groups_tests.rs"]
+mod groups;

@@ -9,8 +9,8 @@ use super::samples::{Samples, of_request, prompt_tokens};
 use super::select::Selection;
 use super::trend::Batches;
 use super::validity::BySending;
-use super::{Counts, TokenCounts};
-use crate::experiment::{Load, RequestLimit, Settings, StopAfter};
+use super::{Counts, GroupKind, TokenCounts};
+use crate::experiment::{Load, Part, RequestLimit, Settings, Stage, StopAfter, Workload};
 use crate::record::{Outcome, Phase, RequestRecord, TokenSource, Window};
 use crate::stats::Line;
 
@@ -24,9 +24,53 @@ pub(super) struct Lags {
     pub(super) trend: Option<Line>,
 }
 
+/// Of what totals are taken: of a whole cell, or of a part of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scope<'a> {
+    /// Limits that each good request meets.
+    limits: &'a [RequestLimit],
+    /// Every answer is read to its end.
+    whole_answers: bool,
+    /// The workload's hash and the signs of a steady state are wanted, which are the cell's.
+    evidence: bool,
+    /// Of the requests due in the window only those of this stage count.
+    stage: Option<&'a str>,
+}
+
+impl<'a> Scope<'a> {
+    pub(super) fn cell(settings: &'a Settings) -> Self {
+        let whole_answers = settings.parts().all(|(_, workload)| is_whole(workload));
+        Self { limits: &settings.slo.request, whole_answers, evidence: true, stage: None }
+    }
+
+    /// Of one task, or of one endpoint.
+    pub(super) fn group(settings: &'a Settings, kind: GroupKind, name: &str) -> Self {
+        let of = |part: &Part| match kind {
+            GroupKind::Task => part.task.as_deref() == Some(name),
+            GroupKind::Endpoint => part.endpoint.as_deref() == Some(name),
+            GroupKind::Stage => true,
+        };
+        let whole_answers =
+            settings.parts.iter().filter(|part| of(part)).all(|part| is_whole(&part.workload));
+        Self { whole_answers, evidence: false, ..Self::cell(settings) }
+    }
+
+    /// Of one stage, by its own limits where it has some.
+    pub(super) fn stage(settings: &'a Settings, stage: &'a Stage) -> Self {
+        let own = Some(stage.slo.request.as_slice()).filter(|limits| !limits.is_empty());
+        let limits = own.unwrap_or(&settings.slo.request);
+        Self { limits, evidence: false, stage: Some(&stage.name), ..Self::cell(settings) }
+    }
+}
+
+fn is_whole(workload: &Workload) -> bool {
+    workload.stop_after == StopAfter::End
+}
+
 /// What the records of a cell add up to.
 pub(super) struct Totals<'a> {
     settings: &'a Settings,
+    scope: Scope<'a>,
     window: Window,
     pub(super) samples: Samples,
     pub(super) counts: Counts,
@@ -52,9 +96,10 @@ pub(super) struct Totals<'a> {
 }
 
 impl<'a> Totals<'a> {
-    pub(super) fn new(settings: &'a Settings, window: Window) -> Self {
+    pub(super) fn new(settings: &'a Settings, scope: Scope<'a>, window: Window) -> Self {
         Self {
             settings,
+            scope,
             window,
             samples: Samples::default(),
             counts: Counts::default(),
@@ -76,8 +121,29 @@ impl<'a> Totals<'a> {
         }
     }
 
-    fn whole_answers(&self) -> bool {
-        self.settings.workload.stop_after == StopAfter::End
+    /// Whether every answer was to be read to its end.
+    pub(super) const fn whole_answers(&self) -> bool {
+        self.scope.whole_answers
+    }
+
+    /// Whether a request is of those that the figures are about.
+    fn is_measured(&self, r: &RequestRecord) -> bool {
+        r.phase == Phase::Measure && self.scope.stage.is_none_or(|stage| r.stage.as_deref() == Some(stage))
+    }
+
+    /// The share of a request's chunks that came in the window. Of a stage's window a record has
+    /// no count: there they are taken as evenly spread from the first to the last.
+    fn chunk_share(&self, r: &RequestRecord) -> f64 {
+        if self.scope.stage.is_none() {
+            return f64::from(r.chunks_in_window) / f64::from(r.chunks);
+        }
+        let Some(last) = r.last_token_us else { return 0.0 };
+        let first = r.first_token_us.unwrap_or(last);
+        if first >= last {
+            return f64::from(u8::from(self.inside(Some(last))));
+        }
+        let inside = last.min(self.window.end_us).saturating_sub(first.max(self.window.start_us));
+        inside as f64 / (last - first) as f64
     }
 
     fn inside(&self, t: Option<u64>) -> bool {
@@ -88,22 +154,25 @@ impl<'a> Totals<'a> {
     pub(super) fn take(&mut self, r: &RequestRecord) {
         self.take_again(r);
         self.take_any(r);
-        if r.phase == Phase::Measure {
+        if self.is_measured(r) {
             self.take_measured(r);
-        } else {
+        } else if self.scope.stage.is_none() {
             self.counts.before_window += 1;
         }
     }
 
     /// Take in a record on any walk: only what needs more than one.
     pub(super) fn take_again(&mut self, r: &RequestRecord) {
-        self.identify(r);
+        if self.scope.evidence {
+            self.identify(r);
+        }
         if let Some(sent) = r.sent_us {
             self.in_flight.take(sent, r.end_us);
         }
-        if r.phase == Phase::Measure {
+        if self.is_measured(r) {
             self.samples.take(r);
-            if !r.cap_blocked
+            if self.scope.evidence
+                && !r.cap_blocked
                 && let Some(lag) = of_request("lag", r)
             {
                 self.lags.take(lag);
@@ -127,13 +196,15 @@ impl<'a> Totals<'a> {
         self.sent_in_window += u64::from(self.inside(r.sent_us));
         let completed = r.outcome == Outcome::Ok && self.inside(r.end_us);
         self.completed_in_window += u64::from(completed);
-        self.good_in_window += u64::from(completed && is_good(r, &self.settings.slo.request));
+        self.good_in_window += u64::from(completed && is_good(r, self.scope.limits));
         // Of an answer that is left after its first token nobody knows how long it would have been.
         if r.chunks > 0 && self.whole_answers() {
             // Servers may put several tokens in a chunk: each chunk stands for its share.
-            let tokens = r.output_tokens.unwrap_or(r.chunks);
-            let share = f64::from(r.chunks_in_window) / f64::from(r.chunks);
-            self.output_in_window += share * f64::from(tokens);
+            // An answer that is not streamed has no first token, and its one piece says nothing of
+            // how many tokens it is: of an embedding it is none.
+            let guess = if r.first_token_us.is_some() { r.chunks } else { 0 };
+            let tokens = r.output_tokens.unwrap_or(guess);
+            self.output_in_window += self.chunk_share(r) * f64::from(tokens);
             self.output_whole_run += u64::from(tokens);
         }
         if self.inside(r.first_token_us.or(r.last_token_us)) {
@@ -147,7 +218,8 @@ impl<'a> Totals<'a> {
     }
 
     fn take_measured(&mut self, r: &RequestRecord) {
-        if !r.cap_blocked
+        if self.scope.evidence
+            && !r.cap_blocked
             && let Some(lag) = of_request("lag", r)
         {
             self.lag_course.add(r.intended_us, lag);
@@ -175,10 +247,12 @@ impl<'a> Totals<'a> {
             }
         }
         if r.outcome == Outcome::Ok {
-            if let (Some(sent), Some(ttft)) = (r.sent_us, of_request("ttft", r)) {
+            if self.scope.evidence
+                && let (Some(sent), Some(ttft)) = (r.sent_us, of_request("ttft", r))
+            {
                 self.ttft.take(sent, ttft);
             }
-            self.good += u64::from(is_good(r, &self.settings.slo.request));
+            self.good += u64::from(is_good(r, self.scope.limits));
             self.take_tokens(r);
         }
     }
@@ -196,7 +270,10 @@ impl<'a> Totals<'a> {
         if let Some(source) = r.token_source {
             *t.sources.entry(source.name().to_owned()).or_default() += 1;
         }
-        t.prompt_mismatches += u64::from(r.prompt_tokens.is_some_and(|n| n != r.prompt_tokens_asked));
+        // Of texts that nobody measured, and of pictures, no length was asked for.
+        let foretold = self.settings.parts().all(|(_, workload)| workload.foretells_prompt_tokens());
+        let other = |n| foretold && n != r.prompt_tokens_asked;
+        t.prompt_mismatches += u64::from(r.prompt_tokens.is_some_and(other));
         // A guess by chunks can't tell.
         let counted = r.output_tokens.filter(|_| r.token_source != Some(TokenSource::Chunks));
         t.output_mismatches += u64::from(counted.is_some_and(|n| n != r.max_tokens));
@@ -207,7 +284,7 @@ impl<'a> Totals<'a> {
     /// sends those.
     fn identify(&mut self, r: &RequestRecord) {
         let lengths = |due| (due, r.prompt_tokens_asked, r.max_tokens);
-        match self.settings.load {
+        match self.settings.first_load() {
             Load::Open { .. } => {
                 let due = (r.phase == Phase::Measure).then_some(r.intended_us);
                 self.identity.take(r.seq, due.map(lengths));
@@ -264,12 +341,16 @@ impl<'a> Totals<'a> {
         if let (Some(first), Some(last)) = (self.first_sent_us, self.last_byte_us)
             && last > first
             && self.whole_answers()
+            && self.scope.stage.is_none()
         {
             put("whole_run_output_tps", self.output_whole_run as f64 / ((last - first) as f64 / 1e6));
         }
-        if counts.attempted > 0 {
-            put("attainment", self.good as f64 / counts.attempted as f64);
-            put("error_rate", counts.failed as f64 / counts.attempted as f64);
+        // Of one that was cut off on purpose nobody knows how it would have ended.
+        let asked = counts.attempted - counts.cancelled;
+        if asked > 0 {
+            put("attainment", self.good as f64 / asked as f64);
+            put("error_rate", counts.failed as f64 / asked as f64);
+            put("contention_error_rate", counts.of_contention() as f64 / asked as f64);
         }
         scalars
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::totals::Lags;
 use super::trend::Batches;
 use super::{CellSummary, Reason, Validity, Verdict};
-use crate::experiment::{Load, Settings};
+use crate::experiment::{Arrivals, Load, Settings};
 use crate::record::{CellRun, ClientHealth, EndedBy, TICK_US, Tick, Window};
 use crate::stats::{Line, student_t_quantile};
 
@@ -240,13 +240,20 @@ fn server_steady(e: &Evidence<'_>, court: &mut Court) {
     });
     let mean_s = |metric| e.summary.value(metric, "mean").map(|ms| ms / 1000.0);
     let answer_s = mean_s("e2e").map(|e2e| e2e - mean_s("ttft").unwrap_or(0.0));
-    let steadiness = steady::steadiness(window, &e.run.timeline, e.ttft, answer_s);
+    // A window whose load changes by plan is not meant to be steady.
+    let level = !e.settings.level_changes();
+    let steadiness = level.then(|| steady::steadiness(window, &e.run.timeline, e.ttft, answer_s)).flatten();
     court.note(&table::MSER_CUT, steadiness.map(|s| s.cut_s));
     court.hear(&table::NOT_STEADY, steadiness.map(|s| s.shift), |_, _| {
         let of = steadiness.map_or("", |s| s.of);
         format!("not steady: by MSER-5 half of the window is a beginning, as {of} differs between its halves by more than chance")
     });
-    let Load::Open { .. } = e.settings.load else { return };
+    let Load::Open { arrivals, .. } = e.settings.load else { return };
+    // Nor does what piles up in a stage say anything of the window; of bursts as much is held back
+    // as is not answered in time, and never more in flight.
+    if !level || matches!(arrivals, Arrivals::Burst { .. }) {
+        return;
+    }
     court.note(&table::COMPLETED_OF_DUE, completed_of_due(window, &e.run.timeline));
     let rate = e.summary.value("offered_rps", "").filter(|&r| r > 0.0);
     let level: Vec<(u64, f64)> = e

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Cell, Plan};
-use crate::experiment::{Load, Settings};
+use crate::experiment::{Load, Part, Settings, Workload};
 
 /// What a plan comes to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -92,11 +92,10 @@ fn cell(cell: &Cell) -> CellEstimate {
     let cooldown = settings.cell.cooldown;
     let tail = seconds(settings.cell.drain) + seconds(cooldown.max);
     let requests = requests(settings, &window);
-    let tokens = |mean: Option<u32>| {
+    let tokens = |mean: Option<f64>| {
         let (mean, requests) = (mean?, requests?);
-        Some(Amount { count: requests.count.saturating_mul(mean.into()), ..requests })
+        Some(Amount { count: (requests.count as f64 * mean).round() as u64, ..requests })
     };
-    let workload = &settings.workload;
     CellEstimate {
         index: cell.index,
         seconds: Span {
@@ -105,9 +104,27 @@ fn cell(cell: &Cell) -> CellEstimate {
         },
         expected_s: lead + window.max.unwrap_or(window.min) + seconds(cooldown.min),
         requests,
-        prompt_tokens: tokens(workload.prompt.is_none().then_some(workload.prompt_tokens.mean)),
-        output_tokens: tokens(Some(workload.max_tokens.mean)),
+        prompt_tokens: tokens(mean(settings, prompt_tokens)),
+        output_tokens: tokens(mean(settings, |w| w.asks_output_lengths().then_some(w.max_tokens.mean))),
     }
+}
+
+/// The mean of a length over the parts of a mix, by their weights.
+fn mean(settings: &Settings, of: impl Fn(&Workload) -> Option<u32>) -> Option<f64> {
+    if settings.parts.is_empty() {
+        return of(&settings.workload).map(f64::from);
+    }
+    let weights: f64 = settings.parts.iter().map(|part| part.weight).sum();
+    let weighted = |part: &Part| Some(f64::from(of(&part.workload)?) * part.weight);
+    Some(settings.parts.iter().map(weighted).sum::<Option<f64>>()? / weights)
+}
+
+/// Mean of the tokens that one request asks about; `None` where the text decides.
+fn prompt_tokens(workload: &Workload) -> Option<u32> {
+    // What a conversation's history adds is up to the server's answers.
+    let asked = workload.asks_prompt_lengths() && workload.session.is_none();
+    let query = workload.query_tokens.as_ref().map_or(0, |lengths| lengths.mean);
+    asked.then(|| workload.prompt_tokens.mean.saturating_mul(workload.batch).saturating_add(query))
 }
 
 /// Length of the measured window.
@@ -119,7 +136,12 @@ fn window(settings: &Settings) -> Span {
             let window = duration.map_or(needed, |d| d.min(needed));
             Span { min: window, max: Some(window) }
         }
-        (Load::Closed { .. }, Some(_)) => Span { min: 0.0, max: duration },
+        (Load::Closed { users }, Some(requests)) => {
+            // However fast the server is, its users think between two requests.
+            let thought = settings.think.map_or(0.0, |think| think.mean().as_secs_f64());
+            let min = thought * requests as f64 / f64::from(users);
+            Span { min: duration.map_or(min, |d| d.min(min)), max: duration }
+        }
         (_, None) => Span { min: duration.unwrap_or(0.0), max: duration },
     }
 }
@@ -130,7 +152,9 @@ fn requests(settings: &Settings, window: &Span) -> Option<Amount> {
         Load::Open { qps, .. } => {
             // The rate rises evenly over the ramp: half of it on average.
             let lead = cell.ramp.as_secs_f64() / 2.0 + cell.warmup.as_secs_f64();
-            Some(Amount { count: (qps * (lead + window.min)).round() as u64, at_most: false })
+            let inside = settings.staged_arrivals().unwrap_or(qps * window.min);
+            let count = (settings.first_load().level() * lead + inside).round() as u64;
+            Some(Amount { count, at_most: false })
         }
         Load::Closed { .. } => cell.requests.map(|count| Amount { count, at_most: true }),
     }

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::CellId;
-use crate::experiment::{Grid, LengthShape, Lengths, Load, Override, Settings, Table, canonical_json};
+use crate::experiment::{Grid, LengthShape, Lengths, Load, Node, Override, Settings, Table, canonical_json};
+use crate::units::parse_count;
 
 /// Factors that every cell has, null where not set.
 pub(super) const MAIN: [&str; 4] =
@@ -16,7 +17,9 @@ pub(super) const MAIN: [&str; 4] =
 pub(super) const GRID: &str = "grid";
 
 /// The four main factors as the cell's settings have them, then the other axes of its grid,
-/// and what its line of `include` gives, as the document has them.
+/// and what its line of `include` gives, as the document has them. The load is that of the
+/// whole mix also where a cell has only a part of it: a cell stands beside those of which it
+/// was set apart.
 pub(super) fn factors(
     settings: &Settings,
     tree: &Table,
@@ -27,21 +30,35 @@ pub(super) fn factors(
         Load::Closed { users } => (json!(users), Value::Null),
         Load::Open { qps, max_in_flight, .. } => (json!(max_in_flight), number(qps)),
     };
-    // A fixed prompt's length is not asked for.
-    let prompt = match settings.workload.prompt {
-        Some(_) => Value::Null,
-        None => lengths(&settings.workload.prompt_tokens),
+    let whole = |key: &str, own: Value| match settings.parts.is_empty() || own.is_null() {
+        true => own,
+        false => tree.lookup(&["load".to_owned(), key.to_owned()]).map_or(own, as_written),
     };
-    let main = [users, qps, prompt, lengths(&settings.workload.max_tokens)];
+    let (users, qps) = (whole("users", users), whole("qps", qps));
+    // Lengths that a text or a file has are not asked for.
+    let workload = &settings.workload;
+    let asked = |asks: bool, of: &Lengths| if asks { lengths(of) } else { Value::Null };
+    let prompt = asked(workload.asks_prompt_lengths(), &workload.prompt_tokens);
+    let output = asked(workload.asks_output_lengths(), &workload.max_tokens);
+    let main = [users, qps, prompt, output];
     let mut factors: BTreeMap<String, Value> = MAIN.iter().map(|m| (*m).to_owned()).zip(main).collect();
     let axes = grid.into_iter().flat_map(|g| &g.axes).filter_map(|axis| axis.values.first());
     for value in axes.chain(values.iter().copied()) {
         if !MAIN.contains(&value.path.as_str()) {
-            let found = tree.lookup(&value.parts).map_or(Value::Null, crate::experiment::Node::json);
+            let found = tree.lookup(&value.parts).map_or(Value::Null, Node::json);
             factors.insert(value.path.clone(), found);
         }
     }
     factors
+}
+
+/// A number of the document, in whichever way it was written.
+fn as_written(node: &Node) -> Value {
+    match node.json() {
+        Value::String(text) => parse_count(&text).map_or(Value::String(text), |n| json!(n)),
+        Value::Number(x) => x.as_f64().map_or(Value::Null, number),
+        other => other,
+    }
 }
 
 /// 4.0 as 4.
@@ -49,19 +66,33 @@ fn number(x: f64) -> Value {
     if x.fract() == 0.0 && x.abs() < 9e15 { json!(x as i64) } else { json!(x) }
 }
 
-/// A constant length is a number; another is a table without what it doesn't use.
+/// A constant length is a number; another is a table without what it doesn't use. What a file
+/// holds counts, not where it lies.
 fn lengths(lengths: &Lengths) -> Value {
-    if lengths.shape == LengthShape::Constant {
+    if lengths.is_constant() {
         return json!(lengths.mean);
     }
     let mut table = Map::new();
-    table.insert("mean".to_owned(), json!(lengths.mean));
-    table.insert("distribution".to_owned(), json!(lengths.shape));
-    if lengths.shape != LengthShape::Exponential {
-        table.insert("range".to_owned(), number(lengths.range));
+    let mut put = |key: &str, value: Value| table.insert(key.to_owned(), value);
+    put("mean", json!(lengths.mean));
+    put("distribution", json!(lengths.shape));
+    if !matches!(lengths.shape, LengthShape::Constant | LengthShape::Exponential | LengthShape::Empirical) {
+        put("range", number(lengths.range));
+    }
+    if let Some(from) = &lengths.file {
+        put("sha256", json!(from.file.sha256));
+        for (key, column) in [("column", &from.column), ("weight", &from.weight)] {
+            column.as_ref().map(|name| put(key, json!(name)));
+        }
+    }
+    if let Some(min) = lengths.min {
+        put("min", json!(min));
     }
     if let Some(cap) = lengths.cap {
-        table.insert("cap".to_owned(), json!(cap));
+        put("cap", json!(cap));
+    }
+    if lengths.jitter > 0.0 {
+        put("jitter", number(lengths.jitter));
     }
     Value::Object(table)
 }

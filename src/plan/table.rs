@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::factors::{GRID, MAIN};
 use super::{Amount, Cell, Plan, Span, estimate};
-use crate::experiment::{Load, canonical_json};
+use crate::experiment::{Arrivals, Load, Target, Think, canonical_json};
 use crate::units::format_duration;
 
 /// One line per cell (repeats counted, in the order in which cells first run), and the sums.
@@ -63,16 +63,15 @@ pub fn load_in_words(cell: &Cell) -> String {
 
 /// Whom the plan asks, as far as all cells agree.
 fn target(plan: &Plan) -> String {
-    let of = |read: fn(&Cell) -> &str| {
-        let first = plan.cells.first().map_or("", read);
-        if plan.cells.iter().all(|c| read(c) == first) { first } else { "several" }
+    let of = |read: fn(&Target) -> &str| {
+        let first = plan.cells.first().map_or_else(String::new, |c| c.settings.of_targets(read));
+        let same = plan.cells.iter().all(|c| c.settings.of_targets(read) == first);
+        if same { first } else { "several".to_owned() }
     };
-    let url = of(|c| &c.settings.target.url);
-    let model = match of(|c| &c.settings.target.model) {
-        "auto" => "its first model",
-        name => name,
-    };
-    format!("{} at {url} ({model})", of(|c| &c.settings.target.api))
+    let url = of(|target| &target.url);
+    let model = of(|target| &target.model);
+    let model = if model == "auto" { "its first model" } else { &model };
+    format!("{} at {url} ({model})", of(|target| &target.api))
 }
 
 /// `6 cells, 18 with their repeats`.
@@ -107,13 +106,40 @@ fn other_paths(plan: &Plan) -> Vec<String> {
 }
 
 fn load(cell: &Cell) -> String {
-    match cell.settings.load {
-        Load::Closed { users: 1 } => "1 user".to_owned(),
-        Load::Closed { users } => format!("{users} users"),
-        Load::Open { qps, arrivals, max_in_flight } => {
-            let cap = max_in_flight.map_or_else(String::new, |cap| format!(", at most {cap}"));
-            format!("{qps}/s {}{cap}", arrivals.name())
+    let settings = &cell.settings;
+    let levels: Vec<String> = settings.stages.iter().map(|stage| stage.level.to_string()).collect();
+    // Stages name their own levels.
+    let level = |one: String| if levels.is_empty() { one } else { levels.join(" → ") };
+    match settings.load {
+        Load::Closed { users } => {
+            let word = if users == 1 && levels.is_empty() { "user" } else { "users" };
+            let think = settings.think.map_or_else(String::new, |think| format!(", {}", thinking(think)));
+            format!("{} {word}{think}", level(users.to_string()))
         }
+        Load::Open { qps, arrivals: Arrivals::Burst { size }, .. } => {
+            format!("{size} at once every {}", format_duration(period(size, qps)))
+        }
+        Load::Open { qps, arrivals, max_in_flight } => {
+            let shape = match arrivals {
+                Arrivals::Gamma { burstiness } => format!("gamma {burstiness}"),
+                other => other.name().to_owned(),
+            };
+            let cap = max_in_flight.map_or_else(String::new, |cap| format!(", at most {cap}"));
+            format!("{}/s {shape}{cap}", level(qps.to_string()))
+        }
+    }
+}
+
+/// The time from one burst to the next, to the microsecond.
+fn period(size: u32, qps: f64) -> Duration {
+    Duration::from_micros((f64::from(size) / qps * 1e6).round() as u64)
+}
+
+fn thinking(think: Think) -> String {
+    match think {
+        Think::Constant(time) => format!("think {}", format_duration(time)),
+        Think::Uniform(from, to) => format!("think {} to {}", format_duration(from), format_duration(to)),
+        Think::Exponential { mean, .. } => format!("think {} on average", format_duration(mean)),
     }
 }
 

@@ -72,7 +72,9 @@ pub(super) fn finished(cell: &Cell, of: usize, summary: &CellSummary) -> String 
         opt_ms(value("ttft", "p95")),
         opt_ms(value("e2e", "p95")),
     );
-    for (what, n) in [("failed", c.failed), ("dropped", c.dropped), ("censored", c.censored)] {
+    let apart =
+        [("failed", c.failed), ("dropped", c.dropped), ("censored", c.censored), ("cancelled", c.cancelled)];
+    for (what, n) in apart {
         if n > 0 {
             line += &format!(" · {n} {what}");
         }

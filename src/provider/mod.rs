@@ -4,17 +4,37 @@
 //! turns a [`Call`] into a [`WireRequest`], and gives a [`Decoder`] that turns the payloads
 //! of frames into [`Delta`]s. [`framing`] cuts the bytes into frames.
 
+mod answer;
+pub mod anthropic_messages;
+pub mod anyscale;
+mod call;
 pub mod custom;
 pub mod error;
+mod features;
+pub mod fireworks;
+mod flavour;
 pub mod framing;
 mod glance;
+pub mod llamacpp;
+pub mod ollama;
 mod openai;
 pub mod openai_chat;
 pub mod openai_completions;
+pub mod openai_embeddings;
+pub mod openai_rerank;
+pub mod sglang;
+pub mod template;
 mod text;
+pub mod tgi;
+pub mod together;
+mod triton;
+pub mod triton_generate;
+pub mod triton_infer;
+pub mod vllm;
 
 pub use custom::Custom;
 pub use error::{DETAIL_CHARS, clip, http_error};
+pub use features::Features;
 
 use std::sync::LazyLock;
 
@@ -138,10 +158,28 @@ pub struct WireRequest {
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: Bytes,
+    /// A text with which the answer may begin before it says anything of its own: the prompt,
+    /// in APIs that repeat it.
+    pub echo: Option<String>,
+}
+
+impl WireRequest {
+    /// A `POST` of a JSON document.
+    #[must_use]
+    pub fn json(path: impl Into<String>, body: Map<String, Value>) -> Self {
+        Self {
+            method: "POST",
+            path: path.into(),
+            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+            body: Bytes::from(Value::Object(body).to_string()),
+            echo: None,
+        }
+    }
 }
 
 /// How an answer's bytes are cut into frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Framing {
     /// Server-sent events.
     Sse,
@@ -152,9 +190,10 @@ pub enum Framing {
 }
 
 /// What one frame brought.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Delta {
-    /// Non-empty content, reasoning or tool call.
+    /// Non-empty content, reasoning or tool call; of an API that generates nothing, such as
+    /// embeddings, its result.
     pub content: bool,
     /// Non-empty content that is not reasoning.
     pub visible: bool,
@@ -203,6 +242,16 @@ pub trait Decoder: Send {
     /// When the payload is neither a document of this API nor an end marker.
     fn frame(&mut self, payload: &[u8]) -> Result<Delta, DecodeError>;
 
+    /// The text that the answer may repeat first ([`WireRequest::echo`]); called before the first
+    /// frame.
+    fn expect_echo(&mut self, _prompt: &str) {}
+
+    /// The body has come to its end as HTTP tells it, after its last frame. Not called where the
+    /// connection broke: in an API without an end marker that is how a whole answer is told.
+    fn ended(&mut self) -> Delta {
+        Delta::default()
+    }
+
     /// Whether the answer has said all: nothing more need be awaited.
     fn done(&self) -> bool;
 
@@ -220,6 +269,11 @@ pub trait Provider: Send + Sync {
 
     /// A reader for one answer. `keep_text` asks it to keep the text, for counting tokens.
     fn decoder(&self, stream: bool, keep_text: bool) -> Box<dyn Decoder>;
+
+    /// What it can do, and what it wants beside its requests.
+    fn features(&self) -> Features {
+        Features::USUAL
+    }
 }
 
 /// One row of the table of providers.
@@ -234,7 +288,28 @@ pub struct Entry {
 }
 
 /// Every provider.
-pub const ALL: &[Entry] = &[openai_chat::ENTRY, openai_completions::ENTRY];
+pub const ALL: &[Entry] = &[
+    openai_chat::ENTRY,
+    openai_completions::ENTRY,
+    openai_embeddings::ENTRY,
+    openai_rerank::ENTRY,
+    vllm::ENTRY,
+    vllm::COMPLETIONS,
+    sglang::ENTRY,
+    sglang::COMPLETIONS,
+    fireworks::ENTRY,
+    fireworks::COMPLETIONS,
+    anyscale::ENTRY,
+    anyscale::COMPLETIONS,
+    together::ENTRY,
+    tgi::ENTRY,
+    triton_infer::ENTRY,
+    triton_generate::ENTRY,
+    llamacpp::ENTRY,
+    ollama::ENTRY,
+    anthropic_messages::ENTRY,
+    custom::ENTRY,
+];
 
 /// The row of `name`, if there is one.
 #[must_use]
@@ -253,8 +328,12 @@ pub fn join(base: &Url, path: &str) -> Url {
         Some(last) if !last.is_empty() && last == first => path[first.len()..].trim_start_matches('/'),
         _ => path,
     };
+    let (below, query) = below.split_once('?').map_or((below, None), |(below, query)| (below, Some(query)));
     let mut url = base.clone();
     url.set_path(&format!("{root}/{below}"));
+    if query.is_some() {
+        url.set_query(query);
+    }
     url
 }
 
@@ -272,6 +351,8 @@ mod tests {
             ("http://h:1/api/v1", "/v1/models", "http://h:1/api/v1/models"),
             ("http://h:1/api", "/v1/models", "http://h:1/api/v1/models"),
             ("http://h:1/v1?key=a", "/v1/models", "http://h:1/v1/models?key=a"),
+            ("http://h:1/v1", "/v1/embed?truncate=true", "http://h:1/v1/embed?truncate=true"),
+            ("http://h:1", "/", "http://h:1/"),
         ] {
             let base = Url::parse(base).expect("a url");
             assert_eq!(join(&base, path).as_str(), want);

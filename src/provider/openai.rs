@@ -1,67 +1,27 @@
-//! What the two OpenAI APIs share: the request's body, and a reader for their answers.
+//! What the two OpenAI APIs and their flavours share: a reader for their answers.
 //!
 //! Servers differ in where they put things, so the reader takes them wherever they come:
 //! usage in a chunk without choices, inside the last chunk, beside an empty delta or in
 //! every chunk (the last word counts); a first chunk that bears only a role; reasoning under
-//! two names; an error object in mid-stream; an end with or without `[DONE]`.
+//! two names; an error object in mid-stream; an end with or without `[DONE]`; the whole answer
+//! under `output`; the server's own timings in the last chunk or the body.
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
 
 use super::error::{clip, words_of};
 use super::glance::{Glance, Pattern};
 use super::text::Text;
-use super::{Call, Closing, DecodeError, Decoder, Delta, Framing, WireRequest};
+use super::{Closing, DecodeError, Decoder, Delta};
 
 /// Which of the two APIs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Api {
     Chat,
     Completions,
-}
-
-/// The request, with `extra_body` having the last word.
-pub(super) fn request(api: Api, call: &Call<'_>) -> WireRequest {
-    let mut body = Map::new();
-    let mut put = |key: &str, value: Value| {
-        body.insert(key.to_owned(), value);
-    };
-    put("model", call.model.into());
-    match api {
-        Api::Chat => put("messages", json!([{ "role": "user", "content": call.prompt }])),
-        Api::Completions => put("prompt", call.prompt.into()),
-    }
-    put(call.max_tokens_field, call.max_tokens.into());
-    put("stream", call.stream.into());
-    if call.stream {
-        put("stream_options", json!({ "include_usage": true }));
-    }
-    if call.force_length {
-        put("ignore_eos", true.into());
-        put("min_tokens", call.max_tokens.into());
-    }
-    for (key, value) in call.overrides() {
-        put(key, value.clone());
-    }
-    WireRequest {
-        method: "POST",
-        path: match api {
-            Api::Chat => "/v1/chat/completions",
-            Api::Completions => "/v1/completions",
-        }
-        .to_owned(),
-        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-        body: Bytes::from(Value::Object(body).to_string()),
-    }
-}
-
-/// How the answers are framed.
-pub(super) const fn framing(stream: bool) -> Framing {
-    if stream { Framing::Sse } else { Framing::Whole }
 }
 
 /// Reads one answer of either API.
@@ -90,19 +50,25 @@ impl Reader {
         }
     }
 
-    /// Read a frame in full.
-    fn parse(&mut self, payload: &[u8]) -> Result<Delta, DecodeError> {
+    /// Read a frame in full; `inner`: what lay under its `output`.
+    fn parse(&mut self, payload: &[u8], inner: bool) -> Result<Delta, DecodeError> {
         let doc: Document<'_> =
             serde_json::from_slice(payload).map_err(|e| undecodable(&e.to_string(), payload))?;
         if let Some(words) = doc.error_words() {
             self.closing.error = Some(words);
             return Ok(Delta::default());
         }
+        if let (None, Some(inner), false) = (&doc.choices, doc.output, inner) {
+            return self.parse(inner.get().as_bytes(), true);
+        }
         if doc.choices.is_none() && doc.usage.is_none() && !doc.is_chunk() {
             return Err(undecodable("no choices, usage or error in it", payload));
         }
         if let Some(usage) = &doc.usage {
             self.closing.take_usage(usage);
+        }
+        if let Some(perf) = &doc.perf_metrics {
+            self.closing.take_perf(perf);
         }
         let mut delta = Delta::default();
         for choice in doc.choices.iter().flatten() {
@@ -161,7 +127,7 @@ impl Decoder for Reader {
                 Glance::LookCloser => {}
             }
         }
-        self.parse(payload)
+        self.parse(payload, false)
     }
 
     fn done(&self) -> bool {
@@ -183,9 +149,22 @@ impl Closing {
         let cached = usage.prompt_tokens_details.as_ref().and_then(|d| d.cached_tokens);
         self.cached_tokens = cached.or(self.cached_tokens);
     }
+
+    /// Fireworks' account of its own times, in seconds, as numbers or texts.
+    fn take_perf(&mut self, perf: &Value) {
+        let number = |key: &str| {
+            let value = perf.get(key).or_else(|| perf.get(format!("fireworks-{key}")))?;
+            value.as_f64().or_else(|| value.as_str()?.parse().ok())
+        };
+        let us = |key| number(key).filter(|s| *s >= 0.0).map(|s| (s * 1e6).round() as u64);
+        self.server_ttft_us = us("server-time-to-first-token").or(self.server_ttft_us);
+        self.server_e2e_us = us("server-processing-time").or(self.server_e2e_us);
+        let cached = number("cached-prompt-tokens").map(|n| n as u32);
+        self.cached_tokens = self.cached_tokens.or(cached);
+    }
 }
 
-fn undecodable(why: &str, payload: &[u8]) -> DecodeError {
+pub(super) fn undecodable(why: &str, payload: &[u8]) -> DecodeError {
     let start = clip(&String::from_utf8_lossy(payload), 120);
     DecodeError { reason: format!("{why}: {start}") }
 }
@@ -198,6 +177,10 @@ struct Document<'a> {
     #[serde(borrow)]
     choices: Option<Vec<Choice<'a>>>,
     usage: Option<Usage>,
+    /// Together's place for the whole answer.
+    #[serde(borrow)]
+    output: Option<&'a RawValue>,
+    perf_metrics: Option<Value>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
     #[serde(borrow)]

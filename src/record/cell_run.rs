@@ -10,6 +10,8 @@ pub struct CellRun {
     pub started_at: jiff::Timestamp,
     pub ended_at: jiff::Timestamp,
     pub window: Window,
+    /// The window's stages, in order; empty where it has none.
+    pub stages: Vec<StageWindow>,
     /// Arrivals that the schedule had inside the window; `None` for a closed loop, which has
     /// no schedule.
     pub planned: Option<u64>,
@@ -76,6 +78,23 @@ pub struct Window {
 }
 
 impl Window {
+    /// Its length in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.end_us.saturating_sub(self.start_us) as f64 / 1e6
+    }
+}
+
+/// The part of a window in which a stage ran, in microseconds since the cell's epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageWindow {
+    pub name: String,
+    pub start_us: u64,
+    /// The start of the next stage, or the window's end; `start_us` where the window closed before.
+    pub end_us: u64,
+}
+
+impl StageWindow {
     /// Its length in seconds.
     #[must_use]
     pub fn seconds(&self) -> f64 {

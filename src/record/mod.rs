@@ -9,7 +9,7 @@
 
 mod cell_run;
 
-pub use cell_run::{Ceiling, CellRun, ClientHealth, EndedBy, TICK_US, Tick, Window};
+pub use cell_run::{Ceiling, CellRun, ClientHealth, EndedBy, StageWindow, TICK_US, Tick, Window};
 
 use serde::{Deserialize, Serialize};
 

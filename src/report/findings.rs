@@ -102,6 +102,13 @@ fn ran(run: &RunData, all: &[Repeats<'_>], families: &[Family<'_>]) -> Vec<Strin
             count(sum(|s| s.counts.dropped)),
             count(sum(|s| s.counts.censored)),
         ));
+        let cancelled = sum(|s| s.counts.cancelled);
+        if cancelled > 0 {
+            out.push(format!(
+                "This client cut off {} of them on purpose (workload.cancel): neither good nor failed.",
+                count(cancelled)
+            ));
+        }
         out.extend(failures(run));
     }
     out

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::columns::COLUMNS;
 use super::findings::{self, Findings};
-use super::{MAX_STRIP_FILES, ReportError, plotly as drawing, terminal};
+use super::{MAX_STRIP_FILES, ReportError, contention, groups, plotly as drawing, terminal};
 use crate::analysis::{CellData, RunData};
 use crate::chart::{Body, Chart, Repeats, count, figure, short_name, value_text};
-use crate::measure::{CellSummary, Verdict};
+use crate::measure::{CellSummary, GroupSummary, Verdict};
 use crate::metrics;
 
 /// The whole page. `charts` are those of [`crate::chart::all`].
@@ -38,6 +38,9 @@ pub fn page(run: &RunData, charts: &[Chart]) -> Result<String, ReportError> {
             .map(|(i, c)| Figure::of(c, i < strip_files))
             .collect::<Result<_, _>>()?,
         cells: cells(run),
+        kinds: groups::kinds(&groups::breakdowns(run)),
+        groups: group_table(run),
+        contention: contention::sentences(run),
         remarks: remarks(run),
         environment: flat(&run.environment),
         manifest: flat(&run.manifest),
@@ -73,6 +76,10 @@ struct Page<'a> {
     figures: Vec<Figure>,
     strips: Vec<Figure>,
     cells: Table,
+    /// What `groups` are by, such as `task and endpoint`; empty without any.
+    kinds: String,
+    groups: Table,
+    contention: Vec<String>,
     remarks: Vec<Remark>,
     environment: Vec<(String, String)>,
     manifest: Vec<(String, String)>,
@@ -285,7 +292,7 @@ fn cells(run: &RunData) -> Table {
 
 fn cell_row(data: &CellData, varying: &[String], repeated: bool) -> Vec<Field> {
     let alone = Repeats { cells: vec![data] };
-    let mut row = vec![Field::count(Some(u64::from(data.cell.index)))];
+    let mut row = vec![Field::count(Some(u64::from(data.cell.index) + 1))];
     if varying.is_empty() {
         row.push(Field::text(alone.label()));
     }
@@ -319,6 +326,24 @@ fn cell_row(data: &CellData, varying: &[String], repeated: bool) -> Vec<Field> {
     row
 }
 
+/// A row for each task, endpoint and stage of each cell and repeat.
+fn group_table(run: &RunData) -> Table {
+    let mut head = vec![Head::number("Cell", ""), Head::text("Which"), Head::text("By"), Head::text("Name")];
+    head.extend(["Requests", "OK", "Failed"].map(|title| Head::number(title, "")));
+    head.push(Head::number("Output", "tokens"));
+    head.extend(groups::COLUMNS.iter().map(|c| Head::number(c.title, c.unit)));
+    let row = |of: &groups::Breakdown<'_>, group: &GroupSummary| {
+        let mut row = vec![Field::count(Some(u64::from(of.cell.cell.index)))];
+        row.extend([of.label.as_str(), group.kind.name(), group.name.as_str()].map(Field::text));
+        let (c, t) = (&group.counts, &group.tokens);
+        row.extend([c.attempted, c.ok, c.failed, t.output].map(|n| Field::count(Some(n))));
+        row.extend(groups::COLUMNS.iter().map(|c| Field::number(c.value(group))));
+        row
+    };
+    let all = groups::breakdowns(run);
+    Table { head, rows: all.iter().flat_map(|b| b.groups.iter().map(move |g| row(b, g))).collect() }
+}
+
 /// A cell that is not to be taken at face value.
 #[derive(Serialize)]
 struct Remark {
@@ -336,7 +361,7 @@ fn remarks(run: &RunData) -> Vec<Remark> {
 fn remark(data: &CellData) -> Option<Remark> {
     let repeat = if data.cell.repeat > 1 { format!(", repeat {}", data.cell.repeat) } else { String::new() };
     let label = format!("{}{repeat}", Repeats { cells: vec![data] }.label());
-    let cell = data.cell.index;
+    let cell = data.cell.index + 1;
     let Some(summary) = &data.summary else {
         let reasons = vec!["it did not run, or did not run to its end".to_owned()];
         return Some(Remark { cell, label, word: "not run", class: "none", reasons });

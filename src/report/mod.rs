@@ -3,7 +3,9 @@
 //! Everything here can be made again from `runs/`, on another machine.
 
 mod columns;
+pub mod contention;
 pub mod findings;
+mod groups;
 pub mod html;
 mod palette;
 mod plotly;

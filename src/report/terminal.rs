@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::columns::COLUMNS;
-use super::findings;
+use super::{contention, findings, groups};
 use crate::analysis::RunData;
 use crate::chart::{Repeats, count, figure};
 use crate::measure::Verdict;
@@ -23,6 +23,8 @@ pub fn summary(run: &RunData, report: Option<&Path>) -> String {
     for sentence in &found.figures {
         out.push_str(&format!("{sentence}\n"));
     }
+    breakdown(run, &mut out);
+    contended(run, &mut out);
     slo(run, &found, &mut out);
     invalid(run, &mut out);
     if let Some(path) = report {
@@ -60,7 +62,50 @@ fn table(run: &RunData) -> String {
         row.extend([validity(repeats).to_owned(), verdict(repeats).to_owned()]);
         rows.push(row);
     }
-    align(&rows)
+    format!("{}Latencies in ms.\n", align(&rows))
+}
+
+/// A table for each cell that has tasks, endpoints or stages, a row for each of them.
+fn breakdown(run: &RunData, out: &mut String) {
+    const MOST: usize = 8;
+    let all = groups::breakdowns(run);
+    if all.is_empty() {
+        return;
+    }
+    out.push_str(&format!("\nBy {}\n", groups::kinds(&all)));
+    for one in all.iter().take(MOST) {
+        let shown = || groups::COLUMNS.iter().filter(|c| c.terminal);
+        let mut head = vec![one.label.clone()];
+        head.extend(["requests", "ok", "failed", "tokens"].map(String::from));
+        head.extend(shown().map(|c| match c.unit {
+            "ms" => c.title.to_owned(),
+            unit => unit.to_owned(),
+        }));
+        let mut rows = vec![head];
+        for group in one.groups {
+            let mut row = vec![groups::name(group)];
+            let (c, t) = (&group.counts, &group.tokens);
+            row.extend([c.attempted, c.ok, c.failed, t.output].map(count));
+            row.extend(shown().map(|c| c.value(group).map_or_else(|| "–".to_owned(), figure)));
+            rows.push(row);
+        }
+        out.push_str(&align(&rows));
+    }
+    if all.len() > MOST {
+        out.push_str(&format!("and {} more cells; groups.csv has them all\n", all.len() - MOST));
+    }
+}
+
+/// What endpoints cost each other.
+fn contended(run: &RunData, out: &mut String) {
+    let sentences = contention::sentences(run);
+    if sentences.is_empty() {
+        return;
+    }
+    out.push_str("\nContention\n");
+    for sentence in sentences {
+        out.push_str(&format!("  {sentence}\n"));
+    }
 }
 
 /// The worst word that fits all repeats.
@@ -106,7 +151,6 @@ fn align(rows: &[Vec<String>]) -> String {
             out.push('\n');
         }
     }
-    out.push_str("Latencies in ms.\n");
     out
 }
 

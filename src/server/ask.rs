@@ -179,7 +179,10 @@ impl Asker {
         // Providers name methods in capitals, which all are methods.
         let method = reqwest::Method::from_bytes(request.method.as_bytes()).unwrap_or(reqwest::Method::POST);
         let start = self.headed(self.client.request(method, url.clone()).body(request.body.clone()));
-        request.headers.iter().fold(start, |r, (name, value)| r.header(name, value))
+        // As for load: the user's own header wins over the provider's.
+        let own = |name: &str| self.headers.iter().any(|(there, _)| there.eq_ignore_ascii_case(name));
+        let more = request.headers.iter().filter(|(name, _)| !own(name));
+        more.fold(start, |r, (name, value)| r.header(name, value))
     }
 
     fn headed(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {

@@ -116,6 +116,11 @@ pub(super) fn root(base: &Url) -> Url {
     root
 }
 
+/// The header that bears the target's key.
+pub(super) fn key_header(target: &Target) -> &'static str {
+    target.provider().and_then(|provider| provider.features().key_header).unwrap_or(AUTHORIZATION)
+}
+
 /// The headers of every request, with keys from the environment. `lenient`: a variable that
 /// is not set is noted, not refused, as servers on this machine seldom ask for a key.
 pub(super) fn headers(
@@ -141,11 +146,19 @@ pub(super) fn headers(
         };
         headers.extend(value.map(|v| (key, name.to_ascii_lowercase(), v)));
     }
+    let features = target.provider().map(|provider| provider.features());
+    let header = key_header(target);
     if let Some(name) = &target.api_key_env
-        && !headers.iter().any(|(_, name, _)| name == AUTHORIZATION)
+        && !headers.iter().any(|(_, name, _)| name == header)
         && let Some(key) = secret(name, "target.api_key_env")?
     {
-        headers.push(("target.api_key_env".to_owned(), AUTHORIZATION.to_owned(), format!("Bearer {key}")));
+        let value = if header == AUTHORIZATION { format!("Bearer {key}") } else { key };
+        headers.push(("target.api_key_env".to_owned(), header.to_owned(), value));
+    }
+    for (name, value) in features.map_or(&[][..], |features| features.headers) {
+        if !headers.iter().any(|(_, there, _)| there == name) {
+            headers.push(("target.api".to_owned(), (*name).to_owned(), (*value).to_owned()));
+        }
     }
     for (key, name, value) in &headers {
         let reason = if HeaderName::try_from(name).is_err() {

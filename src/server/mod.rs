@@ -147,9 +147,10 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
     let headers = client::headers(target, lenient, |name| std::env::var(name).ok(), &mut notes)?;
     let asker = Arc::new(Asker::new(target, &base, headers.clone(), stop)?);
 
-    let listed = models(&asker, &base)?;
+    let features = provider.features();
+    let listed = models(&asker, &base, features.model.is_none())?;
     let mut identity = Identity::of_models(&listed);
-    let model = choose_model(&target.model, &identity, &listed, &base, &mut notes)?;
+    let model = choose_model(&target.model, &identity, &listed, features.model, &base, &mut notes)?;
     let root = client::root(&base);
     let metrics = asker.get(&join(&root, "/metrics")).ok().filter(Answer::is_ok);
     let metrics = metrics.map(|a| String::from_utf8_lossy(&a.body).into_owned());
@@ -161,7 +162,8 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
     let gauges = metrics.as_deref().and_then(gauges::in_hand).is_some();
 
     let tokenizer = tokenizer(settings, &asker, &root, &model, &identity, &mut notes)?;
-    let probe = probe::Probe { asker: &asker, settings, provider: provider.into(), base: &base, model: &model };
+    let probe =
+        probe::Probe { asker: &asker, settings, provider: provider.into(), base: &base, model: &model };
     let learnt = probe.learn(&tokenizer, &mut notes)?;
     let tokenizer: Arc<dyn Tokenizer> = match learnt.overhead {
         Some(tokens) if tokens > 0 => Arc::new(probe::Templated::new(tokenizer, tokens)),
@@ -185,8 +187,10 @@ pub fn undiscovered(settings: &Settings, base: Url, stop: Stop) -> Result<Found,
     let target = &settings.target;
     let headers = client::headers(target, true, |name| std::env::var(name).ok(), &mut Vec::new())?;
     let asker = Arc::new(Asker::new(target, &base, headers.clone(), stop)?);
+    let usual = target.provider().and_then(|provider| provider.features().model);
+    let model = usual.filter(|_| target.model == "auto").unwrap_or(&target.model).to_owned();
     Ok(Found {
-        endpoint: Endpoint { base, model: target.model.clone(), headers, force_length: false },
+        endpoint: Endpoint { base, model, headers, force_length: false },
         identity: Identity::default(),
         tokenizer: Arc::new(BundledTokenizer),
         notes: Vec::new(),
@@ -196,22 +200,25 @@ pub fn undiscovered(settings: &Settings, base: Url, stop: Stop) -> Result<Found,
     })
 }
 
-/// The server's answer to the question for its models, whatever it says.
-fn models(asker: &Asker, base: &Url) -> Result<Answer, DiscoverError> {
+/// The server's answer to the question for its models, whatever it says. `needed`: a server that
+/// refuses it can't be asked for anything else.
+fn models(asker: &Asker, base: &Url, needed: bool) -> Result<Answer, DiscoverError> {
     let url = join(base, "/v1/models");
     let answer = asker.get(&url).map_err(|e| DiscoverError::unreachable(&url, &e))?;
-    if matches!(answer.status, 401 | 403) {
+    if needed && matches!(answer.status, 401 | 403) {
         let (_, words) = provider::http_error(answer.status, &answer.body);
         return Err(DiscoverError::Refused { url: shown(&url), status: answer.status, words });
     }
     Ok(answer)
 }
 
-/// The model to ask for: the one named, or the first that the server lists.
+/// The model to ask for: the one named, or the first that the server lists, or what the API
+/// has for `usual`.
 fn choose_model(
     wanted: &str,
     identity: &Identity,
     listed: &Answer,
+    usual: Option<&str>,
     base: &Url,
     notes: &mut Vec<String>,
 ) -> Result<String, DiscoverError> {
@@ -227,6 +234,9 @@ fn choose_model(
     }
     if let Some(first) = names.first() {
         return Ok((*first).to_owned());
+    }
+    if let Some(usual) = usual {
+        return Ok(usual.to_owned());
     }
     let words = if listed.is_ok() {
         "its list is empty".to_owned()

@@ -68,9 +68,11 @@ impl Probe<'_> {
     ) -> Result<Learnt, DiscoverError> {
         let prompts = self.prompts(tokenizer);
         let wanted = self.settings.workload.force_length;
-        let mut force = wanted != ForceLength::Never;
+        let features = self.provider.features();
+        let mut force = wanted != ForceLength::Never && features.forces_length;
         let mut answer = self.complete(&prompts[0], ANSWER, force);
         if let Err(Failure::Status(400 | 422, words)) = &answer
+            && force
             && wanted == ForceLength::Auto
         {
             let again = self.complete(&prompts[0], ANSWER, false);
@@ -104,6 +106,9 @@ impl Probe<'_> {
                 "the server takes ignore_eos and min_tokens but heeds neither: answers may be short".into(),
             );
             force = false;
+        }
+        if !features.counts_prompt {
+            return Ok(Learnt { answered: true, force_length: force, overhead: None });
         }
         let second = self.complete(&prompts[1], 1, force).ok();
         let reported = [first.prompt_tokens, second.and_then(|c| c.prompt_tokens)];
@@ -168,13 +173,7 @@ impl Probe<'_> {
     fn prompts(&self, tokenizer: &Arc<dyn Tokenizer>) -> [String; 2] {
         let salt = format!("probe {}", jiff::Timestamp::now());
         let make = |words: u32| {
-            let work = Workload {
-                prompt_tokens: Lengths::constant(words),
-                prompt: None,
-                prefix: None,
-                unique_prompts: true,
-                ..self.settings.workload.clone()
-            };
+            let work = Workload { prompt_tokens: Lengths::constant(words), ..Workload::default() };
             let plain: Arc<dyn Tokenizer> = Arc::new(WordsOf(Arc::clone(tokenizer)));
             Source::new(work, u64::from(words), &salt, plain).request(0).prompt
         };

@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::client::AUTHORIZATION;
+use super::client::{AUTHORIZATION, key_header};
 use super::route::Route;
 use crate::experiment::Target;
 
@@ -27,7 +27,7 @@ impl Secrets {
         };
         let mut values: Vec<String> = headers
             .iter()
-            .filter(|(name, _)| name == AUTHORIZATION || named(name))
+            .filter(|(name, _)| name == AUTHORIZATION || name == key_header(target) || named(name))
             // A scheme before the key (`Bearer`) is often left out of a quotation.
             .flat_map(|(_, value)| [value.as_str(), value.rsplit(' ').next().unwrap_or_default()])
             .filter(|value| value.len() >= SHORTEST)

@@ -1,6 +1,8 @@
 //! Discovery and cooldown against small raw servers on loopback, which answer as real ones
 //! did and close the socket after every answer.
 
+mod apis;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -172,8 +174,10 @@ pub(super) fn settings() -> Settings {
             unique_prompts: true,
             stream: true,
             stop_after: crate::experiment::StopAfter::End,
+            cancel: None,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
+            ..Workload::default()
         },
         load: Load::Closed { users: 1 },
         cell: CellSettings {
@@ -189,6 +193,7 @@ pub(super) fn settings() -> Settings {
         sim: BTreeMap::new(),
         parts: Vec::new(),
         stages: Vec::new(),
+        think: None,
     }
 }
 
@@ -495,9 +500,15 @@ fn without_gauges_small_requests_tell() {
     let mut named = settings();
     named.target.model = "tiny".into();
     let found = found(&server, &named);
-    let IdleSign::FirstToken { url, request, provider, .. } = &found.idle else { panic!("a sign of idleness") };
-    let sign =
-        |idle| IdleSign::FirstToken { idle, url: url.clone(), request: request.clone(), provider: Arc::clone(provider) };
+    let IdleSign::FirstToken { url, request, provider, .. } = &found.idle else {
+        panic!("a sign of idleness")
+    };
+    let sign = |idle| IdleSign::FirstToken {
+        idle,
+        url: url.clone(),
+        request: request.clone(),
+        provider: Arc::clone(provider),
+    };
 
     // So slow an idle server that any probe is fast enough.
     let patient = sign(Duration::from_secs(60));

@@ -52,6 +52,7 @@ const BEFORE: &[&str] = &[
     "failed",
     "dropped",
     "censored",
+    "cancelled",
     "in_flight_at_end",
     "cap_blocked",
     "retries",
@@ -101,8 +102,8 @@ pub fn row(manifest: &Manifest, cell: &Cell, stored: &StoredCell) -> Vec<String>
     let mut fields = identity(manifest, cell).to_vec();
     fields.extend(asked(cell));
     fields.extend([
-        without_credentials(&cell.settings.target.url).into_owned(),
-        cell.settings.target.api.clone(),
+        addresses(cell),
+        cell.settings.of_targets(|target| &target.api),
         stored.model.clone(),
         summary.started_at.clone(),
         summary.ended_at.clone(),
@@ -114,12 +115,27 @@ pub fn row(manifest: &Manifest, cell: &Cell, stored: &StoredCell) -> Vec<String>
     fields.extend(tokens(summary));
     fields.extend(verdicts(summary));
     fields.extend([summary.workload_hash.clone(), manifest.experiment_hash.clone()]);
-    for field in &mut fields {
-        if field.contains(['\n', '\r']) {
-            *field = field.replace(['\n', '\r'], " ");
+    fields.iter_mut().for_each(one_line);
+    fields
+}
+
+/// No field holds a line break: a line of the file is a row.
+pub(super) fn one_line(field: &mut String) {
+    if field.contains(['\n', '\r']) {
+        *field = field.replace(['\n', '\r'], " ");
+    }
+}
+
+/// Every address that a cell asks, each once.
+fn addresses(cell: &Cell) -> String {
+    let mut urls: Vec<String> = Vec::new();
+    for (target, _) in cell.settings.parts() {
+        let url = without_credentials(&target.url).into_owned();
+        if !urls.contains(&url) {
+            urls.push(url);
         }
     }
-    fields
+    urls.join(" + ")
 }
 
 /// How the line of a cell begins: no other line begins so. Run ids hold nothing that a CSV
@@ -169,6 +185,7 @@ fn counts(summary: &CellSummary) -> Vec<String> {
         c.failed,
         c.dropped,
         c.censored,
+        c.cancelled,
         c.in_flight_at_end,
         c.cap_blocked,
         c.retries,
@@ -224,7 +241,7 @@ fn verdicts(summary: &CellSummary) -> [String; 5] {
 }
 
 /// `ttft_p95_ms 812.5 (limit 1000) pass`.
-fn slo_text(rule: &SloVerdict) -> String {
+pub(super) fn slo_text(rule: &SloVerdict) -> String {
     let name = metrics::metric(&rule.metric)
         .map_or_else(|| format!("{}_{}", rule.metric, rule.stat), |m| metrics::column(m, &rule.stat));
     let value = rule.value.map_or_else(|| "unknown".to_owned(), |v| v.to_string());
@@ -248,7 +265,7 @@ fn scalar(value: Option<&Value>) -> String {
     }
 }
 
-fn json<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("maps with text keys can be JSON")
 }
 

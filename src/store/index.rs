@@ -1,4 +1,5 @@
-//! The two `summary.csv` files: appending a line, repairing, and making them anew.
+//! The two `summary.csv` files, and a run's `groups.csv`: appending lines, repairing, and making
+//! them anew.
 //!
 //! No field holds a line break ([`super::row`]), so a line is a row and a file that doesn't
 //! end in a line break ends in a torn one.
@@ -11,7 +12,10 @@ use std::path::{Path, PathBuf};
 use memchr::memmem;
 
 use super::atomic::{self, Lock};
-use super::{Manifest, SUMMARY_CSV, SUMMARY_JSON, StoreError, StoredCell, cell_dir, columns, row};
+use super::{
+    GROUPS_CSV, Manifest, SUMMARY_CSV, SUMMARY_JSON, StoreError, StoredCell, cell_dir, columns,
+    group_columns, group_rows, groups, row,
+};
 use crate::plan::Plan;
 
 const LOCK: &str = ".summary.lock";
@@ -23,15 +27,21 @@ pub(super) struct Line {
     ended_at: Option<jiff::Timestamp>,
     /// With its line break.
     pub(super) text: String,
+    /// The cell's lines of `groups.csv`, each with its key.
+    groups: Vec<(String, String)>,
 }
 
 impl Line {
     pub(super) fn new(manifest: &Manifest, cell: &crate::plan::Cell, stored: &StoredCell) -> Self {
+        let key = |group| groups::line_key(&manifest.run, cell.index, group);
+        let rows = group_rows(manifest, cell, stored);
+        let groups = stored.summary.groups.iter().zip(rows);
         Self {
             run: manifest.run.clone(),
             cell_index: cell.index,
             ended_at: stored.summary.ended_at.parse().ok(),
             text: csv_line(&row(manifest, cell, stored)),
+            groups: groups.map(|(group, row)| (key(group), csv_line(&row))).collect(),
         }
     }
 
@@ -72,6 +82,25 @@ pub(super) fn append_shared(runs_root: &Path, lines: Vec<Line>) -> Result<(), St
 /// Append `lines` to a file that nobody else writes: one write of whole lines, then a sync.
 /// A torn last line is cut off first; lines that are there are not written again.
 pub(super) fn append(path: &Path, lines: Vec<Line>) -> Result<(), StoreError> {
+    append_lines(path, &header(), lines.iter().map(|line| (line.key(), line.text.as_str())))
+}
+
+/// Append the lines of a run's groups to its `groups.csv`, as [`append`] does; without any there
+/// is no such file.
+pub(super) fn append_groups(run: &Path, lines: &[Line]) -> Result<(), StoreError> {
+    let groups = || lines.iter().flat_map(|line| &line.groups);
+    if groups().next().is_none() {
+        return Ok(());
+    }
+    let lines = groups().map(|(key, text)| (key.clone(), text.as_str()));
+    append_lines(&run.join(GROUPS_CSV), &csv_line(&group_columns()), lines)
+}
+
+fn append_lines<'a>(
+    path: &Path,
+    header: &str,
+    lines: impl Iterator<Item = (String, &'a str)>,
+) -> Result<(), StoreError> {
     let mut file = OpenOptions::new()
         .create(true)
         .read(true)
@@ -85,11 +114,10 @@ pub(super) fn append(path: &Path, lines: Vec<Line>) -> Result<(), StoreError> {
         cut(&mut file, whole as u64).map_err(StoreError::io("cut a torn line off", path))?;
         there.truncate(whole);
     }
-    let mut new = if there.is_empty() { header() } else { String::new() };
-    for line in lines {
-        let needle = format!("\n{}", line.key());
-        if memmem::find(&there, needle.as_bytes()).is_none() {
-            new.push_str(&line.text);
+    let mut new = if there.is_empty() { header.to_owned() } else { String::new() };
+    for (key, text) in lines {
+        if memmem::find(&there, format!("\n{key}").as_bytes()).is_none() {
+            new.push_str(text);
         }
     }
     if !new.is_empty()
@@ -248,9 +276,16 @@ pub(super) fn lines_of(run: &Path, manifest: &Manifest, plan: &Plan) -> RunLines
     (lines, unreadable)
 }
 
-/// Make a run's own `summary.csv` anew.
+/// Make a run's own `summary.csv` and `groups.csv` anew.
 pub(super) fn rebuild_own(run: &Path, lines: Vec<Line>) -> Result<(), StoreError> {
     // By key, should the plan ever name a cell twice.
     let unique: BTreeMap<u32, Line> = lines.into_iter().map(|line| (line.cell_index, line)).collect();
+    let groups = || unique.values().flat_map(|line| &line.groups);
+    if groups().next().is_some() {
+        let text = groups().fold(csv_line(&group_columns()), |all, (_, line)| all + line);
+        atomic::write(&run.join(GROUPS_CSV), text.as_bytes())?;
+    } else {
+        atomic::remove_if_there(&run.join(GROUPS_CSV))?;
+    }
     atomic::write(&run.join(SUMMARY_CSV), text(unique.into_values().collect()).as_bytes())
 }

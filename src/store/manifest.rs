@@ -8,7 +8,7 @@ use super::StoreError;
 
 /// Version of everything that is written under `runs/`. It goes up when a file or a column
 /// changes its meaning or goes away, and when a column comes.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// How far a run came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

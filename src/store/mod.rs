@@ -3,7 +3,7 @@
 //! ```text
 //! runs/summary.csv                    one line per finished cell and repeat of every run
 //! runs/<utc>-<name>/
-//!    run.json  experiment.toml  plan.json  environment.json  summary.csv
+//!    run.json  experiment.toml  plan.json  environment.json  summary.csv  groups.csv
 //!    cells/0003-<cell id>-r1/
 //!       records.jsonl                 only until the cell is finished
 //!       records.parquet  timeline.parquet  chunk_gaps.hlog
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! One rule makes every crash harmless: whatever is not `summary.json` is made first and
-//! synced, and `summary.json` comes into being by a rename. Both CSV files are derived from
+//! synced, and `summary.json` comes into being by a rename. The CSV files are derived from
 //! the `summary.json` files and can be made again from them at any time.
 
 mod atomic;
@@ -20,6 +20,7 @@ mod cell_log;
 mod columns;
 mod environment;
 mod error;
+mod groups;
 mod hlog;
 mod index;
 mod manifest;
@@ -37,10 +38,11 @@ pub use cell_log::{CellLog, Records, SealedLog};
 pub use columns::{columns, row, without_credentials};
 pub use environment::environment;
 pub use error::StoreError;
+pub use groups::{group_columns, group_rows};
 pub use index::{Rebuilt, rebuild_summary};
 pub use manifest::{Manifest, NewRun, SCHEMA, Status};
 pub use run_dir::{
-    CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, INTERRUPTED_JSON, MANIFEST, PLAN, RECORDS, RunDir, SUMMARY_CSV,
-    SUMMARY_JSON, TIMELINE, cell_dir,
+    CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, GROUPS_CSV, INTERRUPTED_JSON, MANIFEST, PLAN, RECORDS, RunDir,
+    SUMMARY_CSV, SUMMARY_JSON, TIMELINE, cell_dir,
 };
 pub use stored::{StoredCell, read_json};

@@ -27,6 +27,8 @@ pub const PLAN: &str = "plan.json";
 pub const ENVIRONMENT: &str = "environment.json";
 /// Name of the summary tables, of a run and of all runs.
 pub const SUMMARY_CSV: &str = "summary.csv";
+/// Name of the table of a run's tasks, endpoints and stages, where it has any.
+pub const GROUPS_CSV: &str = "groups.csv";
 /// Name of a cell's summary. Its presence means that the cell is finished.
 pub const SUMMARY_JSON: &str = "summary.json";
 /// Name of the summary of a cell that was cut short by Ctrl-C. It does not finish the cell.
@@ -267,6 +269,7 @@ impl RunDir {
         }
         let line = || vec![Line::new(&self.manifest, cell, &stored)];
         index::append(&self.path.join(SUMMARY_CSV), line())?;
+        index::append_groups(&self.path, &line())?;
         if !go_on(Step::OwnCsv) {
             return Ok(());
         }
@@ -389,7 +392,11 @@ fn set_aside(dir: &Path) -> Result<(), StoreError> {
 fn public_plan(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
     for cell in &mut plan.cells {
-        cell.settings.target.url = without_credentials(&cell.settings.target.url).into_owned();
+        let settings = &mut cell.settings;
+        let parts = settings.parts.iter_mut().map(|part| &mut part.target);
+        for target in parts.chain([&mut settings.target]) {
+            target.url = without_credentials(&target.url).into_owned();
+        }
         for (path, value) in &mut cell.factors {
             *value = public(path, value);
         }

@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{SCHEMA, StoreError, atomic};
-use crate::measure::CellSummary;
+use crate::measure::{CellSummary, Distribution};
+use crate::metrics::STATS;
 use crate::plan::Cell;
 
 /// Content of a cell's `summary.json`: whose it is, and the summary.
@@ -31,10 +32,14 @@ impl StoredCell {
         let mut summary = summary.clone();
         summary.scalars.retain(|_, v| v.is_finite());
         summary.validity.signals.retain(|_, v| v.is_finite());
-        summary
-            .distributions
-            .retain(|_, d| crate::metrics::STATS.iter().all(|stat| d.stat(stat).is_some_and(f64::is_finite)));
-        for verdict in &mut summary.slo {
+        let finite = |d: &Distribution| STATS.iter().all(|stat| d.stat(stat).is_some_and(f64::is_finite));
+        summary.distributions.retain(|_, d| finite(d));
+        for group in &mut summary.groups {
+            group.scalars.retain(|_, v| v.is_finite());
+            group.distributions.retain(|_, d| finite(d));
+        }
+        let verdicts = summary.groups.iter_mut().flat_map(|group| &mut group.slo);
+        for verdict in verdicts.chain(&mut summary.slo) {
             verdict.value = verdict.value.filter(|v| v.is_finite());
         }
         Self {

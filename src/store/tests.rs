@@ -89,8 +89,10 @@ fn settings() -> Settings {
             unique_prompts: true,
             stream: true,
             stop_after: crate::experiment::StopAfter::End,
+            cancel: None,
             force_length: ForceLength::Auto,
             sampling: Map::new(),
+            ..Workload::default()
         },
         load: Load::Open { qps: 2.5, arrivals: Arrivals::Poisson, max_in_flight: None },
         cell: CellSettings {
@@ -106,6 +108,7 @@ fn settings() -> Settings {
         sim: BTreeMap::new(),
         parts: Vec::new(),
         stages: Vec::new(),
+        think: None,
     }
 }
 
@@ -204,6 +207,7 @@ pub(crate) fn summary(n: u32) -> CellSummary {
             pass: false,
         }],
         workload_hash: "w".to_owned(),
+        groups: Vec::new(),
         semi_open: false,
     }
 }
@@ -217,6 +221,7 @@ pub(super) fn cell_run() -> CellRun {
         epoch_monotonic_ns: 1,
         started_at: "2026-11-22T05:40:00Z".parse().unwrap(),
         ended_at: "2026-11-22T05:40:31Z".parse().unwrap(),
+        stages: Vec::new(),
         window: summary(0).window,
         planned: Some(10),
         in_flight_mean: None,

@@ -1,22 +1,15 @@
 use std::collections::HashSet;
-
-use serde_json::Map;
+use std::sync::Arc;
 
 use super::*;
-use crate::experiment::{ForceLength, LengthShape, Lengths, TokenizerChoice};
+use crate::experiment::{LengthShape, Lengths, TokenizerChoice, Workload};
 
 fn workload(prompt_tokens: u32) -> Workload {
     Workload {
         prompt_tokens: Lengths::constant(prompt_tokens),
-        max_tokens: Lengths { mean: 64, shape: LengthShape::Uniform, range: 0.5, cap: None },
-        prompt: None,
-        prefix: None,
+        max_tokens: Lengths::shaped(LengthShape::Uniform, 64, 0.5),
         tokenizer: TokenizerChoice::Bundled,
-        unique_prompts: true,
-        stream: true,
-        stop_after: crate::experiment::StopAfter::End,
-        force_length: ForceLength::Auto,
-        sampling: Map::new(),
+        ..Workload::default()
     }
 }
 

@@ -46,21 +46,19 @@ impl Words {
         &self.rest
     }
 
-    /// `start`, and `count` words drawn from `rng`, with a space between each two.
-    #[must_use]
-    pub(super) fn text(&self, start: &str, count: usize, rng: &mut ChaCha8Rng) -> String {
-        let mut text = String::with_capacity(start.len() + 9 * count);
-        text.push_str(start);
-        // After a prefix that ends in a space, a word is one after a space.
-        let first = if start.ends_with(' ') { &self.rest } else { &self.openers };
+    /// Adds `count` words drawn from `rng` to a text, with a space between each two. The text is
+    /// empty, ends in a word, or in white space that parts it from what comes.
+    pub(super) fn push(&self, text: &mut String, count: usize, rng: &mut ChaCha8Rng) {
+        let goes_on = !text.is_empty() && !text.ends_with(char::is_whitespace);
+        // After a prefix that ends in a space, too, a word is one after a space.
+        let first = if goes_on || text.ends_with(' ') { &self.rest } else { &self.openers };
         for k in 0..count {
             let from = if k == 0 { first } else { &self.rest };
-            if k > 0 {
+            if k > 0 || goes_on {
                 text.push(' ');
             }
             text.push_str(&from[random::below(rng, from.len())]);
         }
-        text
     }
 }
 

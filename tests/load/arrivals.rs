@@ -161,27 +161,61 @@ struct Process<'a> {
     disturbed: BTreeSet<usize>,
 }
 
-/// Hold it to theory: gap CV and dispersion of counts are both `expected`, 0 or 1, within three
-/// standard errors and the noise; where it is 1, the times pass a Kolmogorov-Smirnov test.
-fn theory(what: &str, rate: &Rate, expected: f64, process: &Process<'_>) {
+/// What theory has of a kind of arrivals.
+#[derive(Clone, Copy)]
+struct Theory {
+    cv: f64,
+    /// Standard error of a sample's CV, times √n.
+    cv_error: f64,
+    /// Index of dispersion of counts, and what more there is of it in a bin of one arrival: in
+    /// one of n, an n-th of that (of renewals, 1/6 + CV⁴/2 − a third of the third moment).
+    idc: f64,
+    idc_more: f64,
+    poisson: bool,
+}
+
+/// Arrivals of which gap CV and dispersion of counts are both 0 or 1.
+fn plain(expected: f64) -> Theory {
+    Theory { cv: expected, cv_error: expected, idc: expected, idc_more: 0.0, poisson: expected > 0.0 }
+}
+
+/// Gaps of a gamma distribution of shape `a`: of its CV 1/√a a sample's variance is about
+/// (1/2 + 1/2a)/an.
+fn gamma(a: f64) -> Theory {
+    let cv = 1.0 / a.sqrt();
+    let idc_more = 1.0 / 6.0 + 0.5 / (a * a) - 2.0 / (3.0 * a * a);
+    Theory { cv, cv_error: cv * (0.5 + 0.5 / a).sqrt(), idc: cv * cv, idc_more, poisson: false }
+}
+
+/// Gaps even between 0 and twice their mean.
+fn uniform() -> Theory {
+    let cv = 1.0 / 3f64.sqrt();
+    let idc_more = 1.0 / 6.0 + 1.0 / 18.0;
+    Theory { cv, cv_error: cv * (0.2 + cv * cv).sqrt(), idc: cv * cv, idc_more, poisson: false }
+}
+
+/// Hold it to theory: gap CV and dispersion of counts within three standard errors and the noise;
+/// where it is a Poisson process, the times pass a Kolmogorov-Smirnov test.
+fn theory(what: &str, rate: &Rate, expected: Theory, process: &Process<'_>) {
     let mut times = process.times.to_vec();
     times.sort_unstable_by(f64::total_cmp);
     let gaps = Moments::of(&process.gaps);
     let cv = gaps.std().expect("gaps") / gaps.mean().expect("gaps");
     let idc = dispersion(&times, rate.seconds as f64, rate.bins, &process.disturbed);
-    // Of an exponential's sample: 1/√n.
-    let cv_error = 3.0 * expected / (gaps.n() as f64).sqrt();
+    let cv_error = 3.0 * expected.cv_error / (gaps.n() as f64).sqrt();
     let words = idc.map_or("not read".to_owned(), |(idc, _)| format!("{idc:.3}"));
     print!("  {what}: gap CV {cv:.3}, dispersion {words} ({} bins disturbed)", process.disturbed.len());
     if let Some(noise) = process.cv_noise {
-        assert!((cv - expected).abs() <= cv_error + noise, "{what}: gap CV {cv}, ± {cv_error} ± {noise}");
+        let off = (cv - expected.cv).abs();
+        assert!(off <= cv_error + noise, "{what}: gap CV {cv}, ± {cv_error} ± {noise}");
     }
     if let Some((idc, bins)) = idc {
-        // Of a Poisson process: √(2/(bins − 1)).
-        let within = 3.0 * expected * (2.0 / (bins - 1) as f64).sqrt() + process.dispersion_noise;
+        // Of a Poisson process: √(2/(bins − 1)), and relative to it where counts are many.
+        let within = 3.0 * expected.idc * (2.0 / (bins - 1) as f64).sqrt() + process.dispersion_noise;
+        let expected = expected.idc + expected.idc_more * rate.bins as f64 / (rate.qps * rate.seconds as f64);
         assert!((idc - expected).abs() <= within, "{what}: dispersion {idc}, ± {within}");
     }
-    if expected > 0.0 {
+    if expected.poisson {
         // Of a Poisson process, so many given, the times are uniform.
         let test = kolmogorov_smirnov(&times, |t| (t / rate.seconds as f64).clamp(0.0, 1.0)).expect("times");
         print!(", KS D {:.4} p {:.3}", test.distance, test.p);
@@ -202,14 +236,14 @@ fn without_noise(due: &[f64]) -> Process<'_> {
 }
 
 /// The schedule has no noise: it is held to theory exactly, and the cell to the schedule.
-fn exact(rate: &Rate, arrivals: Arrivals, expected: f64, seen: &Seen) {
+fn exact(rate: &Rate, arrivals: Arrivals, expected: Theory, seen: &Seen) {
     // The seed is that of `cell`.
     let end_us = rate.seconds * 1_000_000;
     let due: Vec<u64> =
         Schedule::new(42, rate.qps, arrivals, Duration::ZERO).take_while(|&t| t < end_us).collect();
     assert_eq!(seen.due_us, due);
     theory("due", rate, expected, &without_noise(&seen.due));
-    if expected > 0.0 {
+    if expected.poisson {
         let mut gaps = gaps(&seen.due);
         gaps.sort_unstable_by(f64::total_cmp);
         let test = kolmogorov_smirnov(&gaps, |gap| -(-gap * rate.qps).exp_m1()).expect("gaps");
@@ -241,8 +275,8 @@ fn kept_up(arrivals: Arrivals, rate: &Rate, cores: u32) -> Seen {
     last
 }
 
-fn hold_to_theory(arrivals: Arrivals, expected: f64) {
-    for rate in &RATES {
+fn hold_to_theory(arrivals: Arrivals, expected: Theory, rates: &[Rate]) {
+    for rate in rates {
         let one = kept_up(arrivals, rate, 1);
         let four = kept_up(arrivals, rate, 4);
         // Bit for bit, by number: when each is due, and what the server was sent.
@@ -256,7 +290,7 @@ fn hold_to_theory(arrivals: Arrivals, expected: f64) {
     }
 }
 
-fn at_the_server(rate: &Rate, expected: f64, seen: &Seen) {
+fn at_the_server(rate: &Rate, expected: Theory, seen: &Seen) {
     let ms = |seconds: &[f64], q| at(seconds, q) * 1e3;
     println!(
         "  lag p50 {:.2} p99 {:.2} ms, way p50 {:.2} p99 {:.2} ms",
@@ -288,18 +322,68 @@ fn at_the_server(rate: &Rate, expected: f64, seen: &Seen) {
 
 #[test]
 fn constant_arrivals_are_even_at_the_server() {
-    hold_to_theory(Arrivals::Constant, 0.0);
+    hold_to_theory(Arrivals::Constant, plain(0.0), &RATES);
 }
 
 #[test]
 fn poisson_arrivals_are_poisson_at_the_server() {
-    hold_to_theory(Arrivals::Poisson, 1.0);
+    hold_to_theory(Arrivals::Poisson, plain(1.0), &RATES);
+}
+
+/// A rate that every machine keeps up with, in bins of which each holds many gaps.
+const SHAPED: [Rate; 1] = [Rate { qps: 100.0, seconds: 6, bins: 20 }];
+
+#[test]
+fn bursty_gamma_arrivals_are_so_at_the_server() {
+    hold_to_theory(Arrivals::Gamma { burstiness: 0.5 }, gamma(0.5), &SHAPED);
+}
+
+#[test]
+fn even_gamma_arrivals_are_so_at_the_server() {
+    hold_to_theory(Arrivals::Gamma { burstiness: 2.0 }, gamma(2.0), &SHAPED);
+}
+
+#[test]
+fn uniform_gaps_are_so_at_the_server() {
+    hold_to_theory(Arrivals::Uniform, uniform(), &SHAPED);
+}
+
+/// Eight at once, every half second: of 63 gaps seven are a period and the others nothing.
+#[test]
+fn bursts_arrive_as_bursts() {
+    let rate = Rate { qps: 16.0, seconds: 4, bins: 16 };
+    let arrivals = Arrivals::Burst { size: 8 };
+    let (one, four) = (kept_up(arrivals, &rate, 1), kept_up(arrivals, &rate, 4));
+    assert_eq!((&one.due_us, &one.bodies), (&four.due_us, &four.bodies));
+    assert_eq!(one.due_us.len(), 64);
+    for seen in [one, four] {
+        assert!((0..).zip(&seen.due_us).all(|(k, due)| *due == k / 8 * 500_000));
+        let m = Moments::of(&gaps(&seen.due));
+        let cv = m.std().expect("gaps") / m.mean().expect("gaps");
+        assert!((cv - (8.0f64 * 63.0 / 62.0).sqrt()).abs() < 1e-6, "{cv}");
+        // Bins of half a period hold eight or none.
+        let idc = dispersion(&seen.due, 4.0, 16, &BTreeSet::new()).expect("bins").0;
+        assert!((idc - 64.0 / 15.0).abs() < 1e-9, "{idc}");
+        let theory = Theory { cv, cv_error: cv, idc, idc_more: 0.0, poisson: false };
+        at_the_server(&rate, theory, &seen);
+        // Eight at once are at the server at once.
+        let ends = |burst: &[f64]| (at(burst, 0.0), at(burst, 1.0));
+        let spread: Vec<f64> = seen.way.chunks(8).map(ends).map(|(first, last)| last - first).collect();
+        assert!(at(&spread, 0.5) * 1e3 <= 2.0 * WAY_MS, "{spread:?}");
+    }
 }
 
 /// A few seconds' arrivals say little about a few hundredths; many minutes' do.
 #[test]
 fn schedules_are_what_they_are_called_to_a_hundredth() {
-    for (arrivals, expected) in [(Arrivals::Poisson, 1.0), (Arrivals::Constant, 0.0)] {
+    let all = [
+        (Arrivals::Poisson, plain(1.0)),
+        (Arrivals::Constant, plain(0.0)),
+        (Arrivals::Gamma { burstiness: 0.5 }, gamma(0.5)),
+        (Arrivals::Gamma { burstiness: 2.0 }, gamma(2.0)),
+        (Arrivals::Uniform, uniform()),
+    ];
+    for (arrivals, expected) in all {
         for (seed, qps) in [(0, 10.0), (1, 100.0), (2, 1000.0), (3, 100.0), (4, 100.0)] {
             let seconds = (90_000.0 / qps) as u64;
             let rate = Rate { qps, seconds, bins: 9_000 };

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use plimsoll::load::{Control, Job, LoadError, drive};
+use plimsoll::load::{Control, Job, JobPart, LoadError, drive};
 use plimsoll::provider::{self, Call, Decoder, Framing, Provider, WireRequest};
 use plimsoll::record::Outcome;
 
@@ -129,8 +129,8 @@ fn a_mistake_of_our_own_is_an_error_and_no_censored_request() {
     cell.settings.cell.duration = Some(60_000 * MS);
     let mut sink = Memory::default();
     let ended = with_job(&cell, server.address, |job| {
-        let (endpoint, source) = (job.endpoint.clone(), Arc::clone(&job.source));
-        let job = Job { cell: job.cell, endpoint, provider: Arc::new(Broken), source };
+        let part = JobPart { provider: Arc::new(Broken), ..job.parts[0].clone() };
+        let job = Job { cell: job.cell, parts: vec![part] };
         drive(&job, &mut sink, &Control::default(), &mut |_| {})
     });
     assert!(matches!(ended, Err(LoadError::Panicked { .. })), "{:?}", ended.err());

@@ -11,7 +11,6 @@ use std::time::Duration;
 use plimsoll::event::Stage;
 use plimsoll::load::{Control, Job, drive};
 use plimsoll::record::{EndedBy, Outcome, Phase};
-use plimsoll::server::Endpoint;
 
 use super::{MS, closed, open, run, run_with, summary, with_job};
 use crate::rig::Memory;
@@ -177,9 +176,9 @@ fn a_record_never_quotes_a_key() {
     let mut sink = Memory::default();
     let run = with_job(&cell, server.address, |job| {
         let headers = vec![("authorization".to_owned(), "Bearer sk-do-not-tell".to_owned())];
-        let endpoint = Endpoint { headers, ..job.endpoint.clone() };
-        let (provider, source) = (Arc::clone(&job.provider), Arc::clone(&job.source));
-        let job = Job { cell: job.cell, endpoint, provider, source };
+        let mut part = job.parts[0].clone();
+        part.endpoint.headers = headers;
+        let job = Job { cell: job.cell, parts: vec![part] };
         drive(&job, &mut sink, &Control::default(), &mut |_| {})
     });
     run.unwrap();

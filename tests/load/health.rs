@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use plimsoll::load::{Control, Job, drive};
+use plimsoll::load::{Control, Job, JobPart, drive};
 use plimsoll::measure::Verdict;
 use plimsoll::provider::{Call, Decoder, Framing, Provider, WireRequest};
 use plimsoll::record::{Outcome, RecordSink, RequestRecord};
@@ -41,9 +41,10 @@ fn a_client_that_cannot_keep_up_says_so_of_every_arrival() {
     let mut sink = Memory::default();
     let run = with_job(&cell, server.address, |job| {
         let provider: Arc<dyn Provider> =
-            Arc::new(Slow((plimsoll::provider::find("openai-chat").unwrap().build)(&plimsoll::provider::Options::default())));
-        let job =
-            Job { cell: job.cell, endpoint: job.endpoint.clone(), provider, source: Arc::clone(&job.source) };
+            Arc::new(Slow((plimsoll::provider::find("openai-chat").unwrap().build)(
+                &plimsoll::provider::Options::default(),
+            )));
+        let job = Job { cell: job.cell, parts: vec![JobPart { provider, ..job.parts[0].clone() }] };
         drive(&job, &mut sink, &Control::default(), &mut |_| {})
     })
     .unwrap();
@@ -86,14 +87,9 @@ fn a_request_that_cannot_be_built_is_this_clients_error() {
     let mut cell = closed(1);
     cell.settings.cell.requests = Some(1);
     let result = with_job(&cell, "127.0.0.1:1".parse().unwrap(), |job| {
-        let mut endpoint = job.endpoint.clone();
-        endpoint.headers.push(("x-key".to_owned(), "se\ncret".to_owned()));
-        let job = Job {
-            cell: job.cell,
-            endpoint,
-            provider: Arc::clone(&job.provider),
-            source: Arc::clone(&job.source),
-        };
+        let mut part = job.parts[0].clone();
+        part.endpoint.headers.push(("x-key".to_owned(), "se\ncret".to_owned()));
+        let job = Job { cell: job.cell, parts: vec![part] };
         drive(&job, &mut Memory::default(), &Control::default(), &mut |_| {})
     });
     let error = result.err().unwrap().to_string();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plimsoll::experiment::Experiment;
-use plimsoll::load::{Control, Job, drive};
+use plimsoll::load::{Control, Job, JobPart, drive};
 use plimsoll::measure::{CellSummary, of_request, summarise};
 use plimsoll::plan::{self, Cell};
 use plimsoll::record::{Outcome, RecordSink, RequestRecord};
@@ -145,12 +145,12 @@ fn put(cell: &Cell, found: &Found) -> (Vec<RequestRecord>, CellSummary) {
     let source =
         workload::Source::new(cell.settings.workload.clone(), cell.seed, "salt", found.tokenizer.clone());
     let entry = provider::find(&cell.settings.target.api).expect("a provider");
-    let job = Job {
-        cell,
+    let part = JobPart {
         endpoint: found.endpoint.clone(),
         provider: (entry.build)(&plimsoll::provider::Options::default()).into(),
         source: Arc::new(source),
     };
+    let job = Job { cell, parts: vec![part] };
     let mut memory = Memory::default();
     let run = drive(&job, &mut memory, &Control::default(), &mut |_| {}).expect("the engine itself works");
     let mut records = memory.0;

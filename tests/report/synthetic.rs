@@ -106,8 +106,10 @@ fn settings(spec: &Spec) -> Settings {
             unique_prompts: true,
             stream: true,
             stop_after: plimsoll::experiment::StopAfter::End,
+            cancel: None,
             force_length: ForceLength::Auto,
             sampling: serde_json::Map::new(),
+            ..Workload::default()
         },
         load: spec.load,
         cell: CellSettings {
@@ -129,6 +131,7 @@ fn settings(spec: &Spec) -> Settings {
         sim: BTreeMap::new(),
         parts: Vec::new(),
         stages: Vec::new(),
+        think: None,
     }
 }
 
@@ -310,6 +313,7 @@ fn summary(spec: &Spec, fate: Fate, server: &Server) -> CellSummary {
             },
         ],
         workload_hash: "0".repeat(16),
+        groups: Vec::new(),
         semi_open: false,
     }
 }

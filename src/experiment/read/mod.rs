@@ -2,7 +2,13 @@
 
 mod cell;
 mod connections;
+mod content;
+mod custom;
+mod lengths;
+mod mix;
+mod sampling;
 mod slo;
+mod stage;
 mod target;
 mod workload;
 
@@ -11,6 +17,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub(crate) use mix::refuse_strange_axes;
+
 use super::mistake::{Mistake, MistakeKind, nearest};
 use super::reader::{Reader, Section};
 use super::settings::{ClientSettings, Settings};
@@ -18,7 +26,11 @@ use super::tree::{Table, Value as Written};
 use crate::sim::{Config, KNOBS};
 
 /// The sections that make up a cell's settings: the roots of an axis's dotted path.
-pub(crate) const SECTIONS: [&str; 7] = ["target", "workload", "load", "cell", "slo", "client", "sim"];
+pub(crate) const SECTIONS: [&str; 11] =
+    ["target", "workload", "load", "cell", "slo", "client", "sim", "task", "endpoint", "mix", "stage"];
+
+/// Those of them in which the user names the keys, or the tables.
+pub(crate) const OPEN_SECTIONS: [&str; 4] = ["sim", "task", "endpoint", "stage"];
 
 /// No duration of a cell may be longer.
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);
@@ -26,18 +38,35 @@ const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 /// Reads everything that one cell runs with. Mistakes go to `reader`; the settings are only
 /// good if there were none.
 pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
-    let root = reader.root(tree);
-    Settings {
-        target: target::read(root.sub("target")),
-        workload: workload::read(root.sub("workload")),
-        load: cell::load(&root),
-        cell: cell::read(root.sub("cell")),
+    let mix = mix::read(&reader.root(tree), tree);
+    let lent = mix::with_url(tree);
+    let root = reader.root(lent.as_ref().unwrap_or(tree));
+    let load = cell::load(&root, stage::first_level(&root));
+    let stages = stage::read(&root, load);
+    let first = stages.first().map_or(load, |stage| load.at(stage.level));
+    let target = target::read(root.sub("target"));
+    let mut workload = workload::read(root.sub("workload"));
+    if mix.parts.is_empty() {
+        target::hold_to_api(&root.sub("target"), &root.sub("workload"), &target, &mut workload);
+    }
+    let mut settings = Settings {
+        target,
+        workload,
+        load,
+        cell: cell::read(&root, first, &stages),
         slo: slo::read(root.sub("slo")),
         client: client(root.sub("client")),
         sim: sim(&root.sub("sim")),
-        parts: Vec::new(),
-        stages: Vec::new(),
+        parts: mix.parts,
+        stages,
+        think: cell::think(&root),
+    };
+    if let (true, Some(first)) = (lent.is_some(), settings.parts.first()) {
+        // Of those that take part, not of the whole document.
+        settings.target.url = first.target.url.clone();
     }
+    mix::take_share(&mut settings, mix.share);
+    settings
 }
 
 fn client(section: Section<'_>) -> ClientSettings {

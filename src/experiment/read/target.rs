@@ -5,29 +5,39 @@ use std::time::Duration;
 
 use serde_json::Map;
 
-use super::{LONGEST, connections};
+use super::{LONGEST, connections, custom};
 use crate::experiment::mistake::{Mistake, MistakeKind, nearest};
 use crate::experiment::reader::{Field, Section};
 use crate::experiment::secret::{is_env_name, looks_secret};
-use crate::experiment::settings::{MAX_TOKENS_FIELDS, Target};
+use crate::experiment::settings::{ForceLength, MAX_TOKENS_FIELDS, StopAfter, Target, Workload};
 use crate::provider;
 
 const ALLOWED_URLS: &str = "http://…, https://… or \"sim:\"";
 
-/// Servers and services that speak OpenAI's API.
-const MAKES: [&str; 12] = [
-    "openai",
-    "chat",
-    "vllm",
-    "sglang",
-    "fireworks",
-    "anyscale",
-    "together",
-    "llama.cpp",
-    "llamacpp",
-    "llama-server",
-    "ollama",
-    "tgi",
+/// Makes of servers and services that are no API's name, and the API that each speaks.
+const MAKES: [(&str, &str); 22] = [
+    ("openai", "openai-chat"),
+    ("chat", "openai-chat"),
+    ("completions", "openai-completions"),
+    ("azure", "openai-chat"),
+    ("groq", "openai-chat"),
+    ("mistral", "openai-chat"),
+    ("deepseek", "openai-chat"),
+    ("openrouter", "openai-chat"),
+    ("lmstudio", "openai-chat"),
+    ("lmdeploy", "openai-chat"),
+    ("nim", "openai-chat"),
+    ("transformers", "openai-chat"),
+    ("embedding", "openai-embeddings"),
+    ("reranker", "openai-rerank"),
+    ("llama.cpp", "llamacpp"),
+    ("llama-server", "llamacpp"),
+    ("text-generation-inference", "tgi"),
+    ("huggingface", "tgi"),
+    ("triton", "triton-generate"),
+    ("tensorrt-llm", "triton-generate"),
+    ("claude", "anthropic-messages"),
+    ("http", "custom"),
 ];
 
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -36,13 +46,21 @@ pub(super) fn read(section: Section<'_>) -> Target {
     let limit = |key| section.get(key).and_then(|f: Field<'_>| f.duration(SHORTEST, LONGEST));
     let limit_or_none =
         |key| section.get(key).and_then(|f: Field<'_>| f.duration_or_none(SHORTEST, LONGEST)).flatten();
+    let api = section.get("api").map_or(Some("openai-chat".to_owned()), |f| api(&f));
+    let extra_body = extra_body(&section);
+    let mut headers = headers(&section.sub("headers"));
+    // Of an API that nobody knows it can't be told what it wants.
+    let custom = match &api {
+        Some(api) => custom::read(&section, api, &extra_body, &mut headers),
+        None => section.get("custom").and(None),
+    };
     let target = Target {
         url: url(&section),
-        api: section.get("api").and_then(|f| api(&f)).unwrap_or_else(|| "openai-chat".to_owned()),
+        api: api.unwrap_or_default(),
         model: section.get("model").and_then(|f| f.text()).unwrap_or_else(|| "auto".to_owned()),
         api_key_env: section.get("api_key_env").and_then(|f| env_name(&f)),
-        headers: headers(&section.sub("headers")),
-        extra_body: extra_body(&section),
+        headers,
+        extra_body,
         max_tokens_field: section
             .get("max_tokens_field")
             .and_then(|f| f.word(&MAX_TOKENS_FIELDS.map(|name| (name, name))))
@@ -54,11 +72,48 @@ pub(super) fn read(section: Section<'_>) -> Target {
         stall_timeout: limit_or_none("stall_timeout"),
         tls: connections::tls(section.sub("tls")),
         connections: connections::read(&section),
-        custom: None,
+        custom,
     };
     known_wrong_keys(&section);
     section.done();
     target
+}
+
+/// Holds a target and what is asked of it to what its API can do. An API without streams is not
+/// asked for one, unless the file says so, which is a mistake.
+pub(super) fn hold_to_api(
+    target_section: &Section<'_>,
+    workload_section: &Section<'_>,
+    target: &Target,
+    workload: &mut Workload,
+) {
+    let Some(provider) = target.provider() else { return };
+    let features = provider.features();
+    let api = &target.api;
+    let tell = |key, problem: String, allowed: &str| {
+        if let Some(field) = workload_section.get(key) {
+            field.mistake(Mistake::new(MistakeKind::Conflict, problem).allowed(allowed));
+        }
+    };
+    if !features.streams {
+        let why = match api.as_str() {
+            "custom" => "target.custom.framing is \"whole\"".to_owned(),
+            api => format!("the API \"{api}\" has no streams"),
+        };
+        if workload.stream && workload_section.get("stream").is_some() {
+            tell("stream", format!("cannot be: {why}"), "false, or leave it out");
+        } else if workload.stop_after == StopAfter::FirstToken {
+            tell("stop_after", format!("there is no first token to stop after: {why}"), "\"end\"");
+        }
+        workload.stream = false;
+    }
+    if !features.forces_length && workload.force_length == ForceLength::Always {
+        let problem = format!("the API \"{api}\" has no keys that force the length of an answer");
+        tell("force_length", problem, "\"auto\" or \"never\"");
+    }
+    let Some(described) = &target.custom else { return };
+    custom::check_sampling(target_section, described, &target.extra_body, &workload.sampling);
+    custom::check_effect(target_section, workload_section, target, workload);
 }
 
 /// Tells of a key written out before it is called merely unknown.
@@ -137,8 +192,8 @@ fn api(field: &Field<'_>) -> Option<String> {
         return Some(text.to_owned());
     }
     // Other tools name the make of the server here, not the API that it speaks.
-    let make = MAKES.contains(&text.to_lowercase().as_str());
-    let near = if make { Some("openai-chat") } else { nearest(text, names.iter().copied()) };
+    let make = MAKES.iter().find(|(make, _)| *make == text.to_lowercase()).map(|(_, api)| *api);
+    let near = make.or_else(|| nearest(text, names.iter().copied()));
     field.unknown_word_near(&names, near);
     None
 }
@@ -158,34 +213,43 @@ fn env_name(field: &Field<'_>) -> Option<String> {
 fn headers(section: &Section<'_>) -> BTreeMap<String, String> {
     let mut headers = BTreeMap::new();
     for field in section.entries() {
-        let Some(value) = field.str() else { continue };
-        let name = field.name();
-        if name.is_empty()
-            || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-        {
-            let mistake = Mistake::new(MistakeKind::BadValue, "not a header's name");
-            field.key_mistake(mistake.allowed("letters, digits and hyphens"));
-            continue;
+        if let Some(value) = header_name(&field).and_then(|()| header_value(&field)) {
+            headers.insert(field.name().to_owned(), value.to_owned());
         }
-        if let Some(variable) = value.strip_prefix("env:") {
-            if !is_env_name(variable) {
-                field.bad("env: wants the name of an environment variable");
-                continue;
-            }
-        } else if looks_secret(name) {
-            let problem = "a secret must not be written here, as the file is copied into every run";
-            let mistake = Mistake::new(MistakeKind::Secret, problem);
-            field.mistake(
-                mistake.allowed("\"env:NAME\", the whole value in an environment variable").hidden(),
-            );
-            continue;
-        } else if value.chars().any(char::is_control) {
-            field.bad("a header's value has no control characters");
-            continue;
-        }
-        headers.insert(name.to_owned(), value.to_owned());
     }
     headers
+}
+
+/// Whether a header can be called what this field is.
+pub(super) fn header_name(field: &Field<'_>) -> Option<()> {
+    let name = field.name();
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    {
+        let mistake = Mistake::new(MistakeKind::BadValue, "not a header's name");
+        field.key_mistake(mistake.allowed("letters, digits and hyphens"));
+        return None;
+    }
+    Some(())
+}
+
+/// A header's value: no secret, unless it is named.
+pub(super) fn header_value<'r>(field: &Field<'r>) -> Option<&'r str> {
+    let value = field.str()?;
+    if let Some(variable) = value.strip_prefix("env:") {
+        if !is_env_name(variable) {
+            field.bad("env: wants the name of an environment variable");
+            return None;
+        }
+    } else if looks_secret(field.name()) {
+        let problem = "a secret must not be written here, as the file is copied into every run";
+        let mistake = Mistake::new(MistakeKind::Secret, problem);
+        field.mistake(mistake.allowed("\"env:NAME\", the whole value in an environment variable").hidden());
+        return None;
+    } else if value.chars().any(char::is_control) {
+        field.bad("a header's value has no control characters");
+        return None;
+    }
+    Some(value)
 }
 
 fn extra_body(section: &Section<'_>) -> Map<String, serde_json::Value> {

@@ -231,21 +231,21 @@ pub(super) const COMPLETED_OF_DUE: Signal = signal(
     Ratio,
     Never,
     Never,
-    "Open loop: answers per arrival in the last half of the window.",
+    "Open loop: answers per arrival in the last half of the window. Not read of bursts, nor where stages change the load.",
 );
 pub(super) const OVERLOAD: Signal = signal(
     "overload",
     Share,
     Over(0.02),
     Never,
-    "Open loop: share of the arrivals that pile up in flight, from ten batch means, where it is more than chance (one-sided 99 %, and a pile of more than 3 √L). Read from 5 s on.",
+    "Open loop: share of the arrivals that pile up in flight, from ten batch means, where it is more than chance (one-sided 99 %, and a pile of more than 3 √L). Read from 5 s on; not of bursts, nor where stages change the load.",
 );
 pub(super) const MSER_CUT: Signal = signal(
     "mser_cut_s",
     Seconds,
     Never,
     Never,
-    "What MSER-5 would cut off the window's beginning, the latest of in flight, TTFT by the order of sending, and output. Nothing is cut. Read from 10 s and ten times the mean time from an answer's first token to its last on.",
+    "What MSER-5 would cut off the window's beginning, the latest of in flight, TTFT by the order of sending, and output. Nothing is cut. Read from 10 s and ten times the mean time from an answer's first token to its last on; not where stages change the load.",
 );
 pub(super) const NOT_STEADY: Signal = signal(
     "not_steady",

@@ -1,0 +1,232 @@
+//! What stages are for: is latency back where it was, and did it stay where it was?
+//!
+//! Recovery holds a stage's median and p95 of TTFT and of end-to-end latency against those of an
+//! earlier stage. Drift looks for a trend over the window in TTFT, TPOT and the share of
+//! failures: a server that slows down or fails more by the hour shows it there.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Distribution;
+use super::samples::of_request;
+use super::trend::Batches;
+use crate::experiment::Recovery;
+use crate::record::{Outcome, Phase, RequestRecord, Window};
+use crate::stats::{Line, student_t_quantile};
+
+/// What has to be back, by metric and statistic.
+const RECOVERED: [(&str, &str); 4] = [("ttft", "p50"), ("ttft", "p95"), ("e2e", "p50"), ("e2e", "p95")];
+
+/// A trend of a latency that is less than this share of where it began does not matter.
+const MATTERS: f64 = 0.10;
+/// A trend of the share of failures that is less than this does not.
+const MATTERS_ERRORS: f64 = 0.01;
+/// Requests below which a trend says nothing.
+const ENOUGH: u64 = 100;
+
+/// One figure of a stage against the same of an earlier one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recovered {
+    pub metric: String,
+    pub stat: String,
+    /// In milliseconds; `None`: nothing was measured, which fails.
+    pub value: Option<f64>,
+    pub before: Option<f64>,
+    /// The most that it may be.
+    pub limit: Option<f64>,
+    pub pass: bool,
+}
+
+/// Whether a stage's latency is back at an earlier stage's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecoveryVerdict {
+    pub stage: String,
+    /// The earlier stage.
+    pub of: String,
+    /// How much higher it may be, relative.
+    pub within: f64,
+    pub figures: Vec<Recovered>,
+    pub pass: bool,
+    /// In a sentence.
+    pub text: String,
+}
+
+/// Hold the latencies of `stage` against those of the stage that it is to recover to. Both are
+/// distributions by metric name. A metric that neither has, such as TTFT where answers are not
+/// streamed, is left out; one that only the earlier has fails.
+#[must_use]
+pub fn recovery(
+    stage: &str,
+    rule: &Recovery,
+    own: &BTreeMap<String, Distribution>,
+    earlier: &BTreeMap<String, Distribution>,
+) -> RecoveryVerdict {
+    let value = |from: &BTreeMap<String, Distribution>, metric: &str, stat: &str| {
+        from.get(metric).and_then(|distribution| distribution.stat(stat))
+    };
+    let figures: Vec<Recovered> = RECOVERED
+        .iter()
+        .map(|(metric, stat)| {
+            let (now, before) = (value(own, metric, stat), value(earlier, metric, stat));
+            let limit = before.map(|before| before * (1.0 + rule.within));
+            let pass = matches!((now, limit), (Some(now), Some(limit)) if now <= limit);
+            let (metric, stat) = ((*metric).to_owned(), (*stat).to_owned());
+            Recovered { metric, stat, value: now, before, limit, pass }
+        })
+        .filter(|figure| figure.value.is_some() || figure.before.is_some())
+        .collect();
+    let pass = !figures.is_empty() && figures.iter().all(|figure| figure.pass);
+    let text = recovery_text(stage, rule, &figures);
+    RecoveryVerdict { stage: stage.to_owned(), of: rule.of.clone(), within: rule.within, figures, pass, text }
+}
+
+fn recovery_text(stage: &str, rule: &Recovery, figures: &[Recovered]) -> String {
+    let of = &rule.of;
+    let label = |figure: &Recovered| format!("{} {}", figure.stat, figure.metric.to_uppercase());
+    let worst = |figures: &[Recovered]| {
+        let over = |figure: &Recovered| Some(figure.value? / figure.before.filter(|before| *before > 0.0)?);
+        let by_share = figures.iter().filter_map(|figure| Some((over(figure)?, figure)));
+        by_share.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(share, figure)| (share, label(figure)))
+    };
+    if figures.is_empty() {
+        return format!("nothing was answered in {stage} or in {of}: whether latency recovered is not known");
+    }
+    if let Some(missing) = figures.iter().find(|figure| figure.value.is_none() || figure.before.is_none()) {
+        let at = if missing.value.is_none() { stage } else { of };
+        return format!("{} is not known of {at}: whether latency recovered is not known", label(missing));
+    }
+    let percent = |share: f64| share * 100.0;
+    match worst(figures) {
+        Some((share, label)) => {
+            let recovered = figures.iter().all(|figure| figure.pass);
+            format!(
+                "{} {label} of {stage} is {:+.1} % against {of} (limit +{:.0} %)",
+                if recovered { "recovered:" } else { "not recovered:" },
+                percent(share - 1.0),
+                percent(rule.within)
+            )
+        }
+        None => format!("latency of {of} is 0: whether {stage} recovered is not known"),
+    }
+}
+
+/// Whether something went up over the window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DriftVerdict {
+    /// `ttft`, `tpot` or `error_rate`.
+    pub metric: String,
+    /// By how much it grew from the window's start to its end, by the line through its batch
+    /// means: relative for a latency, in shares of 1 for the error rate. Negative: it fell.
+    pub growth: f64,
+    /// The slope over its standard error, and its degrees of freedom.
+    pub t: f64,
+    pub df: u64,
+    /// More than chance (one-sided 99 %), and enough to matter.
+    pub drifts: bool,
+    /// In a sentence.
+    pub text: String,
+}
+
+/// Looks for drift over a window. Takes records in any order; what it holds does not grow with
+/// them.
+#[derive(Debug, Clone)]
+pub struct Drift {
+    window: Window,
+    ttft: Course,
+    tpot: Course,
+    errors: Course,
+}
+
+/// A figure over the window.
+#[derive(Debug, Clone)]
+struct Course {
+    batches: Batches,
+    n: u64,
+}
+
+impl Course {
+    const fn new(window: Window) -> Self {
+        Self { batches: Batches::new(window), n: 0 }
+    }
+
+    fn add(&mut self, due: u64, value: f64) {
+        self.batches.add(due, value);
+        self.n += 1;
+    }
+
+    fn line(&self) -> Option<Line> {
+        self.batches.line().filter(|line| self.n >= ENOUGH && line.slope.is_finite())
+    }
+}
+
+impl Drift {
+    /// Over `window`: a cell's, or one stage's.
+    #[must_use]
+    pub const fn new(window: Window) -> Self {
+        let (ttft, tpot, errors) = (Course::new(window), Course::new(window), Course::new(window));
+        Self { window, ttft, tpot, errors }
+    }
+
+    /// Take in a record; one that was not due in the window, or was cut off on purpose, says
+    /// nothing.
+    pub fn take(&mut self, r: &RequestRecord) {
+        let due = r.intended_us;
+        let inside = due >= self.window.start_us && due < self.window.end_us;
+        if r.phase != Phase::Measure || !inside || r.outcome == Outcome::Cancelled {
+            return;
+        }
+        self.errors.add(due, f64::from(u8::from(r.outcome.is_failure())));
+        if r.outcome != Outcome::Ok {
+            return;
+        }
+        if let Some(ttft) = of_request("ttft", r) {
+            self.ttft.add(due, ttft);
+        }
+        if let Some(tpot) = of_request("tpot", r) {
+            self.tpot.add(due, tpot);
+        }
+    }
+
+    /// A verdict for each figure that has enough of a course to be judged by: 100 requests, 5 s,
+    /// and one in each tenth of the window.
+    #[must_use]
+    pub fn verdicts(&self) -> Vec<DriftVerdict> {
+        let latency = |name: &str, course: &Course| {
+            let line = course.line()?;
+            let rise = line.slope * self.window.seconds();
+            // Where the line began; a level that fell to nothing has its middle to go by.
+            let start = if line.intercept > 0.0 { line.intercept } else { line.intercept + rise / 2.0 };
+            (start > 0.0).then(|| verdict(name, rise / start, MATTERS, &line))
+        };
+        let errors = |course: &Course| {
+            let line = course.line()?;
+            Some(verdict("error_rate", line.slope * self.window.seconds(), MATTERS_ERRORS, &line))
+        };
+        [latency("ttft", &self.ttft), latency("tpot", &self.tpot), errors(&self.errors)]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}
+
+fn verdict(name: &str, growth: f64, matters: f64, line: &Line) -> DriftVerdict {
+    let sure = line.t > student_t_quantile(0.99, line.df as f64);
+    let drifts = sure && growth > matters;
+    let (what, unit) = match name {
+        "error_rate" => ("the error rate".to_owned(), "percentage points"),
+        latency => (latency.to_uppercase(), "%"),
+    };
+    let figures = format!("{:.1} {unit} over the window (t = {:.1})", growth.abs() * 100.0, line.t);
+    let went = if growth < 0.0 { "fell" } else { "grew" };
+    let text = if drifts {
+        format!("{what} {went} by {figures}")
+    } else {
+        format!("{what} did not drift: it {went} by {figures}")
+    };
+    DriftVerdict { metric: name.to_owned(), growth, t: line.t, df: line.df, drifts, text }
+}
+
+#[cfg(test)]
+#[path = "stages_tests.rs"]
+mod tests;
