@@ -32,6 +32,8 @@ pub mod chart;
 pub mod cli;
 pub mod event;
 pub mod experiment;
+pub mod export;
+pub mod import;
 pub mod load;
 pub mod measure;
 pub mod metrics;

@@ -26,7 +26,7 @@ use crate::plan::{self, Cell, Plan};
 use crate::record::{Ceiling, CellRun, EndedBy};
 use crate::server::{self, DiscoverError, Found, Idle};
 use crate::sim;
-use crate::store::{self, Calibrated, NewRun, RunDir, Status, StoreError};
+use crate::store::{self, Calibrated, NewRun, RunDir, Served, Status, StoreError};
 use crate::workload::{self, DataError, Source};
 
 /// What a sweep is told beside its plan.
@@ -341,7 +341,8 @@ impl Walk<'_> {
         if let Some(text) = self.contaminated.take() {
             summary.validity.add(CONTAMINATED_NAME, Verdict::Warn, text);
         }
-        self.run.commit_cell(cell, &log, &run, &summary, &bench::models(found))?;
+        let (api, model) = bench::served(found);
+        self.run.commit_cell(cell, &log, &run, &summary, Served { api: &api, model: &model })?;
         self.watcher.on(&Event::CellFinished { cell, summary: &summary });
         Ok((run, summary))
     }
@@ -350,7 +351,7 @@ impl Walk<'_> {
     fn parts(&self, cell: &Cell, found: &[Rc<Found>]) -> Result<Vec<JobPart>, SweepError> {
         let salt = &self.run.manifest().salt;
         let part = |((target, workload), found): ((&Target, &Workload), &Rc<Found>)| {
-            let provider = target.provider().ok_or_else(|| SweepError::Api { api: target.api.clone() })?;
+            let provider = found.provider(target).ok_or_else(|| SweepError::Api { api: found.api.clone() })?;
             let source = Source::open(workload.clone(), cell.seed, salt, Arc::clone(&found.tokenizer))?;
             let (provider, source) = (provider.into(), Arc::new(source));
             Ok(JobPart { endpoint: found.endpoint.clone(), provider, source })

@@ -13,12 +13,15 @@ fn every_command_has_help_with_an_example() {
         "plan",
         "scenarios",
         "report",
+        "export",
+        "import",
         "sim",
         "calibrate",
         "init",
         "rebuild",
         "providers",
         "metrics",
+        "presets",
         "completions",
         "man",
     ] {
@@ -65,6 +68,11 @@ fn lists_name_every_row_of_their_table() {
     for metric in plimsoll::metrics::METRICS {
         assert!(metrics.contains(metric.name), "{}", metric.name);
     }
+    let presets = stdout(&plimsoll(dir.path(), &["presets"]));
+    for preset in plimsoll::experiment::presets::PRESETS {
+        assert!(presets.contains(preset.name), "{}", preset.name);
+        assert!(preset.rules.iter().all(|rule| presets.contains(&rule.written())), "{}", preset.name);
+    }
     let providers = stdout(&plimsoll(dir.path(), &["providers"]));
     for entry in plimsoll::provider::ALL {
         assert!(providers.contains(entry.name), "{}", entry.name);
@@ -109,6 +117,7 @@ fn a_reader_that_has_read_enough_is_no_error() {
     for args in [
         &["metrics"][..],
         &["providers"],
+        &["presets"],
         &["completions", "bash"],
         &["man"],
         &["init", "-"],

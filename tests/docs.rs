@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use plimsoll::analysis::diagnosis::KINDS;
+use plimsoll::experiment::presets::{PRESETS, PresetRule};
 use plimsoll::measure::validity::SIGNALS;
 use plimsoll::metrics::{Better, Kind, METRICS};
 
@@ -51,5 +53,35 @@ fn validity_table() {
     assert_eq!(
         found, expected,
         "docs/methods.md is behind src/measure/validity/table.rs: UPDATE_GOLDEN=1 cargo test validity_table"
+    );
+}
+
+#[test]
+fn presets_table() {
+    let mut expected = String::from("| preset | rules | for | from |\n|---|---|---|---|\n");
+    for p in PRESETS {
+        let rules: Vec<String> =
+            p.rules.iter().map(|rule: &PresetRule| format!("`{}`", rule.written())).collect();
+        writeln!(expected, "| `{}` | {} | {} | {} |", p.name, rules.join("<br>"), p.help, p.source).unwrap();
+    }
+    let found = section("docs/experiment-file.md", "<!-- presets", "<!-- end of presets", &expected);
+    assert_eq!(
+        found, expected,
+        "docs/experiment-file.md is behind src/experiment/presets.rs: UPDATE_GOLDEN=1 cargo test presets_table"
+    );
+}
+
+#[test]
+fn findings_table() {
+    let mut expected =
+        String::from("| finding | told when | likely causes | what to try |\n|---|---|---|---|\n");
+    for k in KINDS {
+        let (causes, remedies) = (k.causes.join("<br>"), k.remedies.join("<br>"));
+        writeln!(expected, "| `{}`: {} | {} | {causes} | {remedies} |", k.code, k.title, k.when).unwrap();
+    }
+    let found = section("docs/analysis.md", "<!-- findings", "<!-- end of findings", &expected);
+    assert_eq!(
+        found, expected,
+        "docs/analysis.md is behind src/analysis/diagnosis/kinds.rs: UPDATE_GOLDEN=1 cargo test findings_table"
     );
 }

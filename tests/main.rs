@@ -1,22 +1,28 @@
 //! The one integration-test binary: each further one would cost a link of every dependency.
 //!
-//! A file here is about one room of the house (`plan`, `providers`, `load`, `sim`, `store`,
-//! `report`, `calibrate`), or about what shows only from outside: the command line (`cli`), a sweep that
+//! A file here is about one room of the house (`plan`, `providers`, `load`, `sim`, `sim_apis`, `store`,
+//! `report`, `calibrate`, `export`, `import`), or about what shows only from outside: the command line
+//! (`cli`), a sweep that
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
 //! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
-//! (`real_server`), the load that a file gives (`determinism`), mistakes in files (`mistakes`), the ready ones (`scenarios`),
-//! several tasks and endpoints in a cell (`mix`),
-//! documents held to the tables they describe (`docs`) and to the tests they name (`coverage`), and the imports (`architecture`).
+//! (`real_server`), the API that a server is found to speak (`auto_api`), the load that a file gives
+//! (`determinism`), what a run's figures point to (`diagnosis`), mistakes in files (`mistakes`), several tasks and
+//! endpoints in a cell (`mix`), the ready experiments (`scenarios`), documents held to the tables they describe
+//! (`docs`) and to the tests they name (`coverage`), and the imports (`architecture`).
 //! `rig` is what their tests share.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod architecture;
+mod auto_api;
 mod calibrate;
 mod cli;
 mod coverage;
 mod determinism;
+mod diagnosis;
 mod docs;
+mod export;
+mod import;
 mod load;
 mod memory;
 mod mistakes;
@@ -29,6 +35,7 @@ mod resume;
 mod rig;
 mod scenarios;
 mod sim;
+mod sim_apis;
 mod store;
 mod trouble;
 mod truth;

@@ -77,7 +77,7 @@ fn ten_mistakes_are_named_at_once() {
         "file.toml:16: grid.users: out of range; found 0. Allowed: 1 to 1000000\n   16 | users = [1, 0]\n      \
          |             ^\n",
         "found \"30 sec\"; did you mean \"30s\"? Allowed: h, m, s, ms, us, ns\n",
-        "slo.ttft_p59: unknown key; did you mean \"ttft_p50\"? Allowed: <metric>_<statistic> with metric ttft, ",
+        "slo.ttft_p59: unknown key; did you mean \"ttft_p95\"? Allowed: <metric>_<statistic> with metric ttft, ",
         "\n12 mistakes",
     ] {
         assert!(text.contains(line), "{line}\n--- is not in ---\n{text}");

@@ -274,6 +274,39 @@ fn the_page_has_every_cell_and_its_json_is_whole() {
 }
 
 #[test]
+fn the_page_says_what_points_to_what_with_causes_and_remedies() {
+    let page = page(&of("knee"));
+    let section = &page[page.find("<section id=\"analysis\">").unwrap()..];
+    let section = &section[..section.find("</section>").unwrap()];
+    for part in [
+        "data-code=\"saturated\"",
+        "<span class=\"word so-so\">WARNING</span> <b>Beyond some load requests only wait</b>",
+        "<h4>Likely causes</h4>",
+        "<h4>What to try</h4>",
+        "Verdicts by cell",
+        "<span class=\"word bad\">FAIL</span> TTFT p95 is 3,182 ms, limit 1,000 ms",
+    ] {
+        assert!(section.contains(part), "{part}\n{section}");
+    }
+    let fine = self::page(&of("one"));
+    assert!(fine.contains("data-code=\"healthy\"") && !fine.contains("data-code=\"server_gauges\""));
+}
+
+#[test]
+fn throughput_is_greatest_at_the_lowest_load_that_gives_as_much() {
+    let greatest = |name: &str| {
+        let found = report::findings::find(&of(name));
+        found.figures.into_iter().find(|f| f.starts_with("Output throughput")).unwrap()
+    };
+    assert!(
+        greatest("knee")
+            .contains("592 tok/s at 16 users; at 32 users it is 606 tok/s, the same but for noise")
+    );
+    // Every level above it is overloaded.
+    assert!(greatest("open").ends_with("512 tok/s at 4 req/s."), "{}", greatest("open"));
+}
+
+#[test]
 fn a_page_of_two_hundred_cells_stays_small() {
     let spec = |users| synthetic::Spec { load: synthetic::closed(users), prompt: 128, max: 64, repeat: 1 };
     let specs: Vec<_> = (1..=200).map(|u| (spec(u), synthetic::Fate::Fine)).collect();

@@ -13,7 +13,7 @@ use plimsoll::sim::{Config, KNOBS, PRESETS, Server, TruthOutcome, TruthRecord, n
 use serde_json::{Value, json};
 
 /// A server that computes as fast as it can, with these knobs.
-fn server(knobs: Value) -> Server {
+pub fn server(knobs: Value) -> Server {
     let mut all = json!({"step_base": "200us", "step_per_seq": 0, "step_per_prefill_token": 0});
     for (k, v) in knobs.as_object().unwrap() {
         all[k] = v.clone();
@@ -24,39 +24,39 @@ fn server(knobs: Value) -> Server {
 
 /// An answer as it came.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
     /// Without the chunked framing.
-    body: String,
+    pub body: String,
     /// Whether the framing came to its proper end.
-    whole: bool,
+    pub whole: bool,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
     }
 
     /// The payloads of an event stream's frames.
-    fn frames(&self) -> Vec<&str> {
+    pub fn frames(&self) -> Vec<&str> {
         self.body.split("\n\n").filter_map(|f| f.strip_prefix("data: ")).collect()
     }
 
     /// The frames that are documents.
-    fn chunks(&self) -> Vec<Value> {
+    pub fn chunks(&self) -> Vec<Value> {
         self.frames().iter().filter_map(|f| serde_json::from_str(f).ok()).collect()
     }
 }
 
-fn connect(addr: SocketAddr) -> TcpStream {
+pub fn connect(addr: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(addr).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     socket.set_nodelay(true).unwrap();
     socket
 }
 
-fn send(socket: &mut TcpStream, method: &str, path: &str, body: &str, headers: &str) {
+pub fn send(socket: &mut TcpStream, method: &str, path: &str, body: &str, headers: &str) {
     let text = format!(
         "{method} {path} HTTP/1.1\r\nHost: sim\r\nContent-Type: application/json\r\n{headers}Content-Length: {}\r\n\r\n{body}",
         body.len()
@@ -65,7 +65,7 @@ fn send(socket: &mut TcpStream, method: &str, path: &str, body: &str, headers: &
 }
 
 /// Read one answer. `None`: the connection broke before its head was whole.
-fn receive(socket: &mut TcpStream) -> Option<Answer> {
+pub fn receive(socket: &mut TcpStream) -> Option<Answer> {
     let mut bytes = Vec::new();
     let mut part = [0; 16 * 1024];
     let head_end = loop {
@@ -119,13 +119,13 @@ fn unchunk(mut raw: &[u8]) -> (Vec<u8>, bool) {
     }
 }
 
-fn ask(server: &Server, method: &str, path: &str, body: &str) -> Answer {
+pub fn ask(server: &Server, method: &str, path: &str, body: &str) -> Answer {
     let mut socket = connect(server.addr());
     send(&mut socket, method, path, body, "");
     receive(&mut socket).expect("an answer")
 }
 
-fn post(server: &Server, path: &str, body: Value) -> Answer {
+pub fn post(server: &Server, path: &str, body: Value) -> Answer {
     ask(server, "POST", path, &body.to_string())
 }
 
@@ -151,7 +151,7 @@ fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-fn truths(server: &Server, n: usize) -> Vec<TruthRecord> {
+pub fn truths(server: &Server, n: usize) -> Vec<TruthRecord> {
     wait_for("records of the truth", || server.truth().len() >= n);
     server.truth()
 }
@@ -160,11 +160,11 @@ fn outcome(record: &TruthRecord) -> String {
     String::from(record.outcome)
 }
 
-fn keys(value: &Value) -> Vec<&str> {
+pub fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-fn metric(server: &Server, line: &str) -> f64 {
+pub fn metric(server: &Server, line: &str) -> f64 {
     let text = ask(server, "GET", "/metrics", "").body;
     let found = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' '));
     found.unwrap_or_else(|| panic!("no {line} in\n{text}")).parse().unwrap()

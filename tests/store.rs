@@ -59,8 +59,13 @@ fn settings(url: &str) -> Settings {
             cooldown: Cooldown { min: Duration::ZERO, max: Duration::from_secs(60) },
         },
         slo: Slo {
-            rules: vec![SloRule { metric: "ttft".to_owned(), stat: "p95".to_owned(), limit: 1000.0 }],
-            request: Vec::new(),
+            rules: vec![SloRule {
+                metric: "ttft".to_owned(),
+                stat: "p95".to_owned(),
+                limit: 1000.0,
+                target: None,
+            }],
+            ..Slo::default()
         },
         client: ClientSettings { threads: None, dead_after: 3, pin: false },
         sim: BTreeMap::from([("slots".to_owned(), json!(32))]),
@@ -148,8 +153,10 @@ fn summary(x: f64) -> CellSummary {
             metric: "ttft".to_owned(),
             stat: "p95".to_owned(),
             limit: 1000.0,
+            target: None,
             value: Some(x),
             pass: true,
+            status: SloStatus::Pass,
         }],
         workload_hash: "w".to_owned(),
         groups: Vec::new(),

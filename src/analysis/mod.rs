@@ -5,11 +5,14 @@
 
 mod axes;
 mod contention;
+pub mod diagnosis;
 mod groups;
 mod records;
 mod run;
 #[cfg(test)]
 mod tests;
+pub(crate) mod text;
+pub mod words;
 
 use std::path::PathBuf;
 
@@ -66,18 +69,22 @@ pub struct CellData {
     pub timeline: Vec<Tick>,
     /// Its `records.parquet`, where it ran.
     pub records: Option<PathBuf>,
-    /// A sample of its requests by send time, for the time strip; empty where not read.
+    /// A sample of its requests by send time; empty where not read.
     pub points: Vec<RequestPoint>,
 }
 
-/// What a time strip shows of one request.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// What a time strip shows of one request, and the diagnosis looks at.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct RequestPoint {
     /// When it was sent, in seconds since the cell's epoch.
     pub sent_s: f64,
     pub ttft_ms: Option<f64>,
     pub e2e_ms: Option<f64>,
     pub lag_ms: Option<f64>,
+    /// Time per output token after the first.
+    pub tpot_ms: Option<f64>,
+    /// Length of its prompt: by the server, else as counted here, else as asked for.
+    pub prompt_tokens: Option<u32>,
     /// Whether a whole answer came.
     pub ok: bool,
 }

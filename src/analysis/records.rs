@@ -179,7 +179,17 @@ fn unreadable(path: &Path, error: &PolarsError) -> AnalysisError {
 /// # Errors
 /// When the file can't be read or isn't one of records.
 pub fn read_points(path: &Path, most: usize) -> Result<Vec<RequestPoint>, AnalysisError> {
-    let columns = ["intended_us", "sent_us", "first_token_us", "last_token_us", "outcome"];
+    let columns = [
+        "intended_us",
+        "sent_us",
+        "first_token_us",
+        "last_token_us",
+        "output_tokens",
+        "prompt_tokens_asked",
+        "prompt_tokens_counted",
+        "prompt_tokens",
+        "outcome",
+    ];
     let mut reader = ParquetReader::new(File::open(path).map_err(StoreError::io("open", path))?);
     let metadata = reader.get_metadata().map_err(|e| unreadable(path, &e))?.clone();
     let rows = metadata.num_rows;
@@ -192,6 +202,10 @@ pub fn read_points(path: &Path, most: usize) -> Result<Vec<RequestPoint>, Analys
         let ttft_ms = r.elapsed_ms("intended_us", "first_token_us")?;
         let e2e_ms = r.elapsed_ms("intended_us", "last_token_us")?;
         let lag_ms = r.elapsed_ms("intended_us", "sent_us")?;
+        let decode_ms = r.elapsed_ms("first_token_us", "last_token_us")?;
+        let output = r.small("output_tokens")?;
+        let asked = r.all_small("prompt_tokens_asked")?;
+        let (counted, told) = (r.small("prompt_tokens_counted")?, r.small("prompt_tokens")?);
         let outcome = r.words("outcome")?;
         while let Some(row) = wanted.next_if(|row| *row < start + r.len()) {
             let i = row - start;
@@ -200,6 +214,8 @@ pub fn read_points(path: &Path, most: usize) -> Result<Vec<RequestPoint>, Analys
                 ttft_ms: ttft_ms[i],
                 e2e_ms: e2e_ms[i],
                 lag_ms: lag_ms[i],
+                tpot_ms: decode_ms[i].zip(output[i].filter(|n| *n > 1)).map(|(ms, n)| ms / f64::from(n - 1)),
+                prompt_tokens: told[i].or(counted[i]).or(Some(asked[i])),
                 ok: outcome[i].as_deref() == Some(Outcome::Ok.name()),
             });
         }

@@ -329,6 +329,8 @@ pub(super) fn factor_text(path: &str, value: &Value) -> String {
 
 fn load_text(load: &Load) -> String {
     match load {
+        // Of an imported cell whose file doesn't say it.
+        Load::Closed { users: 0 } => "load not known".to_owned(),
         Load::Closed { users } => X::of("load.users").level(f64::from(*users)),
         Load::Open { qps, .. } => X::of("load.qps").level(*qps),
     }

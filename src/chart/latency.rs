@@ -85,10 +85,14 @@ fn beyond(limits: &[f64], top: f64, short: &str) -> String {
 /// The run's SLO limits on percentiles of `metric`, each once.
 fn limits(run: &RunData, metric: &str) -> Vec<(f64, String)> {
     let mut out: Vec<(f64, String)> = Vec::new();
-    for rule in run.cells.iter().flat_map(|c| &c.cell.settings.slo.rules) {
-        let text = format!("SLO: {} ≤ {} ms", rule.stat, text::figure(rule.limit));
-        if rule.metric == metric && !out.iter().any(|(_, t)| *t == text) {
-            out.push((rule.limit, text));
+    let rules = run.cells.iter().flat_map(|c| &c.cell.settings.slo.rules);
+    for rule in rules.filter(|rule| rule.metric == metric) {
+        let tiers = [("SLO target", rule.target), ("SLO", Some(rule.limit))];
+        for (name, limit) in tiers.into_iter().filter_map(|(name, limit)| Some((name, limit?))) {
+            let text = format!("{name}: {} ≤ {} ms", rule.stat, text::figure(limit));
+            if !out.iter().any(|(_, t)| *t == text) {
+                out.push((limit, text));
+            }
         }
     }
     out

@@ -12,7 +12,6 @@ mod lines;
 mod offered;
 mod profile;
 mod strip;
-mod text;
 mod throughput;
 mod tradeoff;
 
@@ -21,7 +20,7 @@ pub use grid::{Estimate, Family, Flags, Group, Level, Loop, Repeats, X, families
 pub use lines::upper_first;
 pub use text::{count, figure, list, seconds};
 
-use crate::analysis::RunData;
+use crate::analysis::{RunData, text};
 
 /// One figure.
 #[derive(Debug, Clone, PartialEq)]

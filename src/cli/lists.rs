@@ -1,9 +1,10 @@
-//! `plimsoll providers` and `plimsoll metrics`: the tables, for people and for programs.
+//! `plimsoll providers`, `metrics` and `presets`: the tables, for people and for programs.
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Exit, Failure, say};
+use crate::experiment::presets::{PRESETS, PresetRule};
 use crate::metrics::{Better, Kind, METRICS, STATS, column};
 use crate::provider;
 
@@ -23,7 +24,15 @@ pub struct MetricsArgs {
     list: ListArgs,
 }
 
-/// Arguments of both lists.
+/// Arguments of `presets`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  plimsoll presets\n  plimsoll presets --json")]
+pub struct PresetsArgs {
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+/// Arguments of every list.
 #[derive(Debug, Args)]
 struct ListArgs {
     /// Print JSON.
@@ -70,6 +79,30 @@ pub fn metrics(args: &MetricsArgs) -> Result<Exit, Failure> {
     text.push_str(
         "A limit in [slo] is <metric>_<statistic>, such as ttft_p95, or a metric without statistics.\n",
     );
+    say(&text);
+    Ok(Exit::Fine)
+}
+
+/// The sets of SLO rules that `slo.preset` knows.
+pub fn presets(args: &PresetsArgs) -> Result<Exit, Failure> {
+    if args.list.json {
+        let rule = |r: &PresetRule| {
+            json!({"metric": r.metric, "stat": r.stat, "target": r.target, "limit": r.limit,
+                   "written": r.written()})
+        };
+        let row = |p: &crate::experiment::presets::SloPreset| {
+            json!({"section": "slo", "name": p.name, "help": p.help, "source": p.source,
+                   "rules": p.rules.iter().map(rule).collect::<Vec<_>>()})
+        };
+        say(&format!("{:#}\n", Value::from(PRESETS.iter().map(row).collect::<Vec<_>>())));
+        return Ok(Exit::Fine);
+    }
+    let mut text = "SLOs, for `preset = \"…\"` (or a list of names) in [slo]; own keys win:\n\n".to_owned();
+    for preset in PRESETS {
+        text.push_str(&format!("{}\n    {}\n", preset.name, preset.help));
+        preset.rules.iter().for_each(|rule| text.push_str(&format!("      {}\n", rule.written())));
+        text.push_str(&format!("    {}\n", preset.source));
+    }
     say(&text);
     Ok(Exit::Fine)
 }

@@ -6,6 +6,8 @@
 
 mod calibrate;
 mod completions;
+mod export;
+mod import;
 mod init;
 mod lists;
 mod plan;
@@ -98,6 +100,10 @@ enum Command {
     Scenarios(scenarios::ScenariosArgs),
     /// Write figures and the page of finished or partial runs.
     Report(report::ReportArgs),
+    /// Give a run out in the formats of other tools.
+    Export(export::ExportArgs),
+    /// Read results of other tools into a run.
+    Import(import::ImportArgs),
     /// Measure what this machine's client can do at most, so that cells can be held against it.
     Calibrate(calibrate::CalibrateArgs),
     /// Serve the embedded simulator, an OpenAI-compatible server without a model.
@@ -110,6 +116,8 @@ enum Command {
     Providers(lists::ProvidersArgs),
     /// List the metrics and how each is defined.
     Metrics(lists::MetricsArgs),
+    /// List the sets of SLOs that an experiment can name.
+    Presets(lists::PresetsArgs),
     /// Print a shell's completion script.
     Completions(completions::CompletionsArgs),
     /// Write the manual pages.
@@ -135,12 +143,15 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Plan(args) => plan::run(&args),
         Command::Scenarios(args) => scenarios::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Rebuild(args) => rebuild::run(&args),
         Command::Providers(args) => lists::providers(&args),
         Command::Metrics(args) => lists::metrics(&args),
+        Command::Presets(args) => lists::presets(&args),
         Command::Completions(args) => completions::run(&args, &mut Args::command()),
         Command::Man(args) => completions::man(&args, &Args::command()),
     }

@@ -7,9 +7,10 @@ use clap::Args;
 
 use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, chain, say, say_err};
-use crate::analysis::RunData;
-use crate::experiment::Experiment;
+use crate::analysis::{CellData, RunData};
+use crate::experiment::{Experiment, Gate};
 use crate::load::Control;
+use crate::measure::{CellSummary, SloStatus, Verdict};
 use crate::sweep::{self, Ending, Options, SweepError, Swept};
 use crate::{progress, report};
 
@@ -46,7 +47,7 @@ pub struct RunArgs {
     /// Write no report; `plimsoll report` can do it later.
     #[arg(long)]
     no_report: bool,
-    /// Exit 1 if a cell misses an SLO, and 4 if one is invalid.
+    /// Exit 1 if a cell misses an SLO, and 4 if one is invalid; as `slo.gate = true` of the file.
     #[arg(long)]
     gate: bool,
 }
@@ -109,7 +110,7 @@ fn say_how_to_go_on(args: &RunArgs, what: &str, run: &Path) {
 
 fn verdict(args: &RunArgs, ending: &Ending, data: &RunData) -> Exit {
     let summaries = || data.cells.iter().filter_map(|c| c.summary.as_ref());
-    let invalid = |s: &crate::measure::CellSummary| s.validity.verdict == crate::measure::Verdict::Invalid;
+    let invalid = |s: &CellSummary| s.validity.verdict == Verdict::Invalid;
     match ending {
         Ending::Interrupted => {
             say_how_to_go_on(args, "interrupted", &data.path);
@@ -125,15 +126,34 @@ fn verdict(args: &RunArgs, ending: &Ending, data: &RunData) -> Exit {
         say_err(&format!("nothing was measured that can be believed (exit code 4): {}", why_nothing(data)));
         return Exit::Invalid;
     }
-    if args.gate && summaries().any(invalid) {
+    gate(args, data)
+}
+
+/// What becomes of a run that was measured well enough: `--gate` and the file's own `slo.gate`.
+fn gate(args: &RunArgs, data: &RunData) -> Exit {
+    let asked = |cell: &CellData| {
+        let file = cell.cell.settings.slo.gate;
+        if args.gate { file.max(Gate::Acceptable) } else { file }
+    };
+    let gated = || data.cells.iter().filter_map(|c| Some((asked(c), c.summary.as_ref()?)));
+    let gated = || gated().filter(|(gate, _)| *gate != Gate::Off);
+    if gated().any(|(_, s)| s.validity.verdict == Verdict::Invalid) {
         say_err("the gate can't be judged: not every cell is valid (exit code 4)");
         return Exit::Invalid;
     }
-    if args.gate && summaries().any(|s| s.slo.iter().any(|v| !v.pass)) {
-        say_err("the gate failed: a cell misses an SLO (exit code 1)");
-        return Exit::GateFailed;
-    }
-    Exit::Fine
+    let worst = gated().flat_map(|(gate, s)| s.slo.iter().map(move |v| (gate, v.status)));
+    let missed = worst.filter(|(gate, status)| match gate {
+        Gate::Off => false,
+        Gate::Acceptable => *status == SloStatus::Fail,
+        Gate::Target => *status != SloStatus::Pass,
+    });
+    let what = match missed.map(|(_, status)| status).max() {
+        None => return Exit::Fine,
+        Some(SloStatus::Fail) => "an SLO",
+        Some(_) => "the target of an SLO",
+    };
+    say_err(&format!("the gate failed: a cell misses {what} (exit code 1)"));
+    Exit::GateFailed
 }
 
 /// What a person should look at when no cell gave anything.

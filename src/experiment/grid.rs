@@ -242,7 +242,7 @@ pub(super) fn home_of(key: &str) -> Option<String> {
         let mut tree = Table::default();
         let node = Node { value: Value::Bool(true), origin, alias: None };
         tree.set(&path, node, origin).ok()?;
-        let reader = Reader::new(&sources, std::path::Path::new(""));
+        let reader = Reader::seeking(&sources);
         read::settings(&reader, &tree);
         let path = join_path(&path);
         let known = !reader.take().iter().any(|m| m.kind == MistakeKind::UnknownKey && m.key == path);

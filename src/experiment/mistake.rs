@@ -196,8 +196,18 @@ pub(crate) fn nearest<'a>(
     const TELLING: usize = 4;
     let word = word.to_lowercase();
     let candidates = candidates.into_iter();
+    // Of slips alike, two letters that changed places are likelier than another letter.
+    let letters = |text: &str| {
+        let mut letters: Vec<char> = text.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    let others = |candidate: &str| letters(&word) != letters(candidate);
     let slips = |candidate: &&str| strsim::damerau_levenshtein(&word, candidate);
-    let close = candidates.clone().filter(|c| slips(c) <= 1 + word.len().min(c.len()) / 4).min_by_key(slips);
+    let close = candidates
+        .clone()
+        .filter(|c| slips(c) <= 1 + word.len().min(c.len()) / 4)
+        .min_by_key(|c| (slips(c), others(c)));
     let part = |long: &str, short: &str| {
         short.len() >= TELLING && (long.starts_with(short) || long.ends_with(short))
     };

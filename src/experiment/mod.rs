@@ -12,6 +12,7 @@ mod length_table;
 #[cfg(test)]
 mod load_tests;
 mod mistake;
+pub mod presets;
 mod range;
 mod read;
 mod reader;
@@ -43,7 +44,7 @@ pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub(crate) use reader::Reader;
 pub use settings::{
-    Arrivals, CellSettings, ClientSettings, Connections, Cooldown, Dns, ForceLength, HttpVersion,
+    Arrivals, CellSettings, ClientSettings, Connections, Cooldown, Dns, ForceLength, Gate, HttpVersion,
     LengthShape, Lengths, Load, MAX_TOKENS_FIELDS, Part, Proxy, Recovery, RequestLimit, Settings, Slo,
     SloRule, Stage, StopAfter, Target, Think, Tls, TokenizerChoice, Workload,
 };

@@ -30,6 +30,8 @@ pub(crate) struct Reader<'s> {
     means: RefCell<HashMap<LengthFile, Result<u32, String>>>,
     /// Whether keys that only a whole cell must have are asked for.
     whole: Cell<bool>,
+    /// Whether it only finds out where a key belongs, and need not look itself.
+    seeking: Cell<bool>,
 }
 
 impl<'s> Reader<'s> {
@@ -42,7 +44,15 @@ impl<'s> Reader<'s> {
             hashes: RefCell::default(),
             means: RefCell::default(),
             whole: Cell::new(true),
+            seeking: Cell::new(false),
         }
+    }
+
+    /// A reader of a document that is made up to see whether a key is known.
+    pub(crate) fn seeking(sources: &'s Sources) -> Self {
+        let reader = Self::new(sources, Path::new(""));
+        reader.seeking.set(true);
+        reader
     }
 
     pub(crate) fn set_whole(&self, whole: bool) {
@@ -207,17 +217,29 @@ impl<'r> Section<'r> {
                 Some(alias) if alias.starts_with("grid") => near.map(|key| self.key(key)),
                 _ => near.map(str::to_owned),
             };
-            // A setting whose section was left out, as in `--set duration=3s`.
-            let near =
-                near.or_else(|| self.path.is_empty().then(|| super::grid::home_of(&entry.key)).flatten());
             let mut mistake =
-                Mistake::new(MistakeKind::UnknownKey, "unknown key").allowed(asked.join(", ")).nearest(near);
+                unknown_key(self.reader, &self.path, &entry.key, near).allowed(asked.join(", "));
             if super::secret::looks_secret(&entry.key) {
                 mistake = mistake.hidden();
             }
             let key = entry.node.alias.as_deref().map_or_else(|| self.key(&entry.key), str::to_owned);
             self.reader.add(entry.key_origin, key, mistake);
         }
+    }
+}
+
+/// What is said of `key`, unknown in the section `path`: that `near` was likely meant, else
+/// where it belongs.
+fn unknown_key(reader: &Reader<'_>, path: &str, key: &str, near: Option<String>) -> Mistake {
+    let mistake = |problem: String| Mistake::new(MistakeKind::UnknownKey, problem);
+    // A setting in another's section, or whose section was left out, as in `--set duration=3s`.
+    let home = if near.is_none() && !reader.seeking.get() { super::grid::home_of(key) } else { None };
+    match (&home, path.is_empty()) {
+        (Some(full), false) => {
+            let section = full.rsplit_once('.').map_or("", |(section, _)| section);
+            mistake(format!("unknown key here: it belongs into [{section}]")).nearest(home)
+        }
+        _ => mistake("unknown key".to_owned()).nearest(near.or(home)),
     }
 }
 
@@ -244,6 +266,12 @@ impl<'r> Field<'r> {
 
     pub(crate) fn mistake(&self, mistake: Mistake) {
         self.reader.add(self.node.origin, self.key(), mistake);
+    }
+
+    /// This key is unknown in its section, where `allowed` is; `near` was likely meant.
+    pub(crate) fn unknown_key(&self, near: Option<String>, allowed: String) {
+        let section = self.key().rsplit_once('.').map_or("", |(section, _)| section);
+        self.key_mistake(unknown_key(self.reader, section, self.leaf, near).allowed(allowed));
     }
 
     /// A mistake about the key itself.

@@ -122,7 +122,7 @@ pub struct Target {
     /// Base URL as written, such as `http://127.0.0.1:8000`, or `sim:` for the embedded
     /// simulator.
     pub url: String,
-    /// Name of a provider.
+    /// Name of a provider, or `auto`: the one that the server is found to speak.
     pub api: String,
     /// Model name, or `auto`: the first that the server lists.
     pub model: String,
@@ -162,7 +162,8 @@ impl Target {
         provider::Options { custom: self.custom.clone() }
     }
 
-    /// The provider that `api` names; `None` when there is none of that name.
+    /// The provider that `api` names; `None` when there is none of that name, or the server has
+    /// to be asked.
     #[must_use]
     pub fn provider(&self) -> Option<Box<dyn Provider>> {
         provider::find(&self.api).map(|entry| (entry.build)(&self.options()))
@@ -590,6 +591,31 @@ pub struct Slo {
     /// Limits that each request has to meet to count as good: those of `[slo.request]`, else
     /// the limits of `rules` on per-request latencies.
     pub request: Vec<RequestLimit>,
+    /// Names of the presets that some of `rules` come from, in the order given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub presets: Vec<String>,
+    /// Whether a missed SLO sets the exit code.
+    #[serde(default, skip_serializing_if = "Gate::is_off")]
+    pub gate: Gate,
+}
+
+/// Whether a run whose cells miss an SLO exits 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// SLOs are told and change nothing.
+    #[default]
+    Off,
+    /// A cell beyond what is acceptable fails the run.
+    Acceptable,
+    /// A cell beyond a target does, too.
+    Target,
+}
+
+impl Gate {
+    fn is_off(&self) -> bool {
+        *self == Self::Off
+    }
 }
 
 /// One limit on a figure of a cell.
@@ -599,8 +625,12 @@ pub struct SloRule {
     pub metric: String,
     /// Name in `metrics::STATS`; empty for a scalar.
     pub stat: String,
-    /// In the metric's unit.
+    /// What is acceptable, in the metric's unit. Beyond it the rule fails.
     pub limit: f64,
+    /// What is aimed at, in the same unit: between it and `limit` lies a warning. `None`: there
+    /// is one limit only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<f64>,
 }
 
 /// One limit on each request.

@@ -186,6 +186,18 @@ fn one_slip_is_one_mistake() {
         ("target.url = \"sim:\"\n[grid]\nuser = [1]\nexclude = [{ users = 1 }]", "grid.user", Some("users")),
         ("target.url = \"sim:\"\nload.arrivals = \"constant\"\n[grid]\nqsp = [1]", "grid.qsp", Some("qps")),
         ("target.url = \"sim:\"\nusers = 1", "users", Some("load.users")),
+        (
+            "target.url = \"sim:\"\nload.users = 1\ncell.stop_after = \"first_token\"",
+            "cell.stop_after",
+            Some("workload.stop_after"),
+        ),
+        ("target.url = \"sim:\"\ncell.users = 1", "cell.users", Some("load.users")),
+        ("target.url = \"sim:\"\nload.users = 1\nslo.ttft_p59 = \"1s\"", "slo.ttft_p59", Some("ttft_p95")),
+        (
+            "target.url = \"sim:\"\nload.users = 1\nslo.duration = \"1s\"",
+            "slo.duration",
+            Some("cell.duration"),
+        ),
         ("target.ulr = \"sim:\"\nload.users = 1", "target.ulr", Some("url")),
         ("target = \"sim:\"\nload.users = 1", "target", None),
         ("[traget]\nurl = \"sim:\"\n[load]\nusers = 1", "traget", Some("target")),
@@ -215,6 +227,8 @@ fn one_slip_is_one_mistake() {
 fn urls() {
     for (url, part) in [
         ("127.0.0.1:8000", "did you mean \"http://127.0.0.1:8000\"?"),
+        ("htp:/127.0.0.1:8000", "did you mean \"http://127.0.0.1:8000\"?"),
+        ("htps://host/v1", "did you mean \"https://host/v1\"?"),
         ("host.example/v1", "did you mean \"http://host.example/v1\"?"),
         ("http://host/v1/chat/completions/", "did you mean \"http://host\"?"),
         ("localhost:8000", "did you mean \"http://localhost:8000\"?"),
@@ -264,6 +278,101 @@ fn objectives() {
     ] {
         let found = mistakes(&with(&format!("[slo]\n{key}")));
         assert!(found[0].to_string().contains(part), "{}", found[0]);
+    }
+}
+
+#[test]
+fn objectives_in_tiers() {
+    let slo = settings(&with(
+        "[slo]\nttft_p95 = { target = \"200ms\", acceptable = \"500ms\" }\n\
+         output_tps = { target = 500, acceptable = 300 }\nerror_rate = \"1%\"",
+    ))
+    .slo;
+    let rules: Vec<_> = slo.rules.iter().map(|r| (r.target, r.limit)).collect();
+    assert_eq!(rules, [(Some(200.0), 500.0), (Some(500.0), 300.0), (None, 0.01)]);
+    assert_eq!(
+        slo.request,
+        [RequestLimit { metric: "ttft".to_owned(), limit_ms: 500.0 }],
+        "what is acceptable"
+    );
+    let back: Slo = serde_json::from_value(serde_json::to_value(&slo).unwrap()).unwrap();
+    assert_eq!(back, slo);
+    for (rule, key, kind) in [
+        ("ttft_p95 = { target = \"2s\", acceptable = \"1s\" }", "slo.ttft_p95", MistakeKind::Conflict),
+        ("output_tps = { target = 1, acceptable = 2 }", "slo.output_tps", MistakeKind::Conflict),
+        ("ttft_p95 = { target = \"2s\" }", "slo.ttft_p95.acceptable", MistakeKind::Missing),
+        ("ttft_p95 = { acceptable = \"2s\" }", "slo.ttft_p95.target", MistakeKind::Missing),
+        ("ttft_p95 = { target = 2, acceptable = \"3s\" }", "slo.ttft_p95.target", MistakeKind::WrongType),
+        ("gate = 1", "slo.gate", MistakeKind::WrongType),
+        ("gate = \"tagret\"", "slo.gate", MistakeKind::UnknownWord),
+        ("preset = \"chatt\"", "slo.preset", MistakeKind::UnknownWord),
+        ("preset = [\"chat\", \"llm-god\"]", "slo.preset[2]", MistakeKind::UnknownWord),
+        ("preset = 3", "slo.preset", MistakeKind::WrongType),
+    ] {
+        let found = mistakes(&with(&format!("[slo]\n{rule}")));
+        let told: Vec<_> = found.iter().map(|m| (m.key.as_str(), m.kind)).collect();
+        assert_eq!(told, [(key, kind)], "{rule}");
+    }
+    let acceptable = mistakes(&with("[slo]\nttft_p95 = { target = \"1s\", accept = \"2s\" }"));
+    assert_eq!(acceptable[0].nearest.as_deref(), Some("acceptable"), "{acceptable:?}");
+}
+
+#[test]
+fn a_plan_without_tiers_presets_and_gate_is_as_before() {
+    let json = serde_json::to_value(settings(&with("[slo]\nttft_p95 = \"1s\"")).slo).unwrap();
+    let before = json!({
+        "rules": [{ "metric": "ttft", "stat": "p95", "limit": 1000.0 }],
+        "request": [{ "metric": "ttft", "limit_ms": 1000.0 }],
+    });
+    assert_eq!(json, before);
+}
+
+#[test]
+fn presets_are_sets_of_rules_and_own_keys_win() {
+    let of = |slo: &Slo| -> Vec<(String, Option<f64>, f64)> {
+        let rule = |r: &SloRule| (format!("{}_{}", r.metric, r.stat), r.target, r.limit);
+        slo.rules.iter().map(rule).collect()
+    };
+    let slo = settings(&with("[slo]\nttft_p95 = \"300ms\"\npreset = \"llm-good\"\ne2e_p95 = \"9s\"")).slo;
+    let expected = [
+        ("ttft_p95".to_owned(), None, 300.0),
+        ("tpot_mean".to_owned(), None, 100.0),
+        ("error_rate_".to_owned(), None, 0.01),
+        ("e2e_p95".to_owned(), None, 9000.0),
+    ];
+    assert_eq!(of(&slo), expected);
+    assert_eq!((slo.presets.as_slice(), slo.gate), (&["llm-good".to_owned()][..], Gate::Off));
+    // Of several the later one wins.
+    let two = settings(&with("[slo]\npreset = [\"reliability-normal\", \"p95-5s\"]\ngate = true")).slo;
+    assert_eq!(of(&two), [("error_rate_".to_owned(), None, 0.001), ("e2e_p95".to_owned(), None, 5000.0)]);
+    assert_eq!(two.gate, Gate::Acceptable);
+    assert_eq!(settings(&with("slo.gate = \"target\"")).slo.gate, Gate::Target);
+    for preset in presets::PRESETS {
+        let slo = settings(&with(&format!("slo.preset = {:?}", preset.name))).slo;
+        assert_eq!(slo.rules.len(), preset.rules.len(), "{}", preset.name);
+        // As it is listed, it can be written.
+        let written: Vec<String> = preset.rules.iter().map(presets::PresetRule::written).collect();
+        let own = settings(&with(&format!("[slo]\n{}", written.join("\n")))).slo;
+        assert_eq!((own.rules, own.request), (slo.rules, slo.request), "{}", preset.name);
+    }
+}
+
+#[test]
+fn the_version_of_http_may_be_a_number() {
+    for (set, version) in
+        [("2", HttpVersion::Http2), ("1.1", HttpVersion::Http1), ("2.0", HttpVersion::Http2)]
+    {
+        assert_eq!(
+            settings(&with(&format!("target.http = {set}"))).target.connections.http,
+            version,
+            "{set}"
+        );
+        let sets = [format!("target.http={set}")];
+        assert!(Experiment::parse(Path::new("a.toml"), &with(""), &sets).is_ok(), "{set}");
+    }
+    for (number, near) in [("1", "1.1"), ("3", "2"), ("1.0", "1.1")] {
+        let found = mistakes(&with(&format!("target.http = {number}")));
+        assert_eq!((found[0].kind, found[0].nearest.as_deref()), (MistakeKind::UnknownWord, Some(near)));
     }
 }
 

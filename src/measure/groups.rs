@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::totals::{Scope, Totals};
-use super::{Counts, Distribution, SloVerdict, TokenCounts, value_of, verdict_of};
+use super::{Counts, Distribution, SloVerdict, TokenCounts, value_of};
 use crate::experiment::{Settings, SloRule, Stage};
 use crate::record::{RequestRecord, Window};
 
@@ -131,7 +131,7 @@ fn finish(group: Group<'_>) -> GroupSummary {
     let distributions = totals.samples.distributions();
     let judged = rules.iter().filter_map(|rule| {
         let value = value_of(&scalars, &distributions, &rule.metric, &rule.stat);
-        (kind == GroupKind::Stage || value.is_some()).then(|| verdict_of(rule, value))
+        (kind == GroupKind::Stage || value.is_some()).then(|| SloVerdict::judge(rule, value))
     });
     let slo = judged.collect();
     let (counts, tokens) = (totals.counts, totals.tokens);

@@ -5,6 +5,7 @@ mod identity;
 mod in_flight;
 mod samples;
 mod select;
+mod slo;
 mod stages;
 mod totals;
 mod trend;
@@ -17,13 +18,12 @@ use serde::{Deserialize, Serialize};
 
 pub use groups::{GroupKind, GroupSummary};
 pub use samples::of_request;
+pub use slo::{SloStatus, SloVerdict};
 pub use stages::{Drift, DriftVerdict, Recovered, RecoveryVerdict, recovery};
 
 /// Name of the validity signal of an open loop in which requests pile up.
 pub const OVERLOAD: &str = "overload";
 
-use crate::experiment::SloRule;
-use crate::metrics::{Better, metric};
 use crate::plan::Cell;
 use crate::record::{CellRun, RequestRecord, Window};
 
@@ -136,28 +136,74 @@ pub struct TokenCounts {
     pub output_mismatches: u64,
 }
 
-/// Summary of one metric's samples. Quantiles are type 7 on the samples themselves.
+/// Summary of one metric's samples. Quantiles are type 7 on the samples themselves. A summary
+/// that was imported may lack statistics: those are NaN here and absent in files; ask
+/// [`Distribution::stat`], which says `None` then.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Distribution {
+    /// Number of samples; 0 where an imported summary doesn't say it.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub n: u64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub mean: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub std: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub min: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub p50: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub p75: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub p90: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub p95: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub p99: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub p999: f64,
+    #[serde(default = "not_known", skip_serializing_if = "is_not_known")]
     pub max: f64,
 }
 
+const fn not_known() -> f64 {
+    f64::NAN
+}
+
+const fn is_not_known(value: &f64) -> bool {
+    value.is_nan()
+}
+
+const fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl Default for Distribution {
+    /// Nothing is known.
+    fn default() -> Self {
+        let nan = not_known();
+        Self {
+            n: 0,
+            mean: nan,
+            std: nan,
+            min: nan,
+            p50: nan,
+            p75: nan,
+            p90: nan,
+            p95: nan,
+            p99: nan,
+            p999: nan,
+            max: nan,
+        }
+    }
+}
+
 impl Distribution {
-    /// A statistic by its name in `metrics::STATS`.
+    /// A statistic by its name in `metrics::STATS`; `None` where it isn't known.
     #[must_use]
     pub fn stat(&self, name: &str) -> Option<f64> {
-        Some(match name {
-            "n" => self.n as f64,
+        let value = match name {
+            "n" => return (self.n > 0).then_some(self.n as f64),
             "mean" => self.mean,
             "std" => self.std,
             "min" => self.min,
@@ -169,7 +215,8 @@ impl Distribution {
             "p999" => self.p999,
             "max" => self.max,
             _ => return None,
-        })
+        };
+        (!value.is_nan()).then_some(value)
     }
 }
 
@@ -209,17 +256,6 @@ pub struct Reason {
     pub verdict: Verdict,
     /// A sentence with the figure and the limit.
     pub text: String,
-}
-
-/// One SLO rule, judged.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SloVerdict {
-    pub metric: String,
-    pub stat: String,
-    pub limit: f64,
-    /// `None`: there was nothing to measure, which fails.
-    pub value: Option<f64>,
-    pub pass: bool,
 }
 
 /// Everything a cell came to: its records (in any order, each once) and what the engine
@@ -301,8 +337,7 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
         workload_hash,
         groups: Vec::new(),
     };
-    let judged = settings.slo.rules.iter().map(|r| verdict_of(r, summary.value(&r.metric, &r.stat)));
-    summary.slo = judged.collect();
+    summary.slo = settings.slo.rules.iter().map(|rule| SloVerdict::of(rule, &summary)).collect();
     let ttft = totals.ttft;
     summary.validity = validity::judge(&validity::Evidence {
         settings,
@@ -313,14 +348,6 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
         in_flight_by_records,
     });
     summary
-}
-
-/// Judge one rule in the direction that is good for its metric: at least the limit where more
-/// is better, else at most.
-fn verdict_of(rule: &SloRule, value: Option<f64>) -> SloVerdict {
-    let higher = metric(&rule.metric).is_some_and(|m| m.better == Better::Higher);
-    let pass = value.is_some_and(|v| if higher { v >= rule.limit } else { v <= rule.limit });
-    SloVerdict { metric: rule.metric.clone(), stat: rule.stat.clone(), limit: rule.limit, value, pass }
 }
 
 #[cfg(test)]

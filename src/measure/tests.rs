@@ -303,6 +303,10 @@ fn each_signal_fires_past_its_limit() {
         assert!(s.validity.signals.contains_key(want.0));
     };
     check(&|run, _| run.planned = Some(202), ("sent_off_plan", Verdict::Warn));
+    check(
+        &|_, records| records.iter_mut().for_each(|r| r.outcome = Outcome::Timeout),
+        ("nothing_answered", Verdict::Invalid),
+    );
     check(&|run, _| run.planned = Some(210), ("sent_off_plan", Verdict::Invalid));
     check(&|run, _| run.client.core_cpu[0] = 0.8, ("busiest_core", Verdict::Warn));
     check(&|run, _| run.client.core_cpu[1] = 0.95, ("busiest_core", Verdict::Invalid));

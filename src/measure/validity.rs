@@ -14,7 +14,7 @@ use crate::record::{CellRun, ClientHealth, EndedBy, TICK_US, Tick, Window};
 use crate::stats::{Line, student_t_quantile};
 
 pub(super) use steady::BySending;
-pub use table::{CONTAMINATED_NAME, Limit, SIGNALS, Signal, Unit};
+pub use table::{CONTAMINATED_NAME, Limit, NOTHING_ANSWERED_NAME, SIGNALS, Signal, Unit};
 
 /// Standard deviations of a steady number in flight that a pile has to exceed.
 const CHANCE_SD: f64 = 3.0;
@@ -91,6 +91,18 @@ fn schedule_kept(e: &Evidence<'_>, court: &mut Court) {
     let none = (counts.attempted == 0).then_some(1.0);
     court.hear(&table::NOTHING_DUE, none, |_, _| {
         "no request was due in the window: make cell.duration longer than an answer takes".to_owned()
+    });
+    // What this client cut off on purpose may well have been under way.
+    let silent = counts.attempted > 0 && counts.ok == 0 && counts.cancelled == 0;
+    court.hear(&table::NOTHING_ANSWERED, silent.then_some(1.0), |_, _| {
+        let became = [
+            (counts.failed, "failed"),
+            (counts.censored, "had not ended when the drain ran out"),
+            (counts.dropped, "could not be sent"),
+        ];
+        let became: Vec<String> =
+            became.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        format!("no request due in the window was answered: {}", became.join(", "))
     });
     let planned = e.run.planned.filter(|&n| n > 0);
     let off = planned.map(|n| (counts.sent as f64 / n as f64 - 1.0).abs());

@@ -63,3 +63,15 @@ pub struct Plan {
     pub experiment_hash: String,
     pub cells: Vec<Cell>,
 }
+
+impl Cell {
+    /// Note that these factors are not known: they become null, and the cell's id and seed what
+    /// they are without them. For cells that were not made from an experiment.
+    pub fn forget(&mut self, paths: &[&str], seed: u64) {
+        for path in paths {
+            self.factors.insert((*path).to_owned(), Value::Null);
+        }
+        self.id = factors::cell_id(&self.factors);
+        self.seed = factors::cell_seed(seed, &self.id, self.repeat);
+    }
+}

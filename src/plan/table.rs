@@ -71,7 +71,9 @@ fn target(plan: &Plan) -> String {
     let url = of(|target| &target.url);
     let model = of(|target| &target.model);
     let model = if model == "auto" { "its first model" } else { &model };
-    format!("{} at {url} ({model})", of(|target| &target.api))
+    let api = of(|target| &target.api);
+    let api = if api == "auto" { "whatever API is spoken" } else { &api };
+    format!("{api} at {url} ({model})")
 }
 
 /// `6 cells, 18 with their repeats`.

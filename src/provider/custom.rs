@@ -64,6 +64,14 @@ pub struct Custom {
     pub done: Option<String>,
 }
 
+impl Custom {
+    /// Whether it says where an answer's text, or a count of tokens, is found.
+    #[must_use]
+    pub const fn reads_answers(&self) -> bool {
+        self.text.is_some() || self.prompt_tokens.is_some() || self.output_tokens.is_some()
+    }
+}
+
 impl Default for Custom {
     /// A `GET` of the root, whatever it answers.
     fn default() -> Self {

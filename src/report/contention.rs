@@ -1,6 +1,6 @@
 //! What endpoints cost each other, in plain words.
 
-use super::findings::{metric_name, value_with_unit};
+use crate::analysis::words::{metric_name, value_with_unit};
 use crate::analysis::{Apart, Change, Contention, RunData, Standing, contention};
 use crate::chart::{figure, list, upper_first};
 use crate::metrics::{Unit, metric};

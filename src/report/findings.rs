@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use crate::analysis::RunData;
+use crate::analysis::diagnosis::{self, Finding};
+use crate::analysis::words::{rule_text, value_with_unit, verdict_text};
 use crate::chart::{Family, Group, Level, Loop, Repeats, count, families, figure, list};
-use crate::measure::{CellSummary, SloVerdict, Verdict};
-use crate::metrics::{self, Unit};
+use crate::measure::validity::NOTHING_ANSWERED_NAME;
+use crate::measure::{CellSummary, SloStatus, Verdict};
+use crate::metrics;
+use crate::report::noise;
 
 /// The summary of a run for page and terminal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Findings {
     pub counts: CellCounts,
     /// What ran, one sentence each.
@@ -18,6 +22,8 @@ pub struct Findings {
     /// Where the SLO breaks, one sentence per group of the grid; empty without `[slo]`.
     pub limits: Vec<String>,
     pub rules: Vec<RuleLine>,
+    /// What the figures point to, what matters most first.
+    pub diagnosis: Vec<Finding>,
 }
 
 /// Cells and repeats by what became of them.
@@ -35,7 +41,12 @@ pub struct CellCounts {
 pub struct RuleLine {
     /// `TTFT p95 ≤ 1,000 ms`.
     pub rule: String,
+    /// The worst of all cells that were judged.
+    pub status: SloStatus,
+    /// Cells and repeats that meet it, or its target where it has one.
     pub passed: usize,
+    /// Those beyond the target that are acceptable.
+    pub acceptable: usize,
     pub of: usize,
     /// The worst figure of a believable cell, with where it was.
     pub worst: String,
@@ -49,9 +60,10 @@ pub fn find(run: &RunData) -> Findings {
     Findings {
         counts: cell_counts(run),
         ran: ran(run, &all, &families),
-        figures: figures(&all),
+        figures: figures(&all, &families),
         limits: families.iter().flat_map(limits).collect(),
         rules: rules(run),
+        diagnosis: diagnosis::diagnose(run),
     }
 }
 
@@ -132,7 +144,7 @@ fn failures(run: &RunData) -> Vec<String> {
 }
 
 /// Best and worst p95 TTFT and the greatest throughput, among believable cells.
-fn figures(all: &[Repeats<'_>]) -> Vec<String> {
+fn figures(all: &[Repeats<'_>], families: &[Family<'_>]) -> Vec<String> {
     let believable: Vec<&Repeats<'_>> = all.iter().filter(|r| !r.flags().invalid).collect();
     let by = |metric: &str, stat: &str| -> Vec<(f64, String)> {
         let mut found: Vec<_> =
@@ -153,16 +165,58 @@ fn figures(all: &[Repeats<'_>]) -> Vec<String> {
         (Some(only), _) => out.push(format!("p95 TTFT is {} ms at {}.", figure(only.0), only.1)),
         _ => out.push("No believable cell has a time to first token.".to_owned()),
     }
-    if let Some((most, label)) = by("output_tps", "").last().filter(|(v, _)| *v > 0.0) {
-        out.push(format!("Output throughput is greatest with {} tok/s at {label}.", figure(*most)));
-    }
+    out.extend(throughput(&believable, families));
     out
+}
+
+/// Where output throughput is greatest: at the lowest load that gives as much as any, but for
+/// noise. An overloaded level is none to run a server at.
+fn throughput(believable: &[&Repeats<'_>], families: &[Family<'_>]) -> Option<String> {
+    let samples = |r: &Repeats<'_>| -> Vec<f64> {
+        r.usable().iter().filter_map(|s| s.value("output_tps", "")).filter(|v| v.is_finite()).collect()
+    };
+    let mean = |r: &Repeats<'_>| r.estimate("output_tps", "").map_or(0.0, |e| e.mean);
+    let keeps_up: Vec<&Repeats<'_>> = believable.iter().copied().filter(|r| !r.flags().overloaded).collect();
+    let (from, but) = match keeps_up.as_slice() {
+        [] => (believable, ", where the server is overloaded"),
+        some => (some, ""),
+    };
+    let most = *from.iter().max_by(|a, b| mean(a).total_cmp(&mean(b)))?;
+    let greatest = mean(most);
+    if greatest <= 0.0 {
+        return None;
+    }
+    let levels = families.iter().filter(|f| f.x.is_load()).flat_map(|f| &f.groups).map(|g| &g.levels);
+    let ladder =
+        levels.into_iter().find(|levels| levels.iter().any(|l| l.repeats.cell().id == most.cell().id));
+    let as_good = |l: &&Level<'_>| {
+        from.iter().any(|r| r.cell().id == l.repeats.cell().id)
+            && noise::indistinguishable(&samples(&l.repeats), &samples(most))
+    };
+    // Levels rise: the first is the lowest.
+    let least = ladder.and_then(|levels| levels.iter().find(as_good)).map_or(most, |l| &l.repeats);
+    if least.cell().id == most.cell().id {
+        let label = most.label();
+        return Some(format!(
+            "Output throughput is greatest with {} tok/s at {label}{but}.",
+            figure(greatest)
+        ));
+    }
+    Some(format!(
+        "Output throughput is greatest with {} tok/s at {}{but}; at {} it is {} tok/s, the same but for noise.",
+        figure(mean(least)),
+        least.label(),
+        most.label(),
+        figure(greatest)
+    ))
 }
 
 /// How a level stands to the SLO.
 enum Standing {
     Pass,
     Fail(String),
+    /// No request due in the window was answered, in any repeat.
+    Silent,
     /// Not run, or not believable.
     Unjudged,
 }
@@ -171,7 +225,9 @@ fn standing(level: &Level<'_>) -> Standing {
     let believable = level.repeats.summaries().filter(|s| s.validity.verdict != Verdict::Invalid);
     let summaries: Vec<&CellSummary> = believable.collect();
     if summaries.is_empty() {
-        return Standing::Unjudged;
+        let silent = |s: &CellSummary| s.validity.reasons.iter().any(|r| r.signal == NOTHING_ANSWERED_NAME);
+        let mut ran = level.repeats.summaries().peekable();
+        return if ran.peek().is_some() && ran.all(silent) { Standing::Silent } else { Standing::Unjudged };
     }
     if let Some(failed) = summaries.iter().flat_map(|s| &s.slo).find(|v| !v.pass) {
         return Standing::Fail(verdict_text(failed));
@@ -211,6 +267,11 @@ fn limit_of(family: &Family<'_>, group: &Group<'_>) -> String {
             format!("{with}the SLO holds up to {} and breaks at {}, where {why}.", at(pass), at(x))
         }
     };
+    let silent: Vec<String> =
+        standings.iter().filter(|(_, s)| matches!(s, Standing::Silent)).map(|(x, _)| at(*x)).collect();
+    if !silent.is_empty() {
+        out.push_str(&format!(" No request due in the window was answered at {}.", list(&silent, 5)));
+    }
     let unjudged: Vec<String> =
         standings.iter().filter(|(_, s)| matches!(s, Standing::Unjudged)).map(|(x, _)| at(*x)).collect();
     if !unjudged.is_empty() && (last_pass.is_some() || first_fail.is_some()) {
@@ -220,98 +281,36 @@ fn limit_of(family: &Family<'_>, group: &Group<'_>) -> String {
 }
 
 fn rules(run: &RunData) -> Vec<RuleLine> {
-    struct Sum {
-        rule: String,
-        passed: usize,
-        of: usize,
-        /// By how many times the limit it is, the figure, and where.
-        worst: Option<(f64, String)>,
-    }
-    let mut sums: Vec<Sum> = Vec::new();
+    // Each with by how much its worst figure is bad.
+    let mut lines: Vec<(RuleLine, Option<f64>)> = Vec::new();
     for data in &run.cells {
         let Some(summary) = data.summary.as_ref().filter(|s| s.validity.verdict != Verdict::Invalid) else {
             continue;
         };
         let label = Repeats { cells: vec![data] }.label();
         for verdict in &summary.slo {
-            let rule = rule_text(&verdict.metric, &verdict.stat, verdict.limit);
-            let i = sums.iter().position(|s| s.rule == rule).unwrap_or_else(|| {
-                sums.push(Sum { rule, passed: 0, of: 0, worst: None });
-                sums.len() - 1
+            let rule = rule_text(verdict);
+            let i = lines.iter().position(|(line, _)| line.rule == rule).unwrap_or_else(|| {
+                let worst = "no samples".to_owned();
+                let status = SloStatus::Pass;
+                lines.push((RuleLine { rule, status, passed: 0, acceptable: 0, of: 0, worst }, None));
+                lines.len() - 1
             });
-            let sum = &mut sums[i];
-            sum.of += 1;
-            sum.passed += usize::from(verdict.pass);
+            let (line, worst) = &mut lines[i];
+            line.of += 1;
+            line.passed += usize::from(verdict.status == SloStatus::Pass);
+            line.acceptable += usize::from(verdict.status == SloStatus::Warning);
+            line.status = line.status.max(verdict.status);
             let higher =
                 metrics::metric(&verdict.metric).is_some_and(|m| m.better == metrics::Better::Higher);
             if let Some(value) = verdict.value {
                 let badness = if higher { -value } else { value };
-                if sum.worst.as_ref().is_none_or(|(b, _)| badness > *b) {
-                    let text = format!("{} at {label}", value_with_unit(&verdict.metric, value));
-                    sum.worst = Some((badness, text));
+                if worst.is_none_or(|known| badness > known) {
+                    line.worst = format!("{} at {label}", value_with_unit(&verdict.metric, value));
+                    *worst = Some(badness);
                 }
             }
         }
     }
-    let line = |s: Sum| RuleLine {
-        rule: s.rule,
-        passed: s.passed,
-        of: s.of,
-        worst: s.worst.map_or_else(|| "no samples".into(), |(_, t)| t),
-    };
-    sums.into_iter().map(line).collect()
-}
-
-/// `TTFT p95 ≤ 1,000 ms`.
-#[must_use]
-pub fn rule_text(metric: &str, stat: &str, limit: f64) -> String {
-    let higher = metrics::metric(metric).is_some_and(|m| m.better == metrics::Better::Higher);
-    let sign = if higher { "≥" } else { "≤" };
-    format!("{} {sign} {}", metric_name(metric, stat), value_with_unit(metric, limit))
-}
-
-/// `TTFT p95 is 2,930 ms, limit 1,000 ms`.
-#[must_use]
-pub fn verdict_text(verdict: &SloVerdict) -> String {
-    let limit = value_with_unit(&verdict.metric, verdict.limit);
-    let name = metric_name(&verdict.metric, &verdict.stat);
-    match verdict.value {
-        Some(value) => format!("{name} is {}, limit {limit}", value_with_unit(&verdict.metric, value)),
-        None => format!("{name} has no samples, limit {limit}"),
-    }
-}
-
-/// `TTFT p95`, `error rate`.
-#[must_use]
-pub fn metric_name(metric: &str, stat: &str) -> String {
-    let name = match metric {
-        "ttft" | "ttfv" | "tpot" | "e2e" => metric.to_uppercase(),
-        _ => metric.replace('_', " "),
-    };
-    format!("{name} {stat}").trim_end().to_owned()
-}
-
-/// A figure with its unit; shares in percent.
-#[must_use]
-pub fn value_with_unit(metric: &str, value: f64) -> String {
-    match metrics::metric(metric).map(|m| m.unit) {
-        Some(Unit::Ratio) => format!("{} %", figure(value * 100.0)),
-        Some(unit) => format!("{} {}", figure(value), unit.label()).trim_end().to_owned(),
-        None => figure(value),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rules_read_as_people_say_them() {
-        assert_eq!(rule_text("ttft", "p95", 1000.0), "TTFT p95 ≤ 1,000 ms");
-        assert_eq!(rule_text("error_rate", "", 0.01), "error rate ≤ 1.00 %");
-        assert_eq!(rule_text("goodput_rps", "", 12.0), "goodput rps ≥ 12.0 req/s");
-        let none =
-            SloVerdict { metric: "tpot".into(), stat: "mean".into(), limit: 100.0, value: None, pass: false };
-        assert_eq!(verdict_text(&none), "TPOT mean has no samples, limit 100 ms");
-    }
+    lines.into_iter().map(|(line, _)| line).collect()
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::columns::COLUMNS;
 use super::findings::{self, Findings};
+use super::signs::{CellVerdicts, Sign, class, verdicts};
 use super::{MAX_STRIP_FILES, ReportError, contention, groups, plotly as drawing, terminal};
 use crate::analysis::{CellData, RunData};
 use crate::chart::{Body, Chart, Repeats, count, figure, short_name, value_text};
@@ -24,13 +25,16 @@ pub fn page(run: &RunData, charts: &[Chart]) -> Result<String, ReportError> {
     let (strips, figures): (Vec<&Chart>, Vec<&Chart>) =
         charts.iter().partition(|c| matches!(c.body, Body::Strip(_)));
     let strip_files = strips.len().min(MAX_STRIP_FILES);
+    let found = findings::find(run);
     let context = Page {
         name: &run.title,
         id: &run.id,
         css: include_str!("page.css"),
         script: include_str!("page.js"),
         plotly: plotly_script(),
-        findings: Facts::of(findings::find(run)),
+        signs: found.diagnosis.iter().map(|f| Sign::of(f, run)).collect(),
+        verdicts: verdicts(run),
+        findings: Facts::of(found),
         figures: figures.into_iter().map(|c| Figure::of(c, true)).collect::<Result<_, _>>()?,
         strips: strips
             .into_iter()
@@ -73,6 +77,8 @@ struct Page<'a> {
     script: &'a str,
     plotly: String,
     findings: Facts,
+    signs: Vec<Sign>,
+    verdicts: Vec<CellVerdicts>,
     figures: Vec<Figure>,
     strips: Vec<Figure>,
     cells: Table,
@@ -105,8 +111,9 @@ struct Facts {
 #[derive(Serialize)]
 struct Rule {
     rule: String,
-    pass: bool,
-    /// Whether any believable cell was judged by it.
+    word: &'static str,
+    class: &'static str,
+    /// Of the believable cells, how many meet it.
     share: String,
     worst: String,
 }
@@ -115,8 +122,12 @@ impl Facts {
     fn of(found: Findings) -> Self {
         let rule = |r: findings::RuleLine| Rule {
             rule: r.rule,
-            pass: r.passed == r.of,
-            share: format!("{} of {}", r.passed, r.of),
+            word: r.status.word(),
+            class: class(r.status.into()),
+            share: match r.acceptable {
+                0 => format!("{} of {}", r.passed, r.of),
+                n => format!("{} of {}, acceptable in {n} more", r.passed, r.of),
+            },
             worst: r.worst,
         };
         Self {
@@ -314,6 +325,7 @@ fn cell_row(data: &CellData, varying: &[String], repeated: bool) -> Vec<Field> {
     let slo = terminal::verdict(&alone);
     let slo_class = match slo {
         "PASS" => "good",
+        "WARNING" => "so-so",
         "FAIL" => "bad",
         _ => "none",
     };

@@ -7,9 +7,11 @@ pub mod contention;
 pub mod findings;
 mod groups;
 pub mod html;
+mod noise;
 mod palette;
 mod plotly;
 pub mod png;
+mod signs;
 pub mod terminal;
 
 use std::io::Write;

@@ -5,8 +5,9 @@ use std::path::Path;
 use super::columns::COLUMNS;
 use super::{contention, findings, groups};
 use crate::analysis::RunData;
+use crate::analysis::diagnosis::{self, Severity};
 use crate::chart::{Repeats, count, figure};
-use crate::measure::Verdict;
+use crate::measure::{SloStatus, Verdict};
 
 /// A table of the run's cells, the SLO's verdicts, what was invalid, and where the report
 /// lies. Plain text; every line ends in a newline.
@@ -26,6 +27,7 @@ pub fn summary(run: &RunData, report: Option<&Path>) -> String {
     breakdown(run, &mut out);
     contended(run, &mut out);
     slo(run, &found, &mut out);
+    analysis(run, &found, report.is_some(), &mut out);
     invalid(run, &mut out);
     if let Some(path) = report {
         out.push_str(&format!("\nReport: {}\n", path.display()));
@@ -121,17 +123,13 @@ pub(super) fn validity(repeats: &Repeats<'_>) -> &'static str {
     }
 }
 
-/// `PASS` when every rule holds in every usable repeat.
+/// How the worst rule of all usable repeats stands.
 pub(super) fn verdict(repeats: &Repeats<'_>) -> &'static str {
-    let usable = repeats.usable();
-    let mut rules = usable.iter().flat_map(|s| &s.slo).peekable();
-    if rules.peek().is_none() || repeats.flags().invalid {
-        "–"
-    } else if rules.all(|v| v.pass) {
-        "PASS"
-    } else {
-        "FAIL"
+    if repeats.flags().invalid {
+        return "–";
     }
+    let usable = repeats.usable();
+    usable.iter().flat_map(|s| &s.slo).map(|v| v.status).max().map_or("–", SloStatus::word)
 }
 
 /// Left-aligned first column, the rest right-aligned.
@@ -160,10 +158,17 @@ fn slo(run: &RunData, found: &findings::Findings, out: &mut String) {
     }
     out.push_str("\nSLO\n");
     for line in &found.rules {
-        let word = if line.passed == line.of { "PASS" } else { "FAIL" };
+        let acceptable = match line.acceptable {
+            0 => String::new(),
+            n => format!(", acceptable in {n} more"),
+        };
         out.push_str(&format!(
-            "  {word}  {}  in {} of {} valid cells and repeats; worst {}\n",
-            line.rule, line.passed, line.of, line.worst
+            "  {}  {}  in {} of {} valid cells and repeats{acceptable}; worst {}\n",
+            line.status.word(),
+            line.rule,
+            line.passed,
+            line.of,
+            line.worst
         ));
     }
     let invalid = run.cells.iter().filter_map(|c| c.summary.as_ref());
@@ -172,6 +177,44 @@ fn slo(run: &RunData, found: &findings::Findings, out: &mut String) {
     }
     for sentence in &found.limits {
         out.push_str(&format!("  {sentence}\n"));
+    }
+}
+
+/// What the figures point to, what matters most first; of a single cell also its verdicts.
+fn analysis(run: &RunData, found: &findings::Findings, page: bool, out: &mut String) {
+    /// Findings that are shown: the page has them all.
+    const MOST: usize = 5;
+    let mut lines: Vec<String> = Vec::new();
+    if let [cell] = run.cells.as_slice() {
+        let line = |l: diagnosis::VerdictLine| format!("  {:<7}  {}\n", l.severity.word(), l.text);
+        lines.extend(diagnosis::verdicts(cell).into_iter().map(line));
+    }
+    // What is good or merely worth knowing is told where nothing is wrong.
+    let wrong = |f: &&diagnosis::Finding| f.severity >= Severity::Warning;
+    let any_wrong = found.diagnosis.iter().any(|f| wrong(&f));
+    let single = run.cells.len() == 1;
+    let shown: Vec<_> = found
+        .diagnosis
+        .iter()
+        .filter(|f| if any_wrong { wrong(f) } else { f.severity == Severity::Pass })
+        // The lines above say it already.
+        .filter(|f| !(single && f.kind.code == "common_limits"))
+        .collect();
+    let line = |f: &&diagnosis::Finding| {
+        let evidence = f.evidence.trim_end_matches('.');
+        format!("  {:<7}  {}: {evidence}.\n", f.severity.word(), f.kind.title)
+    };
+    lines.extend(shown.iter().take(MOST).map(line));
+    if lines.is_empty() {
+        return;
+    }
+    out.push_str("\nWhat points to what\n");
+    out.extend(lines);
+    if shown.len() > MOST {
+        out.push_str(&format!("  and {} more\n", shown.len() - MOST));
+    }
+    if page && any_wrong {
+        out.push_str("  Likely causes and what to try are on the page.\n");
     }
 }
 

@@ -18,6 +18,10 @@ pub enum Engine {
     Sglang,
     #[serde(rename = "tgi")]
     Tgi,
+    #[serde(rename = "ollama")]
+    Ollama,
+    #[serde(rename = "triton")]
+    Triton,
     /// The embedded simulator.
     #[serde(rename = "sim")]
     Sim,
@@ -57,7 +61,8 @@ impl Identity {
             true => serde_json::from_slice(&answer.body).unwrap_or_default(),
             false => Value::Null,
         };
-        let models = list.get("data").and_then(Value::as_array).into_iter().flatten();
+        // Together's is a bare list.
+        let models = list.get("data").unwrap_or(&list).as_array().into_iter().flatten();
         let models = models.filter_map(|m| {
             let limit = m.get("max_model_len").or_else(|| m.pointer("/meta/n_ctx"));
             Some(ModelInfo {

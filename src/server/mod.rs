@@ -7,9 +7,11 @@
 
 mod ask;
 mod client;
+mod detect;
 mod gauges;
 mod identity;
 mod idle;
+mod models;
 mod probe;
 mod route;
 mod secrets;
@@ -21,12 +23,13 @@ use std::sync::Arc;
 use serde_json::Value;
 use url::Url;
 
-use crate::experiment::{Settings, TokenizerChoice};
-use crate::provider::{self, join};
+use crate::experiment::{Settings, Target, TokenizerChoice};
+use crate::provider::{Provider, join};
 use crate::workload::{BundledTokenizer, FileTokenizer, Tokenizer, TokenizerError};
 
 pub use ask::Stop;
 pub use client::{ClientError, USER_AGENT, client_builder, is_loopback};
+pub use detect::{Spoken, detect};
 pub use identity::{Engine, Identity, ModelInfo};
 pub use idle::{Idle, wait_idle};
 pub use route::Route;
@@ -53,6 +56,8 @@ pub struct Endpoint {
 /// What [`discover`] found out.
 pub struct Found {
     pub endpoint: Endpoint,
+    /// Name of the provider that speaks to it: `target.api`, or what `auto` was found to be.
+    pub api: String,
     /// For the run's record of its environment. Holds no secret.
     pub identity: Identity,
     /// Makes and counts this server's prompts.
@@ -89,6 +94,16 @@ pub enum DiscoverError {
     /// `target.api` names no provider.
     #[error("target.api = \"{0}\" is not known")]
     Api(String),
+    /// `api = "auto"`, and the server gives no sign that is known.
+    #[error(
+        "target.api is \"auto\", but {url} speaks no API that is known ({tried}). Name one in target.api"
+    )]
+    NoApi { url: String, tried: String },
+    /// `api = "auto"`, and the server speaks one that can't be spoken to.
+    #[error(
+        "target.api is \"auto\", and {url} speaks \"{api}\" ({because}), which this version has no provider for"
+    )]
+    NoProvider { url: String, api: String, because: String },
     /// `workload.tokenizer = "server"`, and the server has no usable one.
     #[error("workload.tokenizer is \"server\", but {url} doesn't tokenize: {reason}. Use \"auto\" or a file")]
     NoTokenizer { url: String, reason: String },
@@ -96,6 +111,14 @@ pub enum DiscoverError {
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
     Client(#[from] ClientError),
+}
+
+impl Found {
+    /// What speaks to it, with what `target` says beside the API's name.
+    #[must_use]
+    pub fn provider(&self, target: &Target) -> Option<Box<dyn Provider>> {
+        Target { api: self.api.clone(), ..target.clone() }.provider()
+    }
 }
 
 impl DiscoverError {
@@ -107,6 +130,7 @@ impl DiscoverError {
             Self::Client(e) => e.is_usage(),
             Self::Unreachable { .. } | Self::Stopped | Self::Refused { .. } => false,
             Self::NoModel { .. } | Self::NoTokenizer { .. } => false,
+            Self::NoApi { .. } | Self::NoProvider { .. } => false,
         }
     }
 
@@ -140,17 +164,17 @@ pub fn discover_until(settings: &Settings, base: Url, stop: Stop) -> Result<Foun
 }
 
 fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, DiscoverError> {
-    let target = &settings.target;
     let mut notes = Vec::new();
+    let settings = &resolved(settings, &base, &stop, &mut notes)?;
+    let target = &settings.target;
     let provider = target.provider().ok_or_else(|| DiscoverError::Api(target.api.clone()))?;
     let lenient = target.is_sim() || is_loopback(&base);
     let headers = client::headers(target, lenient, |name| std::env::var(name).ok(), &mut notes)?;
     let asker = Arc::new(Asker::new(target, &base, headers.clone(), stop)?);
 
-    let features = provider.features();
-    let listed = models(&asker, &base, features.model.is_none())?;
-    let mut identity = Identity::of_models(&listed);
-    let model = choose_model(&target.model, &identity, &listed, features.model, &base, &mut notes)?;
+    let listed = models::list(&asker, &base, &target.api)?;
+    let mut identity = listed.identity.clone();
+    let model = listed.choose(&target.model, &mut notes)?;
     let root = client::root(&base);
     let metrics = asker.get(&join(&root, "/metrics")).ok().filter(Answer::is_ok);
     let metrics = metrics.map(|a| String::from_utf8_lossy(&a.body).into_owned());
@@ -158,13 +182,17 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
         identity.take_version(&version);
     }
     identity.guess_engine(metrics.as_deref());
+    listed.name_engine(&mut identity);
     identity.note_limits(&model, settings, &mut notes);
     let gauges = metrics.as_deref().and_then(gauges::in_hand).is_some();
 
     let tokenizer = tokenizer(settings, &asker, &root, &model, &identity, &mut notes)?;
     let probe =
         probe::Probe { asker: &asker, settings, provider: provider.into(), base: &base, model: &model };
-    let learnt = probe.learn(&tokenizer, &mut notes)?;
+    let learnt = match models::is_probed(target) {
+        true => probe.learn(&tokenizer, &mut notes)?,
+        false => probe::Learnt { answered: false, force_length: false, overhead: None },
+    };
     let tokenizer: Arc<dyn Tokenizer> = match learnt.overhead {
         Some(tokens) if tokens > 0 => Arc::new(probe::Templated::new(tokenizer, tokens)),
         _ => tokenizer,
@@ -174,8 +202,25 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
         (false, true) => probe.idle_sign(),
         (false, false) => IdleSign::None,
     };
+    let api = target.api.clone();
     let endpoint = Endpoint { base, model, headers, force_length: learnt.force_length };
-    Ok(Found { endpoint, identity, tokenizer, notes, gauges, asker, idle })
+    Ok(Found { endpoint, api, identity, tokenizer, notes, gauges, asker, idle })
+}
+
+/// The settings with the API that the server speaks in the place of `auto`.
+fn resolved(
+    settings: &Settings,
+    base: &Url,
+    stop: &Stop,
+    notes: &mut Vec<String>,
+) -> Result<Settings, DiscoverError> {
+    let mut settings = settings.clone();
+    if settings.target.api == detect::AUTO {
+        let (target, note) = detect::resolve(&settings.target, base, Arc::clone(stop))?;
+        settings.target = target;
+        notes.push(note);
+    }
+    Ok(settings)
 }
 
 /// What is known of a server without asking it: enough to send it a cell's requests and
@@ -187,10 +232,11 @@ pub fn undiscovered(settings: &Settings, base: Url, stop: Stop) -> Result<Found,
     let target = &settings.target;
     let headers = client::headers(target, true, |name| std::env::var(name).ok(), &mut Vec::new())?;
     let asker = Arc::new(Asker::new(target, &base, headers.clone(), stop)?);
-    let usual = target.provider().and_then(|provider| provider.features().model);
-    let model = usual.filter(|_| target.model == "auto").unwrap_or(&target.model).to_owned();
+    // Something has to be sent, and it is answered by nobody.
+    let api = if target.api == detect::AUTO { "openai-chat" } else { &target.api };
     Ok(Found {
-        endpoint: Endpoint { base, model, headers, force_length: false },
+        endpoint: Endpoint { base, model: target.model.clone(), headers, force_length: false },
+        api: api.to_owned(),
         identity: Identity::default(),
         tokenizer: Arc::new(BundledTokenizer),
         notes: Vec::new(),
@@ -198,52 +244,6 @@ pub fn undiscovered(settings: &Settings, base: Url, stop: Stop) -> Result<Found,
         asker,
         idle: IdleSign::None,
     })
-}
-
-/// The server's answer to the question for its models, whatever it says. `needed`: a server that
-/// refuses it can't be asked for anything else.
-fn models(asker: &Asker, base: &Url, needed: bool) -> Result<Answer, DiscoverError> {
-    let url = join(base, "/v1/models");
-    let answer = asker.get(&url).map_err(|e| DiscoverError::unreachable(&url, &e))?;
-    if needed && matches!(answer.status, 401 | 403) {
-        let (_, words) = provider::http_error(answer.status, &answer.body);
-        return Err(DiscoverError::Refused { url: shown(&url), status: answer.status, words });
-    }
-    Ok(answer)
-}
-
-/// The model to ask for: the one named, or the first that the server lists, or what the API
-/// has for `usual`.
-fn choose_model(
-    wanted: &str,
-    identity: &Identity,
-    listed: &Answer,
-    usual: Option<&str>,
-    base: &Url,
-    notes: &mut Vec<String>,
-) -> Result<String, DiscoverError> {
-    let names: Vec<&str> = identity.models.iter().map(|m| m.id.as_str()).collect();
-    if wanted != "auto" {
-        if !names.is_empty() && !names.contains(&wanted) {
-            notes.push(format!(
-                "the server does not list the model \"{wanted}\" (it lists {}); asking for it all the same",
-                names.join(", ")
-            ));
-        }
-        return Ok(wanted.to_owned());
-    }
-    if let Some(first) = names.first() {
-        return Ok((*first).to_owned());
-    }
-    if let Some(usual) = usual {
-        return Ok(usual.to_owned());
-    }
-    let words = if listed.is_ok() {
-        "its list is empty".to_owned()
-    } else {
-        format!("HTTP {}: {}", listed.status, provider::http_error(listed.status, &listed.body).1)
-    };
-    Err(DiscoverError::NoModel { url: shown(&join(base, "/v1/models")), words })
 }
 
 /// The tokenizer that the settings choose.

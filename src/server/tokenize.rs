@@ -24,6 +24,8 @@ enum Dialect {
     Prompt,
     /// `{"content"}`: llama.cpp.
     Content,
+    /// `{"inputs"}`: TGI, whose answer is a list.
+    Inputs,
 }
 
 /// Makes prompts by the server's own vocabulary. It is asked when it is found, and once per
@@ -41,12 +43,13 @@ impl ServerTokenizer {
     /// Find out how the server tokenizes, and which words to make prompts from. The error
     /// says why it can't be used.
     pub(super) fn find(asker: &Arc<Asker>, url: &Url, model: &str, engine: Engine) -> Result<Self, String> {
-        let mut dialects = [Dialect::Prompt, Dialect::Content];
-        if engine == Engine::LlamaCpp {
-            dialects.reverse();
-        }
+        let dialects = match engine {
+            Engine::LlamaCpp => &[Dialect::Content, Dialect::Prompt][..],
+            Engine::Tgi => &[Dialect::Inputs],
+            _ => &[Dialect::Prompt, Dialect::Content],
+        };
         let mut reason = String::new();
-        for dialect in dialects {
+        for &dialect in dialects {
             let mut ids = |text: &str| ids(asker, url, model, dialect, text);
             match ids("the first of all") {
                 // llama.cpp finds no text where it doesn't look, and says that it has no tokens.
@@ -116,13 +119,14 @@ fn ids(asker: &Asker, url: &Url, model: &str, dialect: Dialect, text: &str) -> R
     let body = match dialect {
         Dialect::Prompt => json!({ "model": model, "prompt": text, "add_special_tokens": false }),
         Dialect::Content => json!({ "content": text, "add_special": false }),
+        Dialect::Inputs => json!({ "inputs": text, "add_special_tokens": false }),
     };
     let answer = asker.post(url, body.to_string()).map_err(|e| e.words(url).0)?;
     if !answer.is_ok() {
         return Err(format!("HTTP {}: {}", answer.status, http_error(answer.status, &answer.body).1));
     }
     let doc: Value = serde_json::from_slice(&answer.body).map_err(|e| format!("no JSON: {e}"))?;
-    let tokens = doc.get("tokens").and_then(Value::as_array).ok_or("no \"tokens\" in the answer")?;
+    let tokens = doc.get("tokens").unwrap_or(&doc).as_array().ok_or("no \"tokens\" in the answer")?;
     tokens
         .iter()
         .map(|t| t.as_u64().or_else(|| t.get("id").and_then(Value::as_u64)))

@@ -9,20 +9,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Sleep, sleep};
 
-use super::config::{Config, FinishStyle};
+use super::config::Config;
 use super::conn::Conn;
 use super::driver::Notice;
 use super::engine::{Event, Finish};
 use super::faults::Fault;
 use super::flight::Flight;
 use super::request::Ask;
-use super::timetable::Row;
+use super::source::{Source, note};
 use super::tokens::{mix, unit, word};
 use super::truth::TruthOutcome;
-use super::wire::{Frames, Text, Usage};
+use super::wire::{Account, Frames, Text};
 
 /// An answer's body.
 pub(super) enum Answer {
@@ -94,55 +93,13 @@ enum Piece {
     Reset,
 }
 
-/// Where an answer's tokens come from.
-pub(super) enum Source {
-    Engine(UnboundedReceiver<Notice>),
-    Timetable(Row),
-}
-
-impl Source {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Notice>> {
-        match self {
-            Self::Engine(notices) => notices.poll_recv(cx),
-            Self::Timetable(row) => row.poll(cx).map(|event| event.map(Notice::Engine)),
-        }
-    }
-
-    /// Whether the request has found a place in the queue; a timetable has room for all.
-    pub async fn queued(&mut self) -> bool {
-        match self {
-            Self::Engine(notices) => matches!(notices.recv().await, Some(Notice::Queued(_))),
-            Self::Timetable(_) => true,
-        }
-    }
-
-    /// Wait for the last token. `false`: the engine has stopped.
-    pub async fn whole(&mut self, conn: &Conn, usage: &mut Usage) -> bool {
-        let notices = match self {
-            Self::Engine(notices) => notices,
-            Self::Timetable(row) => {
-                row.whole().await;
-                return true;
-            }
-        };
-        while let Some(notice) = notices.recv().await {
-            let Notice::Engine(event) = notice else { continue };
-            note(conn, &event, usage);
-            if matches!(event, Event::Token { finish: Some(_), .. }) {
-                return true;
-            }
-        }
-        false
-    }
-}
-
 /// A streamed answer.
 pub(super) struct Stream {
     source: Source,
     flight: Flight,
-    frames: Frames,
+    frames: Box<dyn Frames>,
     ask_key: u64,
-    usage: Usage,
+    account: Account,
     reasoning: u32,
     fault: Option<(Fault, u32)>,
     /// Text that no chunk bears yet, and its tokens.
@@ -158,16 +115,17 @@ impl Stream {
     pub fn new(
         flight: Flight,
         source: Source,
-        frames: Frames,
+        frames: Box<dyn Frames>,
         ask: &Ask,
+        account: Account,
         fault: Option<(Fault, u32)>,
     ) -> Self {
-        let reasoning = flight.config().reasoning_tokens.filter(|_| ask.chat).unwrap_or(0);
+        let reasoning = flight.config().reasoning_tokens.filter(|_| ask.thinks).unwrap_or(0);
         Self {
             source,
             frames,
-            ask_key: ask.key,
-            usage: Usage { prompt: ask.prompt.len() as u32, ..Usage::default() },
+            ask_key: ask.key(),
+            account,
             reasoning,
             fault,
             held: String::new(),
@@ -214,8 +172,8 @@ impl Stream {
     }
 
     fn hear(&mut self, notice: Notice) {
-        let Notice::Engine(event) = notice else { return };
-        note(self.flight.conn(), &event, &mut self.usage);
+        let Notice::Engine(event, at_ns) = notice else { return };
+        note(self.flight.conn(), &event, at_ns, &mut self.account);
         if let Event::Token { n, finish, .. } = event {
             if finish.is_some() {
                 self.flight.computed();
@@ -227,12 +185,12 @@ impl Stream {
     }
 
     fn token(&mut self, n: u32, finish: Option<Finish>) {
-        if n == 1
-            && let Some(first) = self.frames.first(self.usage)
-        {
-            self.push(first, 0);
+        if n == 1 {
+            let mut first = Vec::new();
+            self.frames.open(&self.account, &mut first);
+            self.push_all(first);
         }
-        self.usage.output = n;
+        self.account.usage.output = n;
         self.held.push_str(if n > 1 { " " } else { "" });
         self.held.push_str(word(self.ask_key, n - 1));
         self.held_tokens += 1;
@@ -242,11 +200,9 @@ impl Stream {
         let must = finish.is_some() || strikes.is_some() || n == self.reasoning;
         if !must {
             if unit(mix(self.ask_key) ^ u64::from(n)) < config.empty_chunks.0 {
-                let empty = self.frames.chunk(
-                    Some(Text { text: "", reasoning: n <= self.reasoning }),
-                    None,
-                    self.usage,
-                );
+                let at = n - self.held_tokens;
+                let text = Text { text: "", reasoning: n <= self.reasoning, from: at, to: at };
+                let empty = self.frames.text(text, None, &self.account);
                 return self.push(empty, 0);
             }
             if self.held_tokens < config.tokens_per_chunk {
@@ -267,30 +223,27 @@ impl Stream {
 
     /// A chunk with all that is held.
     fn flush(&mut self, n: u32, finish: Option<Finish>) {
-        let text = Text { text: &self.held, reasoning: n <= self.reasoning };
-        let finish = finish.filter(|_| self.frames.finish == FinishStyle::WithText);
-        let chunk = self.frames.chunk(Some(text), finish, self.usage);
-        self.held.clear();
         let tokens = std::mem::take(&mut self.held_tokens);
+        let text = Text { text: &self.held, reasoning: n <= self.reasoning, from: n - tokens, to: n };
+        let chunk = self.frames.text(text, finish, &self.account);
+        self.held.clear();
         self.push(chunk, tokens);
     }
 
-    /// After the last token: finish, usage, end marker.
+    /// After the last token: what the API has to say at the end.
     fn close(&mut self, finish: Option<Finish>) {
         let Some(finish) = finish else { return };
-        if self.frames.finish == FinishStyle::OwnChunk {
-            let chunk = self.frames.chunk(None, Some(finish), self.usage);
-            self.push(chunk, 0);
-        }
-        if let Some(usage) = self.frames.usage(self.usage) {
-            self.push(usage, 0);
-        }
-        if self.frames.done {
-            let done = self.frames.frame("[DONE]");
-            self.push(done, 0);
-        }
+        let mut last = Vec::new();
+        self.frames.close(finish, &self.account, &mut last);
+        self.push_all(last);
         let outcome = self.fault.map_or(TruthOutcome::Ok, |(fault, _)| TruthOutcome::Fault(fault));
         self.end(outcome);
+    }
+
+    fn push_all(&mut self, frames: Vec<Bytes>) {
+        for frame in frames {
+            self.push(frame, 0);
+        }
     }
 
     fn end(&mut self, outcome: TruthOutcome) {
@@ -313,19 +266,14 @@ impl Stream {
             }
             Fault::NoEnd => self.end(TruthOutcome::Fault(fault)),
             Fault::ErrorObject => {
-                let error = self.frames.frame(
-                    r#"{"error":{"message":"EngineCore encountered an issue (injected fault).","type":"InternalServerError","param":null,"code":500}}"#,
-                );
-                self.push(error, 0);
-                if self.frames.done {
-                    let done = self.frames.frame("[DONE]");
-                    self.push(done, 0);
-                }
+                let mut error = Vec::new();
+                self.frames.error(BROKEN, &mut error);
+                self.push_all(error);
                 self.end(TruthOutcome::Fault(fault));
             }
             Fault::Garbage => {
                 self.flight.conn().note(|r| r.outcome = TruthOutcome::Fault(fault));
-                let garbage = self.frames.frame(r#"{"id":"chatcmpl-garbage","choices":[{"index":0,"del"#);
+                let garbage = self.frames.garbage();
                 self.push(garbage, 0);
                 self.close(finish);
             }
@@ -361,8 +309,8 @@ impl Stream {
             let first = 1 + (u(0xc2) * (bytes.len() - 2) as f64) as usize;
             (first, first + 1 + (u(0xc3) * (bytes.len() - first - 1) as f64) as usize)
         });
-        if with_comment {
-            self.queue.push_back(Piece::Bytes { bytes: self.frames.comment(), tokens: 0, end: false });
+        if let Some(bytes) = self.frames.comment().filter(|_| with_comment) {
+            self.queue.push_back(Piece::Bytes { bytes, tokens: 0, end: false });
         }
         let mut from = 0;
         if let Some((first, second)) = cuts {
@@ -382,18 +330,5 @@ impl Stream {
     }
 }
 
-/// Write what the engine did into the record.
-pub(super) fn note(conn: &Conn, event: &Event, usage: &mut Usage) {
-    match *event {
-        Event::Admitted { at_ns, cached_tokens, .. } => {
-            usage.cached = cached_tokens;
-            conn.note(|r| {
-                // A step may begin on the time line a little before the thread takes it up.
-                r.admitted_ns = Some(at_ns.max(r.prompt_read_ns.unwrap_or(r.arrival_ns)));
-                r.cached_tokens = Some(cached_tokens);
-            });
-        }
-        Event::Preempted { .. } => conn.note(|r| r.preemptions += 1),
-        Event::Token { .. } => {}
-    }
-}
+/// What an engine says that broke on purpose.
+pub(super) const BROKEN: &str = "EngineCore encountered an issue (injected fault).";

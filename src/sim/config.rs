@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
+use super::apis::Apis;
 use super::knob::{Knob, KnobError, KnobValue, Rate, value_of_text, words};
 use super::presets::{self, PRESETS};
 
@@ -114,6 +115,10 @@ knobs! {
     model: String = "sim";
     /// Longest prompt and answer together.
     max_model_len: u32 = "8192";
+    /// API families that are served; the paths of the others are answered 404.
+    apis: Apis = "all";
+    /// Whom `/v1/models` names as the model's owner, by which clients tell one make of server from another.
+    owned_by: String = "plimsoll";
 
     /// Time of every engine step (reading the weights, launching kernels).
     step_base: Duration = "4ms";
@@ -159,12 +164,22 @@ knobs! {
     usage: UsageStyle = "asked";
     /// Tell cached prompt tokens in the usage.
     usage_cached_tokens: bool = "true";
-    /// End a stream with `data: [DONE]`.
+    /// End a stream with what marks its end: `data: [DONE]`, or the API's last document or event.
     done: bool = "true";
     /// Tokens of a chat answer sent as reasoning before the visible content.
     reasoning_tokens: Option<u32> = "none";
     /// Name of the reasoning field.
     reasoning_field: String = "reasoning_content";
+    /// Answer a chat that defines tools by calling the first of them.
+    tool_calls: bool = "false";
+    /// Tokens that each tile of a picture (512 by 512 pixels) counts as.
+    image_tokens_per_tile: u32 = "256";
+    /// Length of an embedding where the request asks for no shorter one.
+    embedding_dimensions: u32 = "768";
+    /// Repeat the prompt at the beginning of whole answers of Triton and of the plain API.
+    echo_prompt: bool = "true";
+    /// Begin the answers of Triton's `infer` with `<s> `.
+    triton_bos: bool = "true";
     /// Share of chunks sent empty, their text withheld until the next chunk.
     empty_chunks: Rate = "0.0";
     /// Share of frames preceded by a comment line, as keep-alive pings are.
@@ -203,7 +218,7 @@ knobs! {
     /// Share of streams that end with an error object in the middle.
     fault_error_object: Rate = "0.0";
 
-    /// Generation requests that arrive before the whole server stops once; the next one meets it.
+    /// Requests for computation that arrive before the whole server stops once; the next one meets it.
     pause_after: Option<u32> = "none";
     /// How long it then stops, as a suspended process does.
     pause_for: Duration = "1s";

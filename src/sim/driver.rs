@@ -18,9 +18,12 @@ const MAKE_UP_NS: u64 = 5_000_000;
 
 /// What the connections ask of the engine.
 pub(super) enum Command {
+    /// All sequences of one request. `pooled`: nothing is generated, and the one token of
+    /// each stands for the end of its prompt.
     Submit {
-        request: NewRequest,
+        requests: Vec<NewRequest>,
         arrival_ns: u64,
+        pooled: bool,
     },
     Abort(RequestId),
     Forget(oneshot::Sender<bool>),
@@ -38,14 +41,15 @@ pub(super) enum Notice {
     Queued(RequestId),
     /// The queue is full.
     Refused(RequestId),
-    Engine(Event),
+    /// What a step brought, and when: for a token, when the step was to end.
+    Engine(Event, u64),
 }
 
 impl Notice {
     pub const fn id(&self) -> RequestId {
         match self {
             Self::Queued(id) | Self::Refused(id) => *id,
-            Self::Engine(event) => event.id(),
+            Self::Engine(event, _) => event.id(),
         }
     }
 }
@@ -74,8 +78,10 @@ impl Driver {
                 _ => now,
             };
             let step = self.engine.start_step(start, &mut events);
+            let mut at_ns = now;
             if let Some(step) = step {
                 let end = start + step.duration_ns;
+                at_ns = end;
                 let stats = self.engine.stats();
                 self.metrics().engine(stats);
                 if !sleep_unless(&self.stopping, end) {
@@ -90,7 +96,7 @@ impl Driver {
                 self.account(&events, None);
                 planned_end = None;
             }
-            batch.extend(events.drain(..).map(Notice::Engine));
+            batch.extend(events.drain(..).map(|event| Notice::Engine(event, at_ns)));
             if !self.send(&mut batch) {
                 return;
             }
@@ -130,15 +136,17 @@ impl Driver {
 
     fn handle(&mut self, command: Command, batch: &mut Vec<Notice>) -> bool {
         match command {
-            Command::Submit { request, arrival_ns } => {
-                let (id, prompt) = (request.id, request.prompt.len() as u32);
-                if self.engine.submit(request).is_ok() {
-                    self.metrics().arrived(id, arrival_ns, prompt);
-                    if self.announce {
-                        batch.push(Notice::Queued(id));
+            Command::Submit { requests, arrival_ns, pooled } => {
+                for request in requests {
+                    let (id, prompt) = (request.id, request.prompt.len() as u32);
+                    if self.engine.submit(request).is_ok() {
+                        self.metrics().arrived(id, arrival_ns, prompt, pooled);
+                        if self.announce {
+                            batch.push(Notice::Queued(id));
+                        }
+                    } else {
+                        batch.push(Notice::Refused(id));
                     }
-                } else {
-                    batch.push(Notice::Refused(id));
                 }
             }
             Command::Abort(id) => {

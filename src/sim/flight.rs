@@ -13,10 +13,12 @@ use super::conn::Conn;
 use super::driver::{Command, Notice};
 use super::engine::{NewRequest, RequestId};
 use super::metrics::Metrics;
+use super::request::Ask;
 use super::timetable::Timetable;
 use super::truth::TruthLog;
 
-/// Where each request's notices go. A request has at most as many as tokens asked for.
+/// Where each sequence's notices go; those of one request go to one place. There are at most
+/// as many as tokens asked for.
 type Desks = HashMap<RequestId, UnboundedSender<Notice>>;
 
 pub(super) struct Shared {
@@ -71,9 +73,17 @@ impl Shared {
     }
 }
 
-/// One request in the engine. Dropping it before it is done aborts it.
+/// The engine's name for the `k`-th sequence of a request.
+const fn sequence_id(request: u64, k: u32) -> RequestId {
+    // No server lives to see this many requests.
+    request | (k as u64) << 40
+}
+
+/// One request in the engine, with all of its sequences. Dropping it before it is done
+/// aborts it.
 pub(super) struct Flight {
-    id: RequestId,
+    number: u64,
+    sequences: u32,
     shared: Arc<Shared>,
     conn: Arc<Conn>,
     /// The engine has given its last token.
@@ -82,27 +92,37 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Send a request to the engine.
+    /// Send the `number`-th request to the engine. The prompts go with it.
     pub fn start(
         shared: &Arc<Shared>,
         conn: &Arc<Conn>,
-        request: NewRequest,
+        number: u64,
+        ask: &mut Ask,
         arrival_ns: u64,
     ) -> (Self, UnboundedReceiver<Notice>) {
         let (desk, notices) = unbounded_channel();
-        let id = request.id;
-        shared.desks().insert(id, desk);
+        let mut requests = Vec::with_capacity(ask.sequences.len());
+        {
+            let mut desks = shared.desks();
+            for (k, sequence) in (0_u32..).zip(&mut ask.sequences) {
+                let id = sequence_id(number, k);
+                desks.insert(id, desk.clone());
+                let prompt = std::mem::take(&mut sequence.prompt);
+                requests.push(NewRequest { id, prompt, output: sequence.output, finish: sequence.finish });
+            }
+        }
+        let sequences = requests.len() as u32;
+        let pooled = ask.pooled;
         // A stopped engine answers nothing; the request then ends with the server.
-        let _ = shared.commands.send(Command::Submit { request, arrival_ns });
-        (
-            Self { id, shared: Arc::clone(shared), conn: Arc::clone(conn), computed: false, done: false },
-            notices,
-        )
+        let _ = shared.commands.send(Command::Submit { requests, arrival_ns, pooled });
+        let (shared, conn) = (Arc::clone(shared), Arc::clone(conn));
+        (Self { number, sequences, shared, conn, computed: false, done: false }, notices)
     }
 
     /// One that the engine has no part in.
-    pub fn by_the_clock(shared: &Arc<Shared>, conn: &Arc<Conn>, id: RequestId) -> Self {
-        Self { id, shared: Arc::clone(shared), conn: Arc::clone(conn), computed: true, done: false }
+    pub fn by_the_clock(shared: &Arc<Shared>, conn: &Arc<Conn>, number: u64) -> Self {
+        let (shared, conn) = (Arc::clone(shared), Arc::clone(conn));
+        Self { number, sequences: 0, shared, conn, computed: true, done: false }
     }
 
     pub fn config(&self) -> &Config {
@@ -125,9 +145,13 @@ impl Flight {
     }
 
     fn leave(&self) {
-        self.shared.desks().remove(&self.id);
+        let ids = (0..self.sequences).map(|k| sequence_id(self.number, k));
+        {
+            let mut desks = self.shared.desks();
+            ids.clone().for_each(|id| drop(desks.remove(&id)));
+        }
         if !self.computed {
-            let _ = self.shared.commands.send(Command::Abort(self.id));
+            ids.for_each(|id| drop(self.shared.commands.send(Command::Abort(id))));
         }
     }
 }

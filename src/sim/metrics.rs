@@ -76,6 +76,8 @@ struct Life {
     scheduled_ns: u64,
     first_ns: u64,
     last_ns: u64,
+    /// Nothing is generated for it.
+    pooled: bool,
 }
 
 /// All figures of one server. Fed by the engine's thread, once a step.
@@ -130,8 +132,8 @@ impl Metrics {
         }
     }
 
-    pub fn arrived(&mut self, id: RequestId, arrival_ns: u64, prompt_tokens: u32) {
-        let life = Life { arrival_ns, prompt_tokens, scheduled_ns: 0, first_ns: 0, last_ns: 0 };
+    pub fn arrived(&mut self, id: RequestId, arrival_ns: u64, prompt_tokens: u32, pooled: bool) {
+        let life = Life { arrival_ns, prompt_tokens, scheduled_ns: 0, first_ns: 0, last_ns: 0, pooled };
         self.lives.insert(id, life);
     }
 
@@ -158,11 +160,13 @@ impl Metrics {
             }
             Event::Preempted { .. } => {}
             Event::Token { id, n, finish } => {
-                self.generation_tokens += 1;
+                self.generation_tokens += u64::from(!life.pooled);
                 if n == 1 {
                     life.first_ns = now_ns;
                     self.prompt_tokens += u64::from(life.prompt_tokens);
-                    self.ttft.record_ns(now_ns - life.arrival_ns);
+                    if !life.pooled {
+                        self.ttft.record_ns(now_ns - life.arrival_ns);
+                    }
                     self.prefill.record_ns(now_ns - life.scheduled_ns);
                 } else {
                     self.itl.record_ns(now_ns - life.last_ns);
@@ -183,7 +187,9 @@ impl Metrics {
             Finish::Length => self.by_length += 1,
         }
         self.e2e.record_ns(life.last_ns - life.arrival_ns);
-        self.decode.record_ns(life.last_ns - life.first_ns);
+        if !life.pooled {
+            self.decode.record_ns(life.last_ns - life.first_ns);
+        }
         self.inference.record_ns(life.last_ns - life.scheduled_ns);
         if tokens > 1 {
             self.tpot.record_ns((life.last_ns - life.first_ns) / u64::from(tokens - 1));
@@ -264,17 +270,20 @@ mod tests {
     #[test]
     fn histograms_are_cumulative_and_counters_add_up() {
         let mut m = Metrics::new(EngineStats::default());
-        m.arrived(1, 0, 7);
+        m.arrived(1, 0, 7, false);
         m.event(&Event::Admitted { id: 1, at_ns: 2_000_000, cached_tokens: 0 }, 2_000_000);
         m.event(&Event::Token { id: 1, n: 1, finish: None }, 10_000_000);
         m.event(&Event::Token { id: 1, n: 2, finish: None }, 20_000_000);
         m.event(&Event::Token { id: 1, n: 3, finish: Some(Finish::Length) }, 50_000_000);
-        m.arrived(2, 0, 7);
+        m.arrived(2, 0, 7, false);
         m.aborted(2);
+        // Of a prompt that is only embedded nothing counts as generated.
+        m.arrived(3, 0, 5, true);
+        m.event(&Event::Token { id: 3, n: 1, finish: Some(Finish::Stop) }, 1_000_000);
         let text = m.render("a\"b");
         let has = |line: &str| assert!(text.lines().any(|l| l == line), "no line {line} in\n{text}");
         let l = "engine=\"0\",model_name=\"a\\\"b\"";
-        has(&format!("vllm:prompt_tokens_total{{{l}}} 7.0"));
+        has(&format!("vllm:prompt_tokens_total{{{l}}} 12.0"));
         has(&format!("vllm:generation_tokens_total{{{l}}} 3.0"));
         has(&format!("vllm:time_to_first_token_seconds_sum{{{l}}} 0.01"));
         let bucket = |name: &str, le: &str, n: &str| {

@@ -1,12 +1,15 @@
-//! An OpenAI-compatible server that isn't there: continuous batching over a shared step
+//! A server of every common API that isn't there: continuous batching over a shared step
 //! budget on a real socket, with a log of the truth per request.
 //!
 //! ```text
-//! socket ─ conn ─ routes ─ request ──Command──▶ driver ─ engine ─ kv     one thread each for
-//!    ▲      │       │                             │                      the connections and
-//!    └── body ─ wire ◀── one Vec<Notice> a step ──┘                      for the engine
-//!           └─▶ truth                             └─▶ metrics
+//! socket ─ conn ─ routes ─ api ──Command──▶ driver ─ engine ─ kv     one thread each for
+//!    ▲      │       │                         │                      the connections and
+//!    └── body ─ wire ◀ one Vec<Notice> a step ┘                      for the engine
+//!           └─▶ truth                         └─▶ metrics
 //! ```
+//!
+//! `api` has a file for each family of APIs: it reads their requests into one form that the
+//! engine answers (`request`), and writes the answers (`wire`).
 //!
 //! Where `ttft` or `tpot` is set, a timetable stands in for driver and engine.
 //!
@@ -14,6 +17,8 @@
 //! same mistake in the other. `docs/simulator.md` describes its model and its knobs.
 
 mod alarm;
+mod api;
+mod apis;
 mod body;
 mod clock;
 mod config;
@@ -22,6 +27,7 @@ mod driver;
 mod engine;
 mod faults;
 mod flight;
+mod image;
 mod knob;
 mod kv;
 mod metrics;
@@ -29,11 +35,13 @@ mod presets;
 mod request;
 mod routes;
 mod server;
+mod source;
 mod timetable;
 mod tokens;
 mod truth;
 mod wire;
 
+pub use apis::Apis;
 pub use clock::now_ns;
 pub use config::{Config, FinishStyle, FirstChunk, KNOBS, LineEnd, UsageStyle};
 pub use faults::Fault;

@@ -1,25 +1,28 @@
-//! The endpoints.
+//! A request's way through the server: which endpoint it is for, what becomes of it, and the
+//! faults that strike before and instead of an answer.
 
 use std::sync::{Arc, PoisonError};
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::body::{Answer, Source, Stream, note};
+use super::api::{self, Api, Asked, Endpoint, Tell, Told};
+use super::body::{Answer, BROKEN, Stream};
 use super::clock::now_ns;
 use super::conn::Conn;
 use super::driver::Command;
-use super::engine::{Event, NewRequest};
+use super::engine::Event;
 use super::faults::{self, Fault};
 use super::flight::{Flight, Shared};
-use super::request::{ApiError, Ask, parse_ask, parse_detokenize, parse_tokenize};
+use super::request::{ApiError, Ask, parse_body};
+use super::source::{Source, note};
 use super::tokens;
 use super::truth::{self, TruthOutcome, TruthRecord};
-use super::wire::{self, Frames, Usage};
+use super::wire::{Account, Form};
 
 type Reply = Response<Answer>;
 /// `Err`: no answer at all, the connection breaks.
@@ -36,10 +39,6 @@ fn json_reply(status: StatusCode, body: String) -> Reply {
     reply(status, "application/json", body)
 }
 
-fn error_reply(error: &ApiError) -> Reply {
-    json_reply(error.status, error.body())
-}
-
 /// Seconds since 1970.
 fn created() -> i64 {
     jiff::Timestamp::now().as_second()
@@ -47,88 +46,66 @@ fn created() -> i64 {
 
 /// Answer one request.
 pub(super) async fn route(shared: Arc<Shared>, conn: Arc<Conn>, request: Request<Incoming>) -> Handled {
-    let path = request.uri().path().to_owned();
-    let wanted = match path.as_str() {
-        "/health" | "/v1/models" | "/version" | "/metrics" | "/truth" => Method::GET,
-        "/v1/chat/completions" | "/v1/completions" | "/tokenize" | "/detokenize" | "/reset_prefix_cache" => {
-            Method::POST
+    let path = request.uri().path();
+    match api::find(shared.config.apis, request.method(), path) {
+        Ok(Endpoint::Compute(api)) => compute(shared, conn, request, api).await,
+        Ok(Endpoint::Tell(tell)) => told(shared, conn, request, tell).await,
+        Err(status) => {
+            let words = if status == StatusCode::NOT_FOUND { "Not Found" } else { "Method Not Allowed" };
+            Ok(json_reply(status, json!({"detail": words}).to_string()))
         }
-        _ => return Ok(json_reply(StatusCode::NOT_FOUND, r#"{"detail":"Not Found"}"#.into())),
-    };
-    if *request.method() != wanted {
-        return Ok(json_reply(StatusCode::METHOD_NOT_ALLOWED, r#"{"detail":"Method Not Allowed"}"#.into()));
     }
-    let ready = now_ns() >= shared.ready_ns;
-    Ok(match path.as_str() {
-        "/v1/chat/completions" | "/v1/completions" => {
-            return generate(shared, conn, request, path, ready).await;
-        }
-        "/health" if ready => reply(StatusCode::OK, "text/plain; charset=utf-8", ""),
-        "/version" => json_reply(StatusCode::OK, json!({"version": env!("CARGO_PKG_VERSION")}).to_string()),
-        "/metrics" => {
+}
+
+/// What needs no computing. It has a record in the log of the truth only where the request
+/// has a name: what is asked beside the load has none.
+async fn told(shared: Arc<Shared>, conn: Arc<Conn>, request: Request<Incoming>, tell: Tell) -> Handled {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    let id = header_id(&head.headers);
+    let mut abandoned = Abandoned { conn: &conn, armed: id.is_some() };
+    if let Some(id) = &id {
+        conn.begin(record(id, path.to_owned(), conn.read_ns()));
+    }
+    let body = read(body).await?;
+    abandoned.armed = false;
+    conn.note(|r| r.prompt_read_ns = Some(now_ns()));
+    let reply = match tell {
+        Tell::Metrics => {
             let metrics = shared.metrics.lock().unwrap_or_else(PoisonError::into_inner);
             let text = metrics.render(&shared.config.model);
             reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
         }
-        "/truth" => {
+        Tell::Truth => {
             let mut lines = Vec::new();
             // Writing to memory cannot fail.
             let _ = truth::write_lines(&shared.truth.all(), &mut lines);
             reply(StatusCode::OK, "application/jsonl", lines)
         }
-        _ if !ready => error_reply(&not_ready()),
-        "/v1/models" => json_reply(StatusCode::OK, models(&shared)),
-        "/reset_prefix_cache" => {
+        Tell::ResetCache => {
             let (answer, done) = oneshot::channel();
             let _ = shared.commands.send(Command::Forget(answer));
             let success = done.await.unwrap_or(false);
             json_reply(StatusCode::OK, json!({"success": success}).to_string())
         }
-        "/tokenize" => match tokenize(&shared, &read(request).await?) {
-            Ok(body) => json_reply(StatusCode::OK, body),
-            Err(e) => error_reply(&e),
-        },
-        _ => match parse_detokenize(&read(request).await?, &shared.config) {
-            Ok(ids) => json_reply(StatusCode::OK, json!({"prompt": tokens::decode(&ids)}).to_string()),
-            Err(e) => error_reply(&e),
-        },
-    })
-}
-
-async fn read(request: Request<Incoming>) -> Result<bytes::Bytes, std::io::Error> {
-    Ok(request.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes())
-}
-
-fn not_ready() -> ApiError {
-    ApiError {
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        kind: "ServiceUnavailableError",
-        param: None,
-        message: "The server is starting up.".into(),
+        tell => {
+            let (config, headers) = (&shared.config, &head.headers);
+            let ready = now_ns() >= shared.ready_ns;
+            match api::tell(tell, &Asked { path, headers, body: &body, ready, created: created(), config }) {
+                Ok(Told { status, kind, body }) => reply(status, kind, body),
+                Err(error) => json_reply(error.status, error.body()),
+            }
+        }
+    };
+    if id.is_none() {
+        return Ok(reply);
     }
+    let outcome = if reply.status().is_success() { TruthOutcome::Ok } else { TruthOutcome::Rejected };
+    Ok(ending(&conn, reply, 0, outcome))
 }
 
-fn models(shared: &Shared) -> String {
-    let c = &shared.config;
-    json!({"object": "list", "data": [{
-        "id": c.model, "object": "model", "created": created(), "owned_by": "plimsoll", "root": c.preset,
-        "parent": null, "max_model_len": c.max_model_len, "permission": [{
-            "id": "modelperm-sim", "object": "model_permission", "created": created(),
-            "allow_create_engine": false, "allow_sampling": true, "allow_logprobs": false,
-            "allow_search_indices": false, "allow_view": true, "allow_fine_tuning": false,
-            "organization": "*", "group": null, "is_blocking": false,
-        }],
-    }]})
-    .to_string()
-}
-
-fn tokenize(shared: &Shared, body: &[u8]) -> Result<String, ApiError> {
-    let (ids, with_texts) = parse_tokenize(body, &shared.config)?;
-    let texts = with_texts.then(|| ids.iter().map(|id| tokens::piece_of(*id)).collect::<Vec<_>>());
-    Ok(json!({
-        "count": ids.len(), "max_model_len": shared.config.max_model_len, "tokens": ids, "token_strs": texts,
-    })
-    .to_string())
+async fn read(body: Incoming) -> Result<bytes::Bytes, std::io::Error> {
+    Ok(body.collect().await.map_err(std::io::Error::other)?.to_bytes())
 }
 
 fn record(id: &str, path: String, arrival_ns: u64) -> TruthRecord {
@@ -167,83 +144,92 @@ impl Drop for Abandoned<'_> {
     }
 }
 
-async fn generate(
-    shared: Arc<Shared>,
-    conn: Arc<Conn>,
-    request: Request<Incoming>,
-    path: String,
-    ready: bool,
-) -> Handled {
+async fn compute(shared: Arc<Shared>, conn: Arc<Conn>, request: Request<Incoming>, api: Api) -> Handled {
     let arrival_ns = conn.read_ns();
     let number = shared.next_arrival();
-    let chat = path == "/v1/chat/completions";
-    let id = header_id(request.headers()).unwrap_or_else(|| format!("{:016x}", tokens::mix(number + 1)));
-    conn.begin(record(&id, path, arrival_ns));
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    let id = header_id(&head.headers).unwrap_or_else(|| format!("{:016x}", tokens::mix(number + 1)));
+    conn.begin(record(&id, path.to_owned(), arrival_ns));
     let mut abandoned = Abandoned { conn: &conn, armed: true };
-    let body = read(request).await?;
+    let bytes = read(body).await?;
     abandoned.armed = false;
     conn.note(|r| r.prompt_read_ns = Some(now_ns()));
 
-    if !ready {
-        return Ok(refuse(&conn, &not_ready(), TruthOutcome::Rejected));
-    }
-    let ask = match parse_ask(&body, chat, &shared.config) {
-        Ok(ask) => ask,
-        Err(e) => return Ok(refuse(&conn, &e, TruthOutcome::Rejected)),
+    let config = &shared.config;
+    let body = match parse_body(&bytes) {
+        _ if now_ns() < shared.ready_ns => Err(api::not_ready()),
+        body => body,
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err(e) => return Ok(refuse(&conn, api, &e, TruthOutcome::Rejected)),
+    };
+    drop(bytes);
+    let api = api.settle(&body, config.apis);
+    let headers = &head.headers;
+    let request = api::Request { path, headers, body: &body, id: &id, created: created(), config };
+    let (ask, form) = match api.read(&request) {
+        Ok(understood) => understood,
+        Err(e) => return Ok(refuse(&conn, api, &e, TruthOutcome::Rejected)),
     };
     drop(body);
+    let account = Account::new(ask.prompt_tokens(), arrival_ns);
     conn.note(|r| {
-        r.prompt_tokens = Some(ask.prompt.len() as u32);
+        r.prompt_tokens = Some(account.usage.prompt);
         r.stream = ask.stream;
     });
-    let fault = faults::draw(&shared.config, number);
-    if let Some(done) = fault.and_then(|fault| fail_early(&shared, &conn, fault, &ask)) {
+    let fault = faults::draw(config, number);
+    if let Some(done) = fault.and_then(|fault| fail_early(&shared, &conn, api, fault, &ask)) {
         return done;
     }
-    start(&shared, &conn, ask, fault, number, arrival_ns, &id).await
+    let job = Job { api, ask, form, fault, number, account };
+    start(&shared, &conn, job).await
 }
 
-/// Hand a request that is in order to the engine, and answer from it.
-async fn start(
-    shared: &Arc<Shared>,
-    conn: &Arc<Conn>,
+/// A request that is in order.
+struct Job {
+    api: Api,
     ask: Ask,
+    form: Box<dyn Form>,
     fault: Option<Fault>,
+    /// Of its arrival.
     number: u64,
-    arrival_ns: u64,
-    id: &str,
-) -> Handled {
+    account: Account,
+}
+
+/// Hand it to the engine, and answer from that.
+async fn start(shared: &Arc<Shared>, conn: &Arc<Conn>, mut job: Job) -> Handled {
     let config = &shared.config;
-    let (mut flight, mut source) = if let Some(timetable) = &shared.timetable {
-        // Nothing is ever waited for but the clock.
-        let admitted = Event::Admitted { id: number, at_ns: now_ns(), cached_tokens: 0 };
-        note(conn, &admitted, &mut Usage::default());
-        let row = timetable.row(number, arrival_ns, ask.output, ask.finish);
-        (Flight::by_the_clock(shared, conn, number), Source::Timetable(row))
+    let sequences = job.ask.sequences.len();
+    let arrival_ns = job.account.arrival_ns;
+    let (flight, mut source) = if let Some(timetable) = &shared.timetable {
+        // Nothing is ever waited for but the clock: of several answers, for the longest.
+        let at_ns = now_ns();
+        let admitted = Event::Admitted { id: job.number, at_ns, cached_tokens: 0 };
+        note(conn, &admitted, at_ns, &mut job.account);
+        let longest = job.ask.sequences.iter().map(|s| s.output).max().unwrap_or(1);
+        let row = timetable.row(job.number, arrival_ns, longest, job.ask.finish());
+        (Flight::by_the_clock(shared, conn, job.number), Source::Timetable(row))
     } else {
-        let prompt = ask.prompt.clone();
-        let new = NewRequest { id: number, prompt, output: ask.output, finish: ask.finish };
-        let (flight, notices) = Flight::start(shared, conn, new, arrival_ns);
+        let (flight, notices) = Flight::start(shared, conn, job.number, &mut job.ask, arrival_ns);
         (flight, Source::Engine(notices))
     };
-    if config.max_waiting.is_some() && !source.queued().await {
-        flight.computed();
+    if config.max_waiting.is_some() && !source.queued(sequences).await {
+        let mut flight = flight;
         flight.done();
-        return Ok(refuse(conn, &queue_full(config.full_queue_503), TruthOutcome::Rejected));
+        return Ok(refuse(conn, job.api, &queue_full(config.full_queue_503), TruthOutcome::Rejected));
     }
-    let id = format!("{}-{id}", if ask.chat { "chatcmpl" } else { "cmpl" });
-    if !ask.stream {
-        return whole(flight, source, &ask, fault, &id).await;
-    }
-    let fault = fault.map(|f| (f, faults::strikes_after(config, number, ask.output)));
-    let frames = Frames::new(config, &id, created(), ask.chat, ask.include_usage, ask.continuous_usage);
+    let Some(frames) = job.form.frames(config).filter(|_| job.ask.stream) else {
+        return whole(flight, source, job).await;
+    };
+    let fault = job.fault.map(|f| (f, faults::strikes_after(config, job.number, job.ask.output_tokens())));
     conn.note(|r| r.status = Some(200));
-    let close = config.close_after_stream;
-    let stream = Stream::new(flight, source, frames, &ask, fault);
+    let stream = Stream::new(flight, source, frames, &job.ask, job.account, fault);
     let mut response = Response::new(Answer::Stream(Box::new(stream)));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-    if close {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(job.form.stream_type()));
+    if config.close_after_stream {
         headers.insert("keep-alive", HeaderValue::from_static("timeout=5, max=100"));
     }
     Ok(response)
@@ -260,13 +246,14 @@ fn queue_full(unavailable: bool) -> ApiError {
     } else {
         (StatusCode::TOO_MANY_REQUESTS, "RateLimitError")
     };
-    ApiError { status, kind, param: None, message: "The waiting queue is full. Try again later.".into() }
+    ApiError::new(status, kind, "The waiting queue is full. Try again later.")
 }
 
 /// An error answer that ends the record.
-fn refuse(conn: &Arc<Conn>, error: &ApiError, outcome: TruthOutcome) -> Reply {
-    let mut response = error_reply(error);
-    if error.status == StatusCode::TOO_MANY_REQUESTS {
+fn refuse(conn: &Arc<Conn>, api: Api, error: &ApiError, outcome: TruthOutcome) -> Reply {
+    let (status, body) = api.refusal(error);
+    let mut response = json_reply(status, body);
+    if status == StatusCode::TOO_MANY_REQUESTS {
         response.headers_mut().insert("retry-after", HeaderValue::from_static("1"));
     }
     ending(conn, response, 0, outcome)
@@ -283,9 +270,8 @@ fn ending(conn: &Arc<Conn>, mut response: Reply, tokens: u32, outcome: TruthOutc
 }
 
 /// The faults that strike before any computation.
-fn fail_early(shared: &Shared, conn: &Arc<Conn>, fault: Fault, ask: &Ask) -> Option<Handled> {
+fn fail_early(shared: &Shared, conn: &Arc<Conn>, api: Api, fault: Fault, ask: &Ask) -> Option<Handled> {
     let outcome = TruthOutcome::Fault(fault);
-    let error = |status, kind, message: &str| ApiError { status, kind, param: None, message: message.into() };
     let error = match fault {
         Fault::Reset => return Some(Err(broken(conn, fault))),
         Fault::Status500 => {
@@ -296,18 +282,22 @@ fn fail_early(shared: &Shared, conn: &Arc<Conn>, fault: Fault, ask: &Ask) -> Opt
             );
             return Some(Ok(ending(conn, plain, 0, outcome)));
         }
-        Fault::Status429 => error(StatusCode::TOO_MANY_REQUESTS, "RateLimitError", "Rate limit reached."),
-        Fault::Status503 => {
-            error(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableError", "The server is overloaded.")
+        Fault::Status429 => {
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "RateLimitError", "Rate limit reached.")
         }
-        Fault::Status400 => error(StatusCode::BAD_REQUEST, "BadRequestError", "Invalid request."),
+        Fault::Status503 => ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ServiceUnavailableError",
+            "The server is overloaded.",
+        ),
+        Fault::Status400 => ApiError::bad_request(None, "Invalid request."),
         Fault::ContextLength => {
             let limit = shared.config.max_model_len;
-            ApiError::context_length(limit, ask.prompt.len() as u64, u64::from(limit))
+            ApiError::context_length(limit, u64::from(ask.prompt_tokens()), u64::from(limit))
         }
         Fault::ResetMid | Fault::Stall | Fault::NoEnd | Fault::Garbage | Fault::ErrorObject => return None,
     };
-    Some(Ok(refuse(conn, &error, outcome)))
+    Some(Ok(refuse(conn, api, &error, outcome)))
 }
 
 /// Reset the connection instead of answering.
@@ -318,52 +308,30 @@ fn broken(conn: &Conn, fault: Fault) -> std::io::Error {
 }
 
 /// An answer that is not streamed: wait for the last token, then say it all.
-async fn whole(mut flight: Flight, mut source: Source, ask: &Ask, fault: Option<Fault>, id: &str) -> Handled {
+async fn whole(mut flight: Flight, mut source: Source, job: Job) -> Handled {
     let conn = Arc::clone(flight.conn());
-    let mut usage = Usage { prompt: ask.prompt.len() as u32, output: ask.output, cached: 0 };
-    if !source.whole(&conn, &mut usage).await {
+    let Job { api, ask, form, fault, mut account, .. } = job;
+    if !source.whole(&conn, ask.sequences.len(), &mut account).await {
         return Err(std::io::ErrorKind::BrokenPipe.into());
     }
+    account.usage.output = ask.output_tokens();
     flight.computed();
     if fault == Some(Fault::Stall) {
         tokio::time::sleep(flight.config().fault_stall_time).await;
     }
     flight.done();
     let outcome = fault.map_or(TruthOutcome::Ok, TruthOutcome::Fault);
-    let config = flight.config();
-    let reasoning = config.reasoning_tokens.filter(|_| ask.chat).unwrap_or(0).min(ask.output);
-    let join = |from: u32, to: u32| {
-        let mut text = String::new();
-        for n in from..to {
-            text.push_str(if n > 0 { " " } else { "" });
-            text.push_str(tokens::word(ask.key, n));
-        }
-        text
-    };
-    let (thought, text) = (join(0, reasoning), join(reasoning, ask.output));
-    let answer = wire::Whole {
-        id,
-        created: created(),
-        chat: ask.chat,
-        text: &text,
-        reasoning: (reasoning > 0).then_some(thought.as_str()),
-        finish: ask.finish,
-        usage,
-    };
-    let mut body = answer.json(config);
+    let mut body = form.whole(flight.config(), &ask, &account);
     match fault {
         Some(Fault::ResetMid) => return Err(broken(&conn, Fault::ResetMid)),
         Some(Fault::ErrorObject) => {
-            let error = ApiError {
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                kind: "InternalServerError",
-                param: None,
-                message: "EngineCore encountered an issue (injected fault).".into(),
-            };
-            return Ok(refuse(&conn, &error, outcome));
+            let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", BROKEN);
+            return Ok(refuse(&conn, api, &error, outcome));
         }
         Some(Fault::Garbage | Fault::NoEnd) => body.truncate(body.len() / 2),
         _ => {}
     }
-    Ok(ending(&conn, json_reply(StatusCode::OK, body), ask.output, outcome))
+    let mut response = json_reply(StatusCode::OK, body);
+    form.headers(&account, response.headers_mut());
+    Ok(ending(&conn, response, ask.output_tokens(), outcome))
 }

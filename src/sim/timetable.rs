@@ -59,8 +59,8 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// The next token, once it is due; nothing after the last.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+    /// The next token, once it is due, and when that was; nothing after the last.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Event, u64)>> {
         if self.given == self.output {
             return Poll::Ready(None);
         }
@@ -70,7 +70,15 @@ impl Row {
         }
         self.given += 1;
         let finish = (self.given == self.output).then_some(self.finish);
-        Poll::Ready(Some(Event::Token { id: self.id, n: self.given, finish }))
+        // Without a time between tokens the last is due when its client has taken the others.
+        let flood = self.timetable.tpot_ns == 0 && finish.is_some();
+        let at_ns = if flood { now_ns() } else { self.due_ns(self.given - 1) };
+        Poll::Ready(Some((Event::Token { id: self.id, n: self.given, finish }, at_ns)))
+    }
+
+    /// When the first token is due.
+    pub const fn first_ns(&self) -> u64 {
+        self.first_ns
     }
 
     /// Wait until the last token is due.
@@ -79,9 +87,12 @@ impl Row {
         poll_fn(|cx| self.due(last, cx)).await;
     }
 
+    fn due_ns(&self, token: u32) -> u64 {
+        self.first_ns.saturating_add(self.timetable.tpot_ns.saturating_mul(u64::from(token)))
+    }
+
     fn due(&mut self, token: u32, cx: &mut Context<'_>) -> Poll<()> {
-        let after = self.timetable.tpot_ns.saturating_mul(u64::from(token));
-        let due_ns = self.first_ns.saturating_add(after);
+        let due_ns = self.due_ns(token);
         if now_ns() >= due_ns {
             return Poll::Ready(());
         }

@@ -17,6 +17,14 @@ pub(super) mod mark {
     pub const ASSISTANT: u64 = 4;
     pub const TOOL: u64 = 5;
     pub const END: u64 = 6;
+
+    /// Above every piece's id, and exact in any JSON reader.
+    pub const PICTURE: u64 = 1 << 52;
+
+    /// The id of a piece of a picture.
+    pub const fn picture(hash: u64) -> u64 {
+        PICTURE | hash >> 12
+    }
 }
 
 /// Cut a text into tokens, appended to `out`.
@@ -38,7 +46,6 @@ pub(super) fn encode_into(text: &str, out: &mut Vec<u64>) {
 }
 
 /// Cut a text into tokens.
-#[cfg(test)]
 pub(super) fn encode(text: &str) -> Vec<u64> {
     let mut out = Vec::with_capacity(text.len() / 4 + 1);
     encode_into(text, &mut out);
@@ -60,7 +67,7 @@ fn pieces(mut text: &str, out: &mut Vec<u64>) {
 
 /// The text of one token; nothing for a mark.
 pub(super) fn piece_of(id: u64) -> String {
-    if id <= mark::END {
+    if id <= mark::END || id >= mark::PICTURE {
         return String::new();
     }
     let bytes = id.to_le_bytes();
@@ -86,6 +93,33 @@ const WORDS: [&str; 64] = [
 /// The word of an answer's `n`-th token (from 0), without the blank before it.
 pub(super) fn word(key: u64, n: u32) -> &'static str {
     WORDS[(mix(key ^ u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15)) & 63) as usize]
+}
+
+/// The text of an answer's tokens `from` (counted from 0) to `to`, with the blank that
+/// belongs to the first.
+pub(super) fn answer(key: u64, from: u32, to: u32) -> String {
+    let mut text = String::with_capacity(to.saturating_sub(from) as usize * 5);
+    for n in from..to {
+        text.push_str(if n > 0 { " " } else { "" });
+        text.push_str(word(key, n));
+    }
+    text
+}
+
+/// The id of an answer's `n`-th token (from 0).
+pub(super) fn answer_id(key: u64, n: u32) -> u64 {
+    let mut bytes = [0_u8; 8];
+    let word = word(key, n).as_bytes();
+    let blank = usize::from(n > 0);
+    bytes[..blank].fill(b' ');
+    bytes[blank..blank + word.len()].copy_from_slice(word);
+    u64::from_le_bytes(bytes)
+}
+
+/// How likely an answer's `n`-th token was: the natural logarithm of it, the same whenever
+/// it is asked.
+pub(super) fn logprob(key: u64, n: u32) -> f64 {
+    -(unit(mix(key ^ 0x106) ^ u64::from(n)) * 3e6).round() / 1e6
 }
 
 /// A well-spread 64-bit hash of one number.
@@ -124,6 +158,8 @@ mod tests {
         let text = (0..500).map(|n| word(7, n)).collect::<Vec<_>>().join(" ");
         assert_eq!(encode(&text).len(), 500);
         assert!(WORDS.iter().all(|w| w.len() < PIECE));
+        assert_eq!(answer(7, 0, 500), text);
+        assert_eq!(encode(&text), (0..500).map(|n| answer_id(7, n)).collect::<Vec<_>>());
     }
 
     proptest! {

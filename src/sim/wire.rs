@@ -1,15 +1,15 @@
-//! Answers as they go out: vLLM's documents and event-stream frames, in the variants that
-//! other servers are known for.
+//! What an answer consists of, whatever API it is given in: its counts and times, the pieces
+//! of its text, and the two faces that every API gives it: a [`Form`] for the whole and
+//! [`Frames`] for a stream.
 
 use bytes::{Bytes, BytesMut};
-use serde_json::json;
+use hyper::HeaderMap;
 
-use super::config::{Config, FinishStyle, FirstChunk, LineEnd, UsageStyle};
+use super::config::{Config, LineEnd};
 use super::engine::Finish;
+use super::request::Ask;
 
-/// Stands for a chunk's words while what is around them is made; no document holds it.
-const MARK: &str = "\u{1}";
-const FINGERPRINT: &str = "plimsoll-sim";
+pub(super) const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
 
 /// Token counts of one answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,19 +19,40 @@ pub(super) struct Usage {
     pub cached: u32,
 }
 
-impl Usage {
-    fn json(self, with_cached: bool) -> String {
-        let details = if with_cached {
-            format!(r#","prompt_tokens_details":{{"cached_tokens":{}}}"#, self.cached)
-        } else {
-            String::new()
-        };
-        format!(
-            r#"{{"prompt_tokens":{},"total_tokens":{},"completion_tokens":{}{details}}}"#,
-            self.prompt,
-            self.prompt + self.output,
-            self.output
-        )
+/// What has been counted and timed of one answer so far. Times are those of
+/// [`super::clock::now_ns`]; 0 is what has not happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Account {
+    pub usage: Usage,
+    pub arrival_ns: u64,
+    pub admitted_ns: u64,
+    pub first_ns: u64,
+    pub last_ns: u64,
+}
+
+impl Account {
+    pub fn new(prompt: u32, arrival_ns: u64) -> Self {
+        Self { usage: Usage { prompt, ..Usage::default() }, arrival_ns, ..Self::default() }
+    }
+
+    /// Arrival to first token.
+    pub const fn ttft_ns(&self) -> u64 {
+        self.first_ns.saturating_sub(self.arrival_ns)
+    }
+
+    /// Admission to first token.
+    pub const fn prefill_ns(&self) -> u64 {
+        self.first_ns.saturating_sub(self.admitted_ns)
+    }
+
+    /// First to last token.
+    pub const fn decode_ns(&self) -> u64 {
+        self.last_ns.saturating_sub(self.first_ns)
+    }
+
+    /// Arrival to last token.
+    pub const fn total_ns(&self) -> u64 {
+        self.last_ns.saturating_sub(self.arrival_ns)
     }
 }
 
@@ -40,244 +61,131 @@ impl Usage {
 pub(super) struct Text<'a> {
     pub text: &'a str,
     pub reasoning: bool,
+    /// The answer's tokens that it is made of: from this one (counted from 0) up to, and
+    /// without, that one.
+    pub from: u32,
+    pub to: u32,
+}
+
+/// One API's way of giving one answer.
+pub(super) trait Form: Send + Sync {
+    /// The whole of it, not streamed.
+    fn whole(&self, config: &Config, ask: &Ask, account: &Account) -> String;
+
+    /// How it is streamed; `None` where the API doesn't stream.
+    fn frames(&self, _config: &Config) -> Option<Box<dyn Frames>> {
+        None
+    }
+
+    /// Content type of a stream.
+    fn stream_type(&self) -> &'static str {
+        EVENT_STREAM
+    }
+
+    /// Headers of a whole answer.
+    fn headers(&self, _account: &Account, _headers: &mut HeaderMap) {}
 }
 
 /// How the chunks of one streamed answer are written.
-#[derive(Debug)]
-pub(super) struct Frames {
-    chat: bool,
-    /// The document up to its choices.
-    head: String,
-    line_end: &'static str,
-    reasoning_field: String,
-    usage: UsageStyle,
-    usage_asked: bool,
-    with_cached: bool,
-    first: FirstChunk,
-    pub finish: FinishStyle,
-    pub done: bool,
-    /// What stands before and after the words of an ordinary chunk with content.
-    around: (String, String),
-    /// Room for the chunks to come: they share an allocation.
-    room: BytesMut,
-    allocated: usize,
+pub(super) trait Frames: Send {
+    /// What goes before the first text.
+    fn open(&mut self, _account: &Account, _out: &mut Vec<Bytes>) {}
+
+    /// A chunk with text, empty or not. `finish` comes with the last one.
+    fn text(&mut self, text: Text<'_>, finish: Option<Finish>, account: &Account) -> Bytes;
+
+    /// What goes after the last text.
+    fn close(&mut self, finish: Finish, account: &Account, out: &mut Vec<Bytes>);
+
+    /// An error in the middle of the stream, and what follows it.
+    fn error(&mut self, message: &str, out: &mut Vec<Bytes>);
+
+    /// A frame whose payload is cut short.
+    fn garbage(&self) -> Bytes;
+
+    /// Something that says nothing; `None` where the framing knows no such thing.
+    fn comment(&self) -> Option<Bytes>;
 }
+
+/// Server-sent events.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sse {
+    field: &'static str,
+    pub end: &'static str,
+}
+
+impl Sse {
+    pub const fn new(config: &Config) -> Self {
+        let end = match config.line_end {
+            LineEnd::Lf => "\n",
+            LineEnd::Crlf => "\r\n",
+            LineEnd::Cr => "\r",
+        };
+        Self { field: "data: ", end }
+    }
+
+    /// Without the optional blank after the colon.
+    pub const fn tight(config: &Config) -> Self {
+        Self { field: "data:", ..Self::new(config) }
+    }
+
+    pub fn frame(self, payload: &str) -> Bytes {
+        [self.field, payload, self.end, self.end].concat().into()
+    }
+
+    /// A frame with a name.
+    pub fn event(self, name: &str, payload: &str) -> Bytes {
+        ["event: ", name, self.end, self.field, payload, self.end, self.end].concat().into()
+    }
+
+    pub fn comment(self) -> Bytes {
+        format!(": ping{0}{0}", self.end).into()
+    }
+
+    /// The frame of a payload that holds [`MARK`], to be filled with words.
+    pub fn template(self, payload: &str) -> Template {
+        Template::new(&[self.field, payload, self.end, self.end].concat())
+    }
+}
+
+/// Stands for a chunk's words while what is around them is made; no document holds it.
+pub(super) const MARK: &str = "\u{1}";
 
 /// Bytes in a stream's first allocation for chunks, and in the largest: each is twice the
 /// one before, so that short answers cost little memory and long ones little time.
 const ROOM: std::ops::RangeInclusive<usize> = 2 * 1024..=64 * 1024;
 
-impl Frames {
-    pub fn new(config: &Config, id: &str, created: i64, chat: bool, asked: bool, continuous: bool) -> Self {
-        let object = if chat { "chat.completion.chunk" } else { "text_completion" };
-        let (id, model) = (json!(id), json!(config.model));
-        let mut frames = Self {
-            chat,
-            head: format!(
-                r#"{{"id":{id},"object":"{object}","created":{created},"model":{model},"choices":["#
-            ),
-            line_end: match config.line_end {
-                LineEnd::Lf => "\n",
-                LineEnd::Crlf => "\r\n",
-                LineEnd::Cr => "\r",
-            },
-            reasoning_field: json!(config.reasoning_field).to_string(),
-            usage: match config.usage {
-                UsageStyle::Asked if continuous => UsageStyle::EveryChunk,
-                style => style,
-            },
-            usage_asked: asked,
-            with_cached: config.usage_cached_tokens,
-            first: config.first_chunk,
-            finish: config.finish,
-            done: config.done,
-            around: Default::default(),
-            room: BytesMut::new(),
-            allocated: 0,
-        };
-        let sample = frames.payload(Some(Text { text: MARK, reasoning: false }), None, Usage::default());
-        if let Some((before, after)) = sample.split_once(MARK) {
-            let end = frames.line_end;
-            frames.around = (format!("data: {before}"), format!("{after}{end}{end}"));
-        }
-        frames
+/// A chunk of which all but the words is the same throughout a stream.
+#[derive(Debug, Default)]
+pub(super) struct Template {
+    before: String,
+    after: String,
+    /// Room for the chunks to come: they share an allocation.
+    room: BytesMut,
+    allocated: usize,
+}
+
+impl Template {
+    /// From a sample whose words are [`MARK`].
+    pub fn new(sample: &str) -> Self {
+        let (before, after) = sample.split_once(MARK).unwrap_or((sample, ""));
+        Self { before: before.to_owned(), after: after.to_owned(), ..Self::default() }
     }
 
-    pub fn frame(&self, payload: &str) -> Bytes {
-        let end = self.line_end;
-        let mut out = String::with_capacity(payload.len() + 6 + 2 * end.len());
-        out.push_str("data: ");
-        out.push_str(payload);
-        out.push_str(end);
-        out.push_str(end);
-        out.into()
-    }
-
-    pub fn comment(&self) -> Bytes {
-        format!(": ping{0}{0}", self.line_end).into()
-    }
-
-    /// The first chunk of a chat, which has no text.
-    pub fn first(&self, usage: Usage) -> Option<Bytes> {
-        let delta = match self.first {
-            _ if !self.chat => return None,
-            FirstChunk::None => return None,
-            FirstChunk::RoleEmpty => r#"{"role":"assistant","content":""}"#,
-            FirstChunk::RoleOnly => r#"{"role":"assistant"}"#,
-            FirstChunk::ContentNull => r#"{"role":"assistant","content":null}"#,
-        };
-        let usage = self.running_usage(usage);
-        Some(self.frame(&format!(
-            r#"{}{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":null}}],"prompt_token_ids":null,"prompt_text":null{usage}}}"#,
-            self.head
-        )))
-    }
-
-    /// A chunk with text, empty or not, and perhaps the finish reason.
-    pub fn chunk(&mut self, text: Option<Text<'_>>, finish: Option<Finish>, usage: Usage) -> Bytes {
-        match text {
-            Some(Text { text, reasoning: false })
-                if finish.is_none() && self.usage != UsageStyle::EveryChunk =>
-            {
-                self.ordinary(text)
-            }
-            _ => self.frame(&self.payload(text, finish, usage)),
-        }
-    }
-
-    /// All but the words is the same in every such chunk of a stream.
-    fn ordinary(&mut self, text: &str) -> Bytes {
-        let (before, after) = &self.around;
-        let length = before.len() + text.len() + after.len();
+    pub fn fill(&mut self, text: &str) -> Bytes {
+        let length = self.before.len() + text.len() + self.after.len();
         if self.room.capacity() < length {
             self.allocated = (self.allocated * 2).clamp(*ROOM.start(), *ROOM.end());
             self.room = BytesMut::with_capacity(self.allocated.max(length));
         }
-        self.room.extend_from_slice(before.as_bytes());
+        self.room.extend_from_slice(self.before.as_bytes());
         self.room.extend_from_slice(text.as_bytes());
-        self.room.extend_from_slice(after.as_bytes());
+        self.room.extend_from_slice(self.after.as_bytes());
         self.room.split().freeze()
     }
-
-    fn payload(&self, text: Option<Text<'_>>, finish: Option<Finish>, usage: Usage) -> String {
-        let mut out = String::with_capacity(self.head.len() + 192);
-        out.push_str(&self.head);
-        let said = text.map_or("", |t| t.text);
-        if self.chat {
-            out.push_str(r#"{"index":0,"delta":{"#);
-            if let Some(text) = text {
-                out.push_str(if text.reasoning { &self.reasoning_field } else { "\"content\"" });
-                out.push_str(":\"");
-                out.push_str(said);
-                out.push('"');
-            }
-            out.push('}');
-        } else {
-            out.push_str(r#"{"index":0,"text":""#);
-            out.push_str(said);
-            out.push('"');
-        }
-        out.push_str(r#","logprobs":null,"finish_reason":"#);
-        match finish {
-            None if self.chat => out.push_str(r#"null,"token_ids":null}]"#),
-            None => out.push_str(r#"null,"stop_reason":null,"prompt_token_ids":null,"token_ids":null}]"#),
-            Some(finish) => {
-                out.push('"');
-                out.push_str(finish.name());
-                out.push_str(r#"","stop_reason":null,"token_ids":null}],"system_fingerprint":""#);
-                out.push_str(FINGERPRINT);
-                out.push('"');
-            }
-        }
-        if finish.is_some() && self.usage == UsageStyle::FinishChunk {
-            out.push_str(",\"usage\":");
-            out.push_str(&usage.json(self.with_cached));
-        } else {
-            out.push_str(&self.running_usage(usage));
-        }
-        out.push('}');
-        out
-    }
-
-    /// The chunk of usage after the last one with text, where this server sends one.
-    pub fn usage(&self, usage: Usage) -> Option<Bytes> {
-        let choices = match self.usage {
-            UsageStyle::Asked | UsageStyle::EveryChunk if self.usage_asked => "",
-            UsageStyle::EmptyChoice if self.chat => r#"{"index":0,"delta":{}}"#,
-            UsageStyle::EmptyChoice => r#"{"index":0,"text":""}"#,
-            _ => return None,
-        };
-        Some(self.frame(&format!(
-            r#"{}{choices}],"usage":{},"system_fingerprint":"{FINGERPRINT}"}}"#,
-            self.head,
-            usage.json(self.with_cached)
-        )))
-    }
-
-    fn running_usage(&self, usage: Usage) -> String {
-        if self.usage == UsageStyle::EveryChunk {
-            format!(",\"usage\":{}", usage.json(self.with_cached))
-        } else {
-            String::new()
-        }
-    }
 }
 
-/// A whole answer, not streamed.
-pub(super) struct Whole<'a> {
-    pub id: &'a str,
-    pub created: i64,
-    pub chat: bool,
-    pub text: &'a str,
-    pub reasoning: Option<&'a str>,
-    pub finish: Finish,
-    pub usage: Usage,
-}
-
-impl Whole<'_> {
-    pub fn json(&self, config: &Config) -> String {
-        let details = config.usage_cached_tokens.then(|| json!({"cached_tokens": self.usage.cached}));
-        let usage = (config.usage != UsageStyle::Never).then(|| {
-            json!({
-                "prompt_tokens": self.usage.prompt,
-                "total_tokens": self.usage.prompt + self.usage.output,
-                "completion_tokens": self.usage.output,
-                "prompt_tokens_details": details,
-                "completion_tokens_details": null,
-            })
-        });
-        let finish = self.finish.name();
-        let (object, choice) = if self.chat {
-            let mut message = json!({
-                "role": "assistant", "content": self.text, "refusal": null, "annotations": null, "audio": null,
-                "function_call": null, "reasoning": self.reasoning,
-            });
-            if self.reasoning.is_some() {
-                message[&config.reasoning_field] = json!(self.reasoning);
-            }
-            let choice = json!({
-                "index": 0, "message": message, "logprobs": null, "finish_reason": finish, "stop_reason": null,
-                "token_ids": null, "routed_experts": null,
-            });
-            ("chat.completion", choice)
-        } else {
-            let choice = json!({
-                "index": 0, "text": self.text, "logprobs": null, "finish_reason": finish, "stop_reason": null,
-                "token_ids": null, "prompt_logprobs": null, "prompt_token_ids": null, "routed_experts": null,
-            });
-            ("text_completion", choice)
-        };
-        let mut answer = json!({
-            "id": self.id, "object": object, "created": self.created, "model": config.model, "choices": [choice],
-            "service_tier": null, "system_fingerprint": FINGERPRINT, "usage": usage,
-            "prompt_logprobs": null, "prompt_token_ids": null, "prompt_text": null, "kv_transfer_params": null,
-            "ec_transfer_params": null, "metrics": null,
-        });
-        if usage.is_none()
-            && let Some(map) = answer.as_object_mut()
-        {
-            map.shift_remove("usage");
-        }
-        answer.to_string()
-    }
+/// Seconds, of nanoseconds.
+pub(super) fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
 }

@@ -41,6 +41,14 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     replace(path, |file, temp| file.write_all(bytes).map_err(StoreError::io("write", temp)))
 }
 
+/// Write a file that is there whole or not at all. One of that name is replaced.
+///
+/// # Errors
+/// When the disk refuses; the old file is then as it was.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    write(path, bytes)
+}
+
 /// Make a rename or a new file in `dir` last through a power cut.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     File::open(dir).and_then(|d| d.sync_all()).map_err(StoreError::io("sync", dir))

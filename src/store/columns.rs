@@ -103,7 +103,7 @@ pub fn row(manifest: &Manifest, cell: &Cell, stored: &StoredCell) -> Vec<String>
     fields.extend(asked(cell));
     fields.extend([
         addresses(cell),
-        cell.settings.of_targets(|target| &target.api),
+        stored.api.clone().unwrap_or_else(|| cell.settings.of_targets(|target| &target.api)),
         stored.model.clone(),
         summary.started_at.clone(),
         summary.ended_at.clone(),
@@ -240,12 +240,13 @@ fn verdicts(summary: &CellSummary) -> [String; 5] {
     ]
 }
 
-/// `ttft_p95_ms 812.5 (limit 1000) pass`.
+/// `ttft_p95_ms 812.5 (limit 1000) pass`, `e2e_p95_ms 312.5 (target 200, limit 500) warning`.
 pub(super) fn slo_text(rule: &SloVerdict) -> String {
     let name = metrics::metric(&rule.metric)
         .map_or_else(|| format!("{}_{}", rule.metric, rule.stat), |m| metrics::column(m, &rule.stat));
     let value = rule.value.map_or_else(|| "unknown".to_owned(), |v| v.to_string());
-    format!("{name} {value} (limit {}) {}", rule.limit, if rule.pass { "pass" } else { "fail" })
+    let target = rule.target.map_or_else(String::new, |target| format!("target {target}, "));
+    format!("{name} {value} ({target}limit {}) {}", rule.limit, rule.status.word().to_lowercase())
 }
 
 fn verdict(verdict: Verdict) -> &'static str {
@@ -303,7 +304,7 @@ mod tests {
     use crate::store::tests::{cell, manifest, summary};
 
     fn stored() -> StoredCell {
-        StoredCell::new("r", &cell(3), "tiny", &summary(3))
+        StoredCell::new("r", &cell(3), "tiny".into(), &summary(3))
     }
 
     #[test]
@@ -330,6 +331,15 @@ mod tests {
         let at = |name: &str| fields[names.iter().position(|n| n == name).unwrap()].as_str();
         let s = summary(3);
         assert_eq!((at("run"), at("cell_index"), at("model")), ("r", "3", "tiny"));
+        assert_eq!(at("api"), "openai-chat");
+        let served = crate::store::Served { api: "tgi", model: "tiny" };
+        let found = StoredCell::new("r", &cell(3), served, &summary(3));
+        assert_eq!(
+            row(&manifest("r"), &cell(3), &found)[17],
+            "tgi",
+            "what was found goes before what was asked"
+        );
+        assert_eq!(names[17], "api");
         assert_eq!((at("users"), at("qps"), at("load"), at("arrivals")), ("", "2.5", "open", "poisson"));
         assert_eq!(at("factors"), r#"{"workload.temperature":0.7}"#);
         assert_eq!(at("ok"), s.counts.ok.to_string());

@@ -52,6 +52,17 @@ pub struct NewRun {
     pub figures: Option<Vec<String>>,
 }
 
+/// A file of another tool from which cells of an imported run were made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// The tool, such as `vllm`.
+    pub tool: String,
+    /// Its version as the file says it; `None` where it doesn't.
+    pub version: Option<String>,
+    /// The file's name, without its directory.
+    pub file: String,
+}
+
 /// Content of `run.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -84,6 +95,9 @@ pub struct Manifest {
     /// When it was resumed, each time.
     pub resumed_at: Vec<String>,
     pub status: Status,
+    /// Where the cells come from, if Plimsoll didn't measure them; empty if it did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub imported: Vec<Imported>,
 }
 
 impl Manifest {

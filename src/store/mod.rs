@@ -30,6 +30,7 @@ mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use atomic::write_file;
 pub use calibration::{
     CALIBRATION_VARIABLE, Calibrated, Calibration, Connections, LagAt, Machine, Rates, calibration_path,
     noted_ceiling,
@@ -40,9 +41,9 @@ pub use environment::environment;
 pub use error::StoreError;
 pub use groups::{group_columns, group_rows};
 pub use index::{Rebuilt, rebuild_summary};
-pub use manifest::{Manifest, NewRun, SCHEMA, Status};
+pub use manifest::{Imported, Manifest, NewRun, SCHEMA, Status};
 pub use run_dir::{
     CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, GROUPS_CSV, INTERRUPTED_JSON, MANIFEST, PLAN, RECORDS, RunDir,
     SUMMARY_CSV, SUMMARY_JSON, TIMELINE, cell_dir,
 };
-pub use stored::{StoredCell, read_json};
+pub use stored::{Served, StoredCell, read_json};

@@ -11,7 +11,9 @@ use super::atomic::{self, Lock};
 use super::columns::{public, without_credentials};
 use super::index::{self, Line};
 use super::{
-    CellLog, Manifest, NewRun, SCHEMA, SealedLog, Status, StoreError, StoredCell, hlog, parquet, stored,
+    CellLog, Imported, Manifest, NewRun, SCHEMA, SealedLog, Served, Status, StoreError, StoredCell, hlog,
+    parquet,
+    stored,
 };
 use crate::measure::CellSummary;
 use crate::plan::{Cell, Plan};
@@ -105,6 +107,7 @@ impl RunDir {
             ended_at: None,
             resumed_at: Vec::new(),
             status: Status::Running,
+            imported: Vec::new(),
         };
         let run = Self { root: runs_root.to_owned(), path, manifest, plan: public_plan(plan), _lock: lock };
         let cells = run.path.join(CELLS);
@@ -207,39 +210,39 @@ impl RunDir {
 
     /// Store a cell that ended: records, time line and gaps, then the summary, with which
     /// the cell is finished, then a line in both tables. A cell that was cut short gets an
-    /// `interrupted.json` instead: it stays unfinished, and no table has a line of it. `model` is its name as the server
-    /// knows it. After an error before the summary, `log` is still there and the cell
-    /// unfinished; after one behind it, [`RunDir::repair`] adds the missing lines.
+    /// `interrupted.json` instead: it stays unfinished, and no table has a line of it. After an
+    /// error before the summary, `log` is still there and the cell unfinished; after one behind
+    /// it, [`RunDir::repair`] adds the missing lines.
     ///
     /// # Errors
     /// When the cell isn't in the plan or the disk refuses.
-    pub fn commit_cell(
+    pub fn commit_cell<'a>(
         &self,
         cell: &Cell,
         log: &SealedLog,
         run: &CellRun,
         summary: &CellSummary,
-        model: &str,
+        served: impl Into<Served<'a>>,
     ) -> Result<(), StoreError> {
-        self.commit_steps(cell, log, run, summary, model, &mut |_| true)
+        self.commit_steps(cell, log, run, summary, served, &mut |_| true)
     }
 
     /// [`RunDir::commit_cell`] that ends, as a crash would, after the step for which
     /// `go_on` says no.
-    pub(super) fn commit_steps(
+    pub(super) fn commit_steps<'a>(
         &self,
         cell: &Cell,
         log: &SealedLog,
         run: &CellRun,
         summary: &CellSummary,
-        model: &str,
+        served: impl Into<Served<'a>>,
         go_on: &mut dyn FnMut(Step) -> bool,
     ) -> Result<(), StoreError> {
         self.check(cell)?;
         let dir = self.dir(cell);
         let cut = summary.window.ended_by == EndedBy::Interrupt;
         let summary_path = dir.join(if cut { INTERRUPTED_JSON } else { SUMMARY_JSON });
-        let stored = StoredCell::new(&self.manifest.run, cell, model, summary);
+        let stored = StoredCell::new(&self.manifest.run, cell, served.into(), summary);
         let bytes = stored::to_json(&summary_path, &stored)?;
         // A summary that can't be read again must never finish a cell.
         let stored: StoredCell = stored::parse(&summary_path, &bytes)
@@ -276,6 +279,37 @@ impl RunDir {
         index::append_shared(&self.root, line())?;
         go_on(Step::SharedCsv);
         Ok(())
+    }
+
+    /// Store the summary of a cell of which there is no record of single requests, as another
+    /// tool's summary has none. With it the cell is finished.
+    ///
+    /// # Errors
+    /// When the cell isn't in the plan, is finished, or the disk refuses.
+    pub fn commit_summary(&self, cell: &Cell, summary: &CellSummary, model: &str) -> Result<(), StoreError> {
+        self.check(cell)?;
+        let dir = self.dir(cell);
+        if self.summary(cell)?.is_some() {
+            return Err(StoreError::Finished { path: dir });
+        }
+        fs::create_dir_all(&dir).map_err(StoreError::io("create", &dir))?;
+        let path = dir.join(SUMMARY_JSON);
+        let bytes = stored::to_json(&path, &StoredCell::new(&self.manifest.run, cell, model.into(), summary))?;
+        let stored: StoredCell = stored::parse(&path, &bytes)
+            .map_err(|e| StoreError::Encode { path: path.clone(), what: e.to_string() })?;
+        atomic::write(&path, &bytes)?;
+        let line = || vec![Line::new(&self.manifest, cell, &stored)];
+        index::append(&self.path.join(SUMMARY_CSV), line())?;
+        index::append_shared(&self.root, line())
+    }
+
+    /// Note that the run's cells come from files of other tools.
+    ///
+    /// # Errors
+    /// When `run.json` can't be written.
+    pub fn mark_imported(&mut self, from: Vec<Imported>) -> Result<(), StoreError> {
+        self.manifest.imported = from;
+        self.write_json(MANIFEST, &self.manifest)
     }
 
     /// Write how far the run came.

@@ -10,6 +10,27 @@ use crate::measure::{CellSummary, Distribution};
 use crate::metrics::STATS;
 use crate::plan::Cell;
 
+/// Whom a cell's requests were sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served<'a> {
+    /// Name of the provider, never `auto`; empty where it is the one that the settings name.
+    pub api: &'a str,
+    /// The model's name as the server knows it.
+    pub model: &'a str,
+}
+
+impl<'a> From<&'a str> for Served<'a> {
+    fn from(model: &'a str) -> Self {
+        Self { api: "", model }
+    }
+}
+
+impl<'a> From<&'a String> for Served<'a> {
+    fn from(model: &'a String) -> Self {
+        model.as_str().into()
+    }
+}
+
 /// Content of a cell's `summary.json`: whose it is, and the summary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredCell {
@@ -21,6 +42,9 @@ pub struct StoredCell {
     pub repeat: u32,
     /// The model's name as the server knows it (never `auto`).
     pub model: String,
+    /// The API that the server was found to speak, where the settings don't name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<String>,
     #[serde(flatten)]
     pub summary: CellSummary,
 }
@@ -28,11 +52,11 @@ pub struct StoredCell {
 impl StoredCell {
     /// `summary` with the identity of its cell. Figures that are not finite numbers are left
     /// out: JSON has no word for them, and "absent" is what they mean.
-    pub(super) fn new(run: &str, cell: &Cell, model: &str, summary: &CellSummary) -> Self {
+    pub(super) fn new(run: &str, cell: &Cell, served: Served<'_>, summary: &CellSummary) -> Self {
         let mut summary = summary.clone();
         summary.scalars.retain(|_, v| v.is_finite());
         summary.validity.signals.retain(|_, v| v.is_finite());
-        let finite = |d: &Distribution| STATS.iter().all(|stat| d.stat(stat).is_some_and(f64::is_finite));
+        let finite = |d: &Distribution| STATS.iter().all(|stat| d.stat(stat).is_none_or(f64::is_finite));
         summary.distributions.retain(|_, d| finite(d));
         for group in &mut summary.groups {
             group.scalars.retain(|_, v| v.is_finite());
@@ -48,7 +72,10 @@ impl StoredCell {
             cell_index: cell.index,
             cell_id: cell.id.0.clone(),
             repeat: cell.repeat,
-            model: model.to_owned(),
+            model: served.model.to_owned(),
+            api: Some(served.api)
+                .filter(|api| !api.is_empty() && *api != cell.settings.target.api)
+                .map(str::to_owned),
             summary,
         }
     }

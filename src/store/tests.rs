@@ -157,6 +157,7 @@ pub(super) fn manifest(run: &str) -> Manifest {
         ended_at: None,
         resumed_at: Vec::new(),
         status: Status::Running,
+        imported: Vec::new(),
     }
 }
 
@@ -203,8 +204,10 @@ pub(crate) fn summary(n: u32) -> CellSummary {
             metric: "ttft".to_owned(),
             stat: "p95".to_owned(),
             limit: 1000.0,
+            target: None,
             value: None,
             pass: false,
+            status: SloStatus::Fail,
         }],
         workload_hash: "w".to_owned(),
         groups: Vec::new(),

@@ -156,13 +156,16 @@ pub(super) fn identity(settings: &Settings, found: &[Rc<Found>]) -> Value {
     }
 }
 
-/// The models that are asked for, as the servers know them.
-pub(super) fn models(found: &[Rc<Found>]) -> String {
-    let mut models: Vec<&str> = Vec::new();
-    for one in found {
-        if !models.contains(&one.endpoint.model.as_str()) {
-            models.push(&one.endpoint.model);
+/// The APIs that are spoken and the models that are asked for, as the servers know them.
+pub(super) fn served(found: &[Rc<Found>]) -> (String, String) {
+    let of = |read: fn(&Found) -> &str| {
+        let mut names: Vec<&str> = Vec::new();
+        for name in found.iter().map(|one| read(one)) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
         }
-    }
-    models.join(" + ")
+        names.join(" + ")
+    };
+    (of(|one| &one.api), of(|one| &one.endpoint.model))
 }

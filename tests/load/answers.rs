@@ -185,8 +185,12 @@ fn a_full_cell_has_every_metric() {
     cell.settings.cell.requests = Some(20);
     let limit = |metric: &str, limit_ms| RequestLimit { metric: metric.to_owned(), limit_ms };
     cell.settings.slo.request = vec![limit("ttft", 60_000.0), limit("tpot", 60_000.0)];
-    let rule =
-        |metric: &str, stat: &str, limit| SloRule { metric: metric.to_owned(), stat: stat.to_owned(), limit };
+    let rule = |metric: &str, stat: &str, limit| SloRule {
+        metric: metric.to_owned(),
+        stat: stat.to_owned(),
+        limit,
+        target: None,
+    };
     cell.settings.slo.rules = vec![
         rule("ttft", "p95", 60_000.0),
         rule("ttft", "p95", 0.0),

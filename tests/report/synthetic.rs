@@ -122,10 +122,11 @@ fn settings(spec: &Spec) -> Settings {
         },
         slo: Slo {
             rules: vec![
-                SloRule { metric: "ttft".into(), stat: "p95".into(), limit: 1000.0 },
-                SloRule { metric: "error_rate".into(), stat: String::new(), limit: 0.01 },
+                SloRule { metric: "ttft".into(), stat: "p95".into(), limit: 1000.0, target: None },
+                SloRule { metric: "error_rate".into(), stat: String::new(), limit: 0.01, target: None },
             ],
             request: vec![RequestLimit { metric: "ttft".into(), limit_ms: 1000.0 }],
+            ..Slo::default()
         },
         client: ClientSettings { threads: None, dead_after: 3, pin: false },
         sim: BTreeMap::new(),
@@ -296,22 +297,15 @@ fn summary(spec: &Spec, fate: Fate, server: &Server) -> CellSummary {
         scalars,
         tokens: TokenCounts { output: ok * u64::from(spec.max), ..TokenCounts::default() },
         validity: validity(fate, server),
-        slo: vec![
-            SloVerdict {
-                metric: "ttft".into(),
-                stat: "p95".into(),
-                limit: 1000.0,
-                value: ttft_p95,
-                pass: ttft_p95.is_some_and(|v| v <= 1000.0),
-            },
-            SloVerdict {
-                metric: "error_rate".into(),
-                stat: String::new(),
-                limit: 0.01,
-                value: Some(error_rate),
-                pass: error_rate <= 0.01,
-            },
-        ],
+        slo: settings(spec)
+            .slo
+            .rules
+            .iter()
+            .map(|rule| {
+                let value = if rule.metric == "ttft" { ttft_p95 } else { Some(error_rate) };
+                SloVerdict::judge(rule, value)
+            })
+            .collect(),
         workload_hash: "0".repeat(16),
         groups: Vec::new(),
         semi_open: false,
@@ -334,9 +328,9 @@ fn validity(fate: Fate, server: &Server) -> Validity {
             text: "send lag p99 is 87 ms, over the limit of 50 ms".into(),
         }),
         Fate::AllFailed => reasons.push(Reason {
-            signal: "no_answers".into(),
+            signal: plimsoll::measure::validity::NOTHING_ANSWERED_NAME.into(),
             verdict: Verdict::Invalid,
-            text: "no request was answered".into(),
+            text: "no request due in the window was answered: 44 failed".into(),
         }),
         Fate::Fine | Fate::NotRun => {}
     }
@@ -388,6 +382,7 @@ fn time(fate: Fate, server: &Server) -> (Vec<Tick>, Vec<RequestPoint>) {
                 e2e_ms: None,
                 lag_ms: Some(0.05),
                 ok: !failed,
+                ..RequestPoint::default()
             });
         }
     }

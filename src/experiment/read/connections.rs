@@ -4,6 +4,7 @@ use crate::experiment::mistake::{Mistake, MistakeKind};
 use crate::experiment::reader::{Field, Section};
 use crate::experiment::secret::is_env_name;
 use crate::experiment::settings::{Connections, Dns, HttpVersion, Proxy, Tls};
+use crate::experiment::tree::Value as Written;
 
 const VERSIONS: [(&str, HttpVersion); 2] = [("1.1", HttpVersion::Http1), ("2", HttpVersion::Http2)];
 const LOOKUPS: [(&str, Dns); 2] = [("start", Dns::Start), ("connect", Dns::Connect)];
@@ -21,13 +22,28 @@ pub(super) fn read(section: &Section<'_>) -> Connections {
         field.key_mistake(Mistake::new(MistakeKind::Conflict, problem));
     }
     Connections {
-        http: section.get("http").and_then(|f| f.word(&VERSIONS)).unwrap_or(usual.http),
+        http: section.get("http").and_then(|f| version(&f)).unwrap_or(usual.http),
         keep_alive: section.get("keep_alive").and_then(|f| f.bool()).unwrap_or(usual.keep_alive),
         // A server that is not up yet has no socket; the run will tell.
         unix_socket: socket.and_then(|f| f.path()),
         proxy: proxy.and_then(|f| read_proxy(&f)).unwrap_or(usual.proxy),
         dns: section.get("dns").and_then(|f| f.word(&LOOKUPS)).unwrap_or(usual.dns),
     }
+}
+
+/// `"1.1"` or `"2"`; as a number, too, since that is what `--set target.http=2` gives.
+fn version(field: &Field<'_>) -> Option<HttpVersion> {
+    let number = match field.node.value {
+        Written::Int(n) => n as f64,
+        Written::Float(x) => x,
+        _ => return field.word(&VERSIONS),
+    };
+    let found = VERSIONS.iter().find(|(word, _)| word.parse() == Ok(number));
+    if found.is_none() {
+        let near = if number < 2.0 { "1.1" } else { "2" };
+        field.unknown_word_near(&VERSIONS.map(|(word, _)| word), Some(near));
+    }
+    found.map(|(_, version)| *version)
 }
 
 fn read_proxy(field: &Field<'_>) -> Option<Proxy> {

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::LONGEST;
 use crate::experiment::mistake::{Mistake, MistakeKind, nearest};
+use crate::experiment::presets::{self, SloPreset};
 use crate::experiment::reader::{Field, Section};
-use crate::experiment::settings::{RequestLimit, Slo, SloRule};
+use crate::experiment::settings::{Gate, RequestLimit, Slo, SloRule};
+use crate::experiment::tree::Value as Written;
 use crate::metrics::{Better, Kind, METRICS, Metric, STATS, Unit};
 
 /// Metrics that a single request can be held to.
@@ -13,20 +15,88 @@ const PER_REQUEST: [&str; 4] = ["ttft", "ttfv", "tpot", "e2e"];
 
 const SHORT: Duration = Duration::from_micros(1);
 
+/// Keys of the section that are no rules.
+const OTHERS: [&str; 3] = ["request", "preset", "gate"];
+
 pub(super) fn read(section: Section<'_>) -> Slo {
     let request = section.get("request").map(|f| per_request(f.section()));
-    let mut rules = Vec::new();
-    for field in section.entries().filter(|f| f.name() != "request") {
+    let presets = section.get("preset").map(|f| read_presets(&f)).unwrap_or_default();
+    let gate = section.get("gate").and_then(|f| read_gate(&f)).unwrap_or_default();
+    let mut rules: Vec<SloRule> = Vec::new();
+    // Whoever comes later has the last word: the file's own keys over every preset's.
+    let mut put =
+        |rule: SloRule| match rules.iter_mut().find(|r| (&r.metric, &r.stat) == (&rule.metric, &rule.stat)) {
+            Some(known) => *known = rule,
+            None => rules.push(rule),
+        };
+    presets.iter().flat_map(|preset| preset.rules).for_each(|rule| put(rule.rule()));
+    for field in section.entries().filter(|f| !OTHERS.contains(&f.name())) {
         match find(field.name()) {
-            Some((metric, stat)) => {
-                let rule = |limit| SloRule { metric: metric.name.to_owned(), stat: stat.to_owned(), limit };
-                rules.extend(limit(&field, metric).map(rule));
-            }
+            Some((metric, stat)) => read_rule(&field, metric, stat).into_iter().for_each(&mut put),
             None => unknown(&field),
         }
     }
     let request = request.unwrap_or_else(|| derived(&rules));
-    Slo { rules, request }
+    Slo { rules, request, presets: presets.iter().map(|preset| preset.name.to_owned()).collect(), gate }
+}
+
+/// One name, or a list of them.
+fn read_presets(field: &Field<'_>) -> Vec<&'static SloPreset> {
+    let one = |field: &Field<'_>| {
+        let text = field.str()?;
+        let found = presets::find(text);
+        if found.is_none() {
+            let names: Vec<&str> = presets::PRESETS.iter().map(|preset| preset.name).collect();
+            field.unknown_word(text, &names);
+        }
+        found
+    };
+    let Written::Array(items) = &field.node.value else { return one(field).into_iter().collect() };
+    let item = |(i, node)| one(&field.item(node, format!("{}[{}]", field.key(), i + 1)));
+    items.iter().enumerate().filter_map(item).collect()
+}
+
+/// `true`, `false`, or `"target"`.
+fn read_gate(field: &Field<'_>) -> Option<Gate> {
+    match &field.node.value {
+        Written::Bool(true) => Some(Gate::Acceptable),
+        Written::Bool(false) => Some(Gate::Off),
+        Written::Str(_) => field.word(&[("target", Gate::Target)]),
+        _ => {
+            field.wrong_type("true, false or \"target\"");
+            None
+        }
+    }
+}
+
+/// One limit, or `{ target, acceptable }`.
+fn read_rule(field: &Field<'_>, metric: &Metric, stat: &str) -> Option<SloRule> {
+    let rule =
+        |limit, target| SloRule { metric: metric.name.to_owned(), stat: stat.to_owned(), limit, target };
+    if !field.is_table() {
+        return limit(field, metric).map(|limit| rule(limit, None));
+    }
+    let inner = field.section();
+    let (target, acceptable) = (inner.get("target"), inner.get("acceptable"));
+    for (key, found) in [("target", &target), ("acceptable", &acceptable)] {
+        if found.is_none() {
+            let mistake = Mistake::new(MistakeKind::Missing, "missing");
+            let allowed = "target and acceptable together; a single limit is written without the braces";
+            inner.reader.add(inner.origin, inner.key(key), mistake.allowed(allowed));
+        }
+    }
+    inner.done();
+    let target = target.as_ref().and_then(|f| limit(f, metric));
+    let acceptable = acceptable.as_ref().and_then(|f| limit(f, metric));
+    let (target, acceptable) = (target?, acceptable?);
+    let easier = if metric.better == Better::Higher { target < acceptable } else { target > acceptable };
+    if easier {
+        let side = if metric.better == Better::Higher { "at least" } else { "at most" };
+        let problem = format!("the target has to be {side} what is acceptable");
+        field.mistake(Mistake::new(MistakeKind::Conflict, problem));
+        return None;
+    }
+    Some(rule(acceptable, Some(target)))
 }
 
 /// Statistics that can have a limit: all but the number of samples.
@@ -53,19 +123,21 @@ fn unknown(field: &Field<'_>) {
     let keys: Vec<String> = metrics(Kind::Distribution)
         .flat_map(|m| stats().map(move |s| format!("{}_{s}", m.name)))
         .chain(metrics(Kind::Scalar).map(|m| m.name.to_owned()))
+        .chain(OTHERS.map(str::to_owned))
         .collect();
     let allowed = format!(
-        "<metric>_<statistic> with metric {} and statistic {}; or {}; or request",
+        "<metric>_<statistic> with metric {} and statistic {}; or {}; or {}",
         names(Kind::Distribution).join(", "),
         stats().collect::<Vec<_>>().join(", "),
-        names(Kind::Scalar).join(", ")
+        names(Kind::Scalar).join(", "),
+        OTHERS.join(", ")
     );
     let near = if metrics(Kind::Distribution).any(|m| m.name == field.name()) {
         Some(format!("{}_p95", field.name()))
     } else {
         nearest(field.name(), keys.iter().map(String::as_str)).map(str::to_owned)
     };
-    field.key_mistake(Mistake::new(MistakeKind::UnknownKey, "unknown key").nearest(near).allowed(allowed));
+    field.unknown_key(near, allowed);
 }
 
 /// The limit in the metric's unit: a duration for times, a share for ratios, else a number.

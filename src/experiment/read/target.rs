@@ -179,15 +179,28 @@ fn nearest_url(text: &str) -> Option<String> {
     if text.split(':').next().is_some_and(|scheme| scheme.eq_ignore_ascii_case("sim")) {
         return Some("sim:".to_owned());
     }
+    if let Some(url) = respelt(text) {
+        return Some(url);
+    }
     // `host:8000` and `host/path`, but no lone word, and no other scheme.
     let meant = !text.contains("://") && !text.contains(['@', '?']) && text.contains([':', '.', '/']);
     let url = format!("http://{text}");
     (meant && url::Url::parse(&url).is_ok_and(|url| url.host_str().is_some())).then_some(url)
 }
 
+/// `htp:/host` as `http://host`: a scheme or its slashes misspelt.
+fn respelt(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once(':')?;
+    let host = rest.strip_prefix('/')?.trim_start_matches('/');
+    let url = format!("{}://{host}", nearest(scheme, ["http", "https"])?);
+    let sound = url::Url::parse(&url).is_ok_and(|url| url.has_host());
+    (sound && !text.contains(['@', '?'])).then_some(url)
+}
+
 fn api(field: &Field<'_>) -> Option<String> {
     let text = field.str()?;
-    let names: Vec<&str> = provider::ALL.iter().map(|entry| entry.name).collect();
+    let mut names = vec!["auto"];
+    names.extend(provider::ALL.iter().map(|entry| entry.name));
     if names.contains(&text) {
         return Some(text.to_owned());
     }

@@ -94,6 +94,13 @@ const ANY: Limit = Over(0.0);
 
 pub(super) const NOTHING_DUE: Signal =
     signal("nothing_due", Flag, Never, ANY, "No request was due in the window.");
+pub(super) const NOTHING_ANSWERED: Signal = signal(
+    NOTHING_ANSWERED_NAME,
+    Flag,
+    Never,
+    ANY,
+    "Requests were due in the window and none was answered: there is nothing but failures to tell of.",
+);
 pub(super) const SENT_OFF_PLAN: Signal = signal(
     "sent_off_plan",
     Share,
@@ -272,12 +279,15 @@ const CONTAMINATED: Signal = signal(
     Never,
     "The server was still busy with the last cell when this one began. Judged by the sweep.",
 );
+/// The signal of a cell in which no request due in the window was answered.
+pub const NOTHING_ANSWERED_NAME: &str = "nothing_answered";
 /// The signal that is judged between cells, not from a cell's own records.
 pub const CONTAMINATED_NAME: &str = "contaminated";
 
 /// All signals, in the order in which they are judged.
 pub const SIGNALS: &[Signal] = &[
     NOTHING_DUE,
+    NOTHING_ANSWERED,
     SENT_OFF_PLAN,
     CAP_BLOCKED,
     LAG_P99,

@@ -22,7 +22,7 @@ pub fn count(value: u64) -> String {
 }
 
 /// A tick's label: [`figure`] without trailing zeros.
-pub(super) fn tick(value: f64) -> String {
+pub(crate) fn tick(value: f64) -> String {
     let text = if value.abs() >= 100.0 || value.fract() == 0.0 {
         format!("{value:.0}")
     } else {

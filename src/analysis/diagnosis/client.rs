@@ -1,0 +1,47 @@
+//! Was it this client? Asked before anything is said about the server.
+
+use super::{Hit, Severity, kinds};
+use crate::analysis::{RunData, words};
+use crate::measure::Verdict;
+
+/// Validity signals that say that this client, and not the server, may be what was measured.
+pub const CLIENT_SIGNALS: [&str; 12] = [
+    "sent_off_plan",
+    "lag_p99_ms",
+    "lag_growth_ms_per_s",
+    "timer_overshoot_p99_ms",
+    "longest_stall_ms",
+    "busiest_core",
+    "chunk_rate",
+    "request_rate",
+    "throttled_ms",
+    "suspended_ms",
+    "lost_records",
+    "little",
+];
+
+pub(super) fn look(run: &RunData) -> Vec<Hit> {
+    let mut hits = Vec::new();
+    for cell in &run.cells {
+        let Some(validity) = cell.summary.as_ref().map(|s| &s.validity) else { continue };
+        let mine: Vec<_> =
+            validity.reasons.iter().filter(|r| CLIENT_SIGNALS.contains(&r.signal.as_str())).collect();
+        let Some(worst) = mine.iter().map(|r| r.verdict).max() else { continue };
+        let texts: Vec<&str> = mine.iter().map(|r| r.text.as_str()).collect();
+        let place = words::place(&cell.cell);
+        let left_out = if worst == Verdict::Invalid {
+            " Nothing is concluded about the server from such cells."
+        } else {
+            ""
+        };
+        hits.push(Hit {
+            kind: &kinds::CLIENT_LIMIT,
+            severity: if worst == Verdict::Invalid { Severity::Fail } else { Severity::Warning },
+            weight: mine.len() as f64,
+            evidence: format!("At {place}: {}.{left_out}", texts.join("; ").trim_end_matches('.')),
+            place,
+            cells: vec![cell.cell.index],
+        });
+    }
+    hits
+}

@@ -1,0 +1,84 @@
+//! The diagnosis as the page shows it.
+
+use serde::Serialize;
+
+use crate::analysis::RunData;
+use crate::analysis::diagnosis::{self, Finding, Severity};
+use crate::chart::{Repeats, list};
+
+/// One finding.
+#[derive(Serialize)]
+pub(super) struct Sign {
+    code: &'static str,
+    word: &'static str,
+    class: &'static str,
+    title: &'static str,
+    evidence: String,
+    causes: &'static [&'static str],
+    remedies: &'static [&'static str],
+    /// `Cells 4, 5, 6`; empty where it is about the run.
+    cells: String,
+}
+
+impl Sign {
+    pub(super) fn of(finding: &Finding, run: &RunData) -> Self {
+        let numbers: Vec<String> = finding.cells.iter().map(u32::to_string).collect();
+        let cells = match numbers.len() {
+            0 => String::new(),
+            _ if run.cells.len() == 1 => String::new(),
+            1 => format!("Cell {}", numbers[0]),
+            _ => format!("Cells {}", list(&numbers, 12)),
+        };
+        Self {
+            code: finding.kind.code,
+            word: finding.severity.word(),
+            class: class(finding.severity),
+            title: finding.kind.title,
+            evidence: finding.evidence.clone(),
+            causes: finding.kind.causes,
+            remedies: finding.kind.remedies,
+            cells,
+        }
+    }
+}
+
+/// The colour of a severity.
+pub(super) const fn class(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "none",
+        Severity::Pass => "good",
+        Severity::Warning => "so-so",
+        Severity::Fail => "bad",
+    }
+}
+
+/// What is said of one cell's figures.
+#[derive(Serialize)]
+pub(super) struct CellVerdicts {
+    cell: u32,
+    label: String,
+    lines: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    word: &'static str,
+    class: &'static str,
+    text: String,
+}
+
+/// Every cell that ran, with its verdict lines.
+pub(super) fn verdicts(run: &RunData) -> Vec<CellVerdicts> {
+    let line =
+        |l: diagnosis::VerdictLine| Line { word: l.severity.word(), class: class(l.severity), text: l.text };
+    let of = |cell: &crate::analysis::CellData| {
+        let repeat =
+            if cell.cell.repeat > 1 { format!(", repeat {}", cell.cell.repeat) } else { String::new() };
+        CellVerdicts {
+            cell: cell.cell.index,
+            label: format!("{}{repeat}", Repeats { cells: vec![cell] }.label()),
+            lines: diagnosis::verdicts(cell).into_iter().map(line).collect(),
+        }
+    };
+    run.cells.iter().map(of).filter(|verdicts| !verdicts.lines.is_empty()).collect()
+}
