@@ -107,6 +107,7 @@ fn made_up(root: &Path) -> PathBuf {
     let mut chunk_gaps = hdrhistogram::Histogram::new_with_bounds(1, 3_600_000_000, 3).unwrap();
     [20_000, 20_000, 30_000].iter().for_each(|gap| chunk_gaps.record(*gap).unwrap());
     let cell_run = CellRun {
+        stages: Vec::new(),
         epoch_monotonic_ns: 0,
         started_at: "2026-11-22T05:40:00.5Z".parse().unwrap(),
         ended_at: "2026-11-22T05:40:04Z".parse().unwrap(),

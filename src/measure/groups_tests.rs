@@ -84,13 +84,13 @@ fn a_group_whose_answers_are_left_has_no_output_rate() {
 fn a_stage_has_its_own_time_and_its_own_limits() {
     let mut cell = open();
     let rule =
-        |metric: &str, stat: &str, limit| SloRule { metric: metric.to_owned(), stat: stat.to_owned(), limit };
+        |metric: &str, stat: &str, limit| SloRule { metric: metric.to_owned(), stat: stat.to_owned(), limit, target: None };
     let stage = |name: &str, rules| Stage {
         name: name.to_owned(),
         duration: Duration::from_secs(5),
         ramp: Duration::ZERO,
         level: 20.0,
-        slo: Slo { rules, request: Vec::new() },
+        slo: Slo { rules, ..Slo::default() },
         recovers: None,
     };
     cell.settings.slo.rules = vec![rule("e2e", "p50", 1.0)];

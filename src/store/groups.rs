@@ -123,7 +123,7 @@ mod tests {
             })
             .collect();
         whole.groups[1].scalars.insert("output_tps".to_owned(), f64::NAN);
-        StoredCell::new("r", &cell(3), "tiny", &whole)
+        StoredCell::new("r", &cell(3), "tiny".into(), &whole)
     }
 
     #[test]
