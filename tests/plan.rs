@@ -395,7 +395,7 @@ fn shapes_of_load_are_shown_and_estimated() {
     assert!(table.contains("5/s gamma 0.5 "), "{table}");
     assert_eq!((estimate.expected_s, estimate.requests.unwrap().count), (14.0, 70));
     let (table, estimate) = of("load = { users = 20, burst = \"2500ms\" }\ncell.duration = \"10s\"");
-    assert!(table.contains("20 at once every 2s500ms "), "{table}");
+    assert!(table.contains("20 at once every 2.5s "), "{table}");
     assert_eq!(estimate.requests.unwrap().count, 8 * 14);
     let (table, estimate) = of("load = { users = 4, think = \"2s\", spawn_rate = 2 }\ncell.requests = 40");
     assert!(table.contains("4 users, think 2s "), "{table}");

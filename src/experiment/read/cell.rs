@@ -220,6 +220,7 @@ pub(super) fn read(root: &Section<'_>, first: Load, stages: &[Stage]) -> CellSet
     }
     // A trace is as long as it is, which the plan finds out, and is measured from its first request.
     let by_trace = matches!(first, Load::Open { arrivals: Arrivals::Trace, .. });
+    let warmup = time("warmup", Duration::ZERO);
     let ramp_field = section.get("ramp");
     if let (true, Some(field)) = (by_trace, &ramp_field) {
         let problem = "no ramp beside workload.trace, which says when requests are due";
@@ -238,7 +239,10 @@ pub(super) fn read(root: &Section<'_>, first: Load, stages: &[Stage]) -> CellSet
         } else {
             Duration::from_secs(5)
         }),
-        ramp: time("ramp", Duration::ZERO).or(spawn).unwrap_or(Duration::ZERO),
+        ramp: ramp_field
+            .and_then(|f| f.duration(Duration::ZERO, LONGEST))
+            .or(spawn)
+            .unwrap_or(Duration::ZERO),
         drain: time("drain", Duration::ZERO).unwrap_or(Duration::from_secs(30)),
         cooldown: cooldown(&section),
     };
