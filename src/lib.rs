@@ -42,6 +42,7 @@ pub mod progress;
 pub mod provider;
 pub mod record;
 pub mod report;
+pub mod scenarios;
 pub mod server;
 pub mod sim;
 pub mod stats;

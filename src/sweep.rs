@@ -20,7 +20,7 @@ use bench::Bench;
 use crate::event::{Event, Watcher};
 use crate::experiment::{Cooldown, Experiment, Figures, Target, Workload};
 use crate::load::{self, Control, Job, JobPart, LoadError};
-use crate::measure::validity::CONTAMINATED_NAME;
+use crate::measure::validity::{CONTAMINATED_NAME, DATA_AGAIN_NAME};
 use crate::measure::{self, CellSummary, Verdict};
 use crate::plan::{self, Cell, Plan};
 use crate::record::{Ceiling, CellRun, EndedBy};
@@ -282,6 +282,21 @@ fn fresh_salt() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
 
+/// What to say of a data set that was gone through more than once. Of conversations it isn't known
+/// from the counts how many there were.
+fn data_again(parts: &[JobPart], summary: &CellSummary) -> Option<String> {
+    let asked = summary.counts.attempted + summary.counts.before_window;
+    let lines =
+        parts.iter().filter(|part| !part.source.sessions()).filter_map(|part| part.source.period()).min()?;
+    (asked > lines).then(|| {
+        format!(
+            "the {lines} lines of the workload's file were asked {:.1} times each: a server that keeps what it made \
+             of prompts answers the later ones sooner",
+            asked as f64 / lines as f64
+        )
+    })
+}
+
 /// One walk over the cells that are left.
 struct Walk<'a> {
     run: &'a RunDir,
@@ -340,6 +355,9 @@ impl Walk<'_> {
         let mut summary = measure::summarise_walks(cell, &run, || log.records())?;
         if let Some(text) = self.contaminated.take() {
             summary.validity.add(CONTAMINATED_NAME, Verdict::Warn, text);
+        }
+        if let Some(text) = data_again(&job.parts, &summary) {
+            summary.validity.add(DATA_AGAIN_NAME, Verdict::Warn, text);
         }
         let (api, model) = bench::served(found);
         self.run.commit_cell(cell, &log, &run, &summary, Served { api: &api, model: &model })?;

@@ -1,4 +1,5 @@
-//! The examples of `docs/adding-a-provider.md`, taken from there and run as they stand.
+//! The examples of `docs/adding-a-provider.md`, taken from there and run as they stand, and the
+//! scenario that puts each endpoint of one server under load.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -66,10 +67,10 @@ fn a_new_api_takes_less_than_thirty_lines() {
     assert!(lines < 30, "{lines} lines");
     let server = serve(writer);
     let dir = directory(&text);
-    let target = format!("target.url=http://{}", server.address);
+    let target = format!("http://{}", server.address);
     let short = ["--set", "cell.duration=10s", "--set", "cell.requests=40", "--set", "cell.warmup=0s"];
     let cooldown = ["--set", "cell.cooldown={ min = \"10ms\", max = \"1s\" }"];
-    let args = [&["run", "small.toml", "--no-report", "--set", &target][..], &short, &cooldown].concat();
+    let args = [&["run", "small.toml", "--no-report", "--target", &target][..], &short, &cooldown].concat();
     let output = plimsoll(dir.path(), &args);
     has_run(&output);
     let rows = rows(&only_run(dir.path()).join("summary.csv"));
@@ -102,4 +103,26 @@ fn the_endpoints_of_a_server_are_the_tasks_of_a_mix() {
         all += ok;
     }
     assert_eq!(all.to_string(), rows(&run.join("summary.csv"))[0]["ok"], "and nothing else");
+}
+
+#[test]
+fn every_block_of_batch_endpoints_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let cooldown = "cell.cooldown={ min = \"10ms\", max = \"1s\" }";
+    let args = ["run", "batch-endpoints", "--no-report", "--set", cooldown, "--set", "sim.step_base=1ms"];
+    has_run(&plimsoll(dir.path(), &args));
+    let rows = rows(&only_run(dir.path()).join("summary.csv"));
+    let told: Vec<_> =
+        rows.iter().map(|r| [&r["grid"], &r["ok"], &r["failed"]].map(String::as_str)).collect();
+    assert_eq!(
+        told,
+        [
+            ["health", "100", "0"],
+            ["tokenize", "50", "0"],
+            ["generate", "25", "0"],
+            ["batch-tokenize", "25", "0"],
+            ["batch-generate", "15", "0"],
+            ["sustained", "200", "0"],
+        ]
+    );
 }

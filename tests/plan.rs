@@ -106,7 +106,16 @@ fn every_committed_experiment_plans() {
         assert!(table.contains(&plan.cells[0].id.0) && table.contains("output tokens"), "{table}");
         names.insert(stem);
     }
-    for name in ["quickstart", "capacity", "smoke", "ramp", "fixed-200-200", "llm-bench-sweep"] {
+    for name in [
+        "quickstart",
+        "capacity",
+        "smoke",
+        "spike",
+        "recommended-sequence",
+        "ramp",
+        "fixed-200-200",
+        "llm-bench-sweep",
+    ] {
         assert!(names.contains(name), "{name}");
     }
 }
@@ -224,6 +233,30 @@ fn the_defaults_that_the_page_names_are_those_of_the_code() {
         assert!(checked.iter().any(|c| c == path), "{path} is not among {checked:?}");
     }
     assert!(checked.len() >= 25, "{checked:?}");
+}
+
+#[test]
+fn names_of_grids_stand_for_what_only_differs_between_them() {
+    let file = |names: [&str; 2]| {
+        let grid = |name: &str, users: &str, time: &str| {
+            format!("[[grid]]\n{name}\nusers = {users}\n\"cell.duration\" = \"{time}\"\n")
+        };
+        let [a, b] = names;
+        format!("[target]\nurl = \"sim:\"\n{}{}", grid(a, "[1, 2]", "2s"), grid(b, "[9]", "3s"))
+    };
+    let named = plan_of(&file(["name = \"a\"", "name = \"b\""]));
+    for (cell, grid) in named.cells.iter().zip(["a", "a", "b"]) {
+        assert_eq!(cell.varying, ["grid", "load.users"]);
+        assert_eq!(cell.factors["grid"], grid);
+    }
+    let plain = plan_of(&file(["", ""]));
+    assert_eq!(plain.cells[0].varying, ["load.users", "cell.duration"]);
+    assert_eq!(plain.experiment_hash, named.experiment_hash, "a name is no part of what runs");
+    let ids = |plan: &Plan| plan.cells.iter().map(|cell| cell.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&plain), ids(&named), "nor of what a cell is");
+    // What varies within a grid is told as ever.
+    let sweep = plan_of(&file(["name = \"a\"", "name = \"b\""]).replace("\"2s\"", "[\"2s\", \"3s\"]"));
+    assert_eq!(sweep.cells[0].varying, ["load.users", "cell.duration"]);
 }
 
 #[test]
@@ -362,7 +395,7 @@ fn shapes_of_load_are_shown_and_estimated() {
     assert!(table.contains("5/s gamma 0.5 "), "{table}");
     assert_eq!((estimate.expected_s, estimate.requests.unwrap().count), (14.0, 70));
     let (table, estimate) = of("load = { users = 20, burst = \"2500ms\" }\ncell.duration = \"10s\"");
-    assert!(table.contains("20 at once every 2s500ms "), "{table}");
+    assert!(table.contains("20 at once every 2.5s "), "{table}");
     assert_eq!(estimate.requests.unwrap().count, 8 * 14);
     let (table, estimate) = of("load = { users = 4, think = \"2s\", spawn_rate = 2 }\ncell.requests = 40");
     assert!(table.contains("4 users, think 2s "), "{table}");

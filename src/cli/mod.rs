@@ -14,7 +14,9 @@ mod plan;
 mod rebuild;
 mod report;
 mod run;
+mod scenarios;
 mod sim;
+mod source;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -69,6 +71,8 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 const AFTER_HELP: &str = "\
 Examples:
   plimsoll run experiments/quickstart.toml      sweep the embedded simulator, write a report
+  plimsoll scenarios                            ready experiments, by name
+  plimsoll run smoke --target http://127.0.0.1:8000
   plimsoll init my.toml                         a commented experiment file to start from
   plimsoll plan my.toml                         what would run, how long, how many tokens
   plimsoll run my.toml --set target.url=http://127.0.0.1:8000
@@ -92,6 +96,8 @@ enum Command {
     Run(run::RunArgs),
     /// Show what an experiment would do: cells, load, time, requests, tokens.
     Plan(plan::PlanArgs),
+    /// List the ready experiments that can be run by name.
+    Scenarios(scenarios::ScenariosArgs),
     /// Write figures and the page of finished or partial runs.
     Report(report::ReportArgs),
     /// Give a run out in the formats of other tools.
@@ -135,6 +141,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Scenarios(args) => scenarios::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),

@@ -1,25 +1,20 @@
 //! `plimsoll plan`: what an experiment would do.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Failure, check_figures, say, say_err};
-use crate::experiment::Experiment;
+use super::source::{Planned, SourceArgs};
+use super::{Exit, Failure, say, say_err};
 use crate::{load, plan, sweep};
 
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  plimsoll plan experiments/capacity.toml\n  plimsoll plan my.toml --set grid.repeats=1 --json"
+    after_help = "Examples:\n  plimsoll plan experiments/capacity.toml\n  plimsoll plan my.toml --set grid.repeats=1 --json\n  plimsoll plan stress --users 200 --duration 5m"
 )]
 pub struct PlanArgs {
-    /// The experiment file.
-    file: PathBuf,
-    /// Override a setting by its dotted path, such as `target.url=http://127.0.0.1:8000`.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    source: SourceArgs,
     /// Print JSON: every cell with its settings, and the estimate.
     #[arg(long)]
     json: bool,
@@ -27,9 +22,7 @@ pub struct PlanArgs {
 
 /// Expand and show.
 pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
-    let experiment = Experiment::load(&args.file, &args.set).map_err(Failure::usage)?;
-    check_figures(&experiment)?;
-    let plan = plan::build(&experiment).map_err(Failure::usage)?;
+    let Planned { plan, .. } = args.source.plan()?;
     let cells: Vec<&plan::Cell> = plan.cells.iter().collect();
     sweep::look_at_files(&cells).map_err(Failure::usage)?;
     if args.json {

@@ -5,19 +5,22 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
-use super::{Exit, Failure, chain, check_figures, say, say_err};
+use super::source::{Planned, SourceArgs};
+use super::{Exit, Failure, chain, say, say_err};
 use crate::analysis::{CellData, RunData};
 use crate::experiment::{Experiment, Gate};
 use crate::load::Control;
 use crate::measure::{CellSummary, SloStatus, Verdict};
 use crate::sweep::{self, Ending, Options, SweepError, Swept};
-use crate::{plan, progress, report};
+use crate::{progress, report};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   plimsoll run experiments/quickstart.toml
+  plimsoll run smoke --target http://127.0.0.1:8000        a scenario by its name
+  plimsoll run recommended-sequence --scale-time 0.02      hours in minutes, at the simulator
   plimsoll run my.toml --set target.url=http://127.0.0.1:8000 --set 'grid.users=[1,2,4]'
   plimsoll run my.toml --progress json > events.jsonl
   plimsoll run my.toml --resume runs/20260101T120000Z-capacity
@@ -26,11 +29,8 @@ Examples:
 Ctrl-C once ends the cell that runs, writes and summarises what was measured, and exits 130;
 twice drops what is in flight. Either way the run can be resumed.")]
 pub struct RunArgs {
-    /// The experiment file.
-    file: PathBuf,
-    /// Override a setting by its dotted path, such as `target.url=http://127.0.0.1:8000`.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    source: SourceArgs,
     /// Where runs are kept; each gets its own directory there.
     #[arg(long, default_value = "runs", value_name = "DIR")]
     out: PathBuf,
@@ -54,13 +54,11 @@ pub struct RunArgs {
 
 /// Plan, sweep, report.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
-    let experiment = Experiment::load(&args.file, &args.set).map_err(Failure::usage)?;
-    check_figures(&experiment)?;
-    let plan = plan::build(&experiment).map_err(Failure::usage)?;
+    let Planned { experiment, plan } = args.source.plan()?;
     let control = Control::default();
     watch_signals(&control, announce)?;
     let mut watcher = progress::watcher(args.progress);
-    let options = Options { runs: args.out.clone(), resume: args.resume.clone(), sets: args.set.clone() };
+    let options = Options { runs: args.out.clone(), resume: args.resume.clone(), sets: args.source.sets() };
     let swept = sweep::run(&experiment, &plan, &options, &control, watcher.as_mut()).map_err(failure)?;
     drop(watcher);
     match (report(args, &experiment, &swept), &swept.ending) {
@@ -106,9 +104,8 @@ fn report(args: &RunArgs, experiment: &Experiment, swept: &Swept) -> anyhow::Res
 /// The command that goes on with a run: with the same `--set`, or it would be another
 /// experiment.
 fn say_how_to_go_on(args: &RunArgs, what: &str, run: &Path) {
-    let sets: String = args.set.iter().map(|set| format!(" --set '{set}'")).collect();
-    let file = args.file.display();
-    say_err(&format!("{what}; go on with: plimsoll run {file}{sets} --resume {}", run.display()));
+    let same = args.source.again();
+    say_err(&format!("{what}; go on with: plimsoll run {same} --resume {}", run.display()));
 }
 
 fn verdict(args: &RunArgs, ending: &Ending, data: &RunData) -> Exit {

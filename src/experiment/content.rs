@@ -167,6 +167,19 @@ pub struct TraceSettings {
     pub skip: u64,
     /// Requests taken after those; `None`: all.
     pub limit: Option<u64>,
+    /// Requests are due when they came; `false`: only their lengths are repeated, under a load of
+    /// its own.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub times: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// How a trace is written.

@@ -17,6 +17,7 @@ mod range;
 mod read;
 mod reader;
 mod repair;
+mod scale;
 mod secret;
 mod settings;
 mod stages;
@@ -181,7 +182,7 @@ fn directory(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
-/// The document with a cell's values in it.
+/// The document with a cell's values in it, its times scaled.
 fn with_values(reader: &Reader<'_>, base: &Table, values: &[&Override]) -> Table {
     let mut tree = base.clone();
     for value in values {
@@ -191,6 +192,7 @@ fn with_values(reader: &Reader<'_>, base: &Table, values: &[&Override]) -> Table
             reader.add(value.key_origin, key, Mistake::new(MistakeKind::Conflict, problem));
         }
     }
+    scale::apply(&mut tree);
     tree
 }
 
@@ -235,6 +237,9 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let description = root.get("description").and_then(|f| f.text());
     let seed = root.get("seed").and_then(|f| f.int(0, i64::MAX)).map_or(0, |n| n as u64);
     let salt = root.get("salt").and_then(|f| f.text());
+    // Read again where it is applied, cell by cell.
+    let allowed = format!("more than 0, at most {}", scale::MOST);
+    let _ = root.get(scale::KEY).and_then(|f| f.number_in(&allowed, |x| x > 0.0 && x <= scale::MOST));
     for section in read::SECTIONS {
         let _ = root.get(section);
     }
@@ -337,7 +342,7 @@ fn refuse_idle_load(reader: &Reader<'_>, grids: &[Grid], base: &Table) {
 /// Reads so many cells that every value of every axis is read at least once.
 fn probe(reader: &Reader<'_>, base: &Table, grids: &[Grid]) {
     if grids.is_empty() {
-        read::settings(reader, base);
+        read::settings(reader, &with_values(reader, base, &[]));
     }
     for grid in grids {
         let rounds = grid.axes.iter().map(|a| a.values.len()).max().unwrap_or(1);

@@ -513,6 +513,8 @@ pub enum Arrivals {
     Burst {
         size: u32,
     },
+    /// At the times that `workload.trace` has; the rate is their mean.
+    Trace,
 }
 
 impl Arrivals {
@@ -525,6 +527,7 @@ impl Arrivals {
             Self::Gamma { .. } => "gamma",
             Self::Uniform => "uniform",
             Self::Burst { .. } => "burst",
+            Self::Trace => "trace",
         }
     }
 }

@@ -354,7 +354,7 @@ fn a_part_of_a_mix_has_prompts_of_its_own_kind() {
     let folder = folder();
     let text = "prompt_tokens = 64\nsuffix = \"Go.\"\n[task.lines.workload]\ndataset = { file = \"x.jsonl\" }\n\
                 [task.talk.workload]\nsession = { turns = 3 }\n\
-                [task.replay.workload]\ntrace = { file = \"trace.csv\" }\n\
+                [task.replay.workload]\ntrace = { file = \"trace.csv\", times = false }\n\
                 [task.fixed.workload]\nprompt = \"Say hello.\"\n";
     let experiment = parse(&folder, text).unwrap_or_else(|m| panic!("{m}"));
     let (settings, _) = experiment.settings(&experiment.reader(), &[]);

@@ -13,7 +13,9 @@ use super::flight::{Core, Flight};
 use super::presence::{Presence, Stay};
 use super::schedule::Shard;
 use super::sleeper::Sleeper;
+use super::talk::{Ended, Talk};
 use super::think::Thinking;
+use crate::record::EndedBy;
 
 /// How long a user waits after a failed request before it is due to send the next. Without
 /// it a server that refuses at once would be asked tens of thousands of times a second, and
@@ -39,7 +41,7 @@ pub(super) async fn run_users(
         };
         tokio::task::spawn_local(user.live(presence.stays(number)));
     }
-    sleeper.run(core).await
+    sleeper.run(core, true).await
 }
 
 struct User {
@@ -63,7 +65,11 @@ impl User {
                     return;
                 }
                 let Some(next) = self.ask(due).await else {
-                    core.starved.set(true);
+                    match core.limit {
+                        // Until now all users had something to ask, so no idle tail is measured.
+                        Some(_) => core.gate.close(core.clock.now_us(), EndedBy::Requests),
+                        None => core.starved.set(true),
+                    }
                     return;
                 };
                 due = next;
@@ -71,19 +77,21 @@ impl User {
         }
     }
 
-    /// Send a request that is due at `due`, and tell when the next one is. `None`: no request is
-    /// made any more.
+    /// Send a request that is due at `due`, and the conversation that it begins, and tell when the
+    /// next one is. `None`: no request is made any more.
     async fn ask(&self, due: u64) -> Option<u64> {
-        let core = &self.present.core;
+        let Present { core, sleeper } = &self.present;
         let prepared = self.feed.lock().await.next(&core.body_waits).await?;
-        let seq = prepared.seq;
+        let (seq, talk) = (prepared.seq, Talk::of(core, &prepared));
         let mut flight = Flight::new(core, &prepared, due, Some(self.number));
         perform(&mut flight, prepared).await;
-        let end = flight.record.end_us.unwrap_or_else(|| core.clock.now_us());
-        let failed = flight.record.outcome.is_failure();
+        let mut ended = Ended::of(&mut flight);
         drop(flight);
-        let thought = end + self.thinking.as_ref().map_or(0, |thinking| thinking.after(seq));
-        if failed {
+        if let Some(talk) = talk {
+            ended = talk.go_on(core, sleeper, Some(self.number), ended).await;
+        }
+        let thought = ended.at_us + self.thinking.as_ref().map_or(0, |thinking| thinking.after(seq));
+        if ended.failed {
             tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
             return Some(thought.max(core.clock.now_us()));
         }

@@ -121,12 +121,14 @@ impl Crew<'_> {
         let failed = move |source| LoadError::Thread { core: rank, source };
         let (out, feed) = feed();
         let mut maker = Maker::new(self.job, dialers)?;
+        let limit = self.job.limit();
         let place = places.clone();
         let bodies = thread::Builder::new()
             .name(format!("plimsoll-body-{rank}"))
             .spawn_scoped(scope, move || {
                 place.take_bodies().map_err(failed)?;
-                make_all(&mut maker, shard.numbers(), &out)
+                let all = |seq: &u64| limit.is_none_or(|limit| *seq < limit);
+                make_all(&mut maker, shard.numbers().take_while(all), &out)
             })
             .map_err(failed)?;
         let (go, starter) = sync_channel(1);

@@ -101,7 +101,7 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer,
     let lane = &core.lanes[flight.lane];
     let mut reader = Reader {
         framer: Framer::new(lane.provider.framing(lane.stream)),
-        decoder: lane.provider.decoder(lane.stream, lane.keep_text.get()),
+        decoder: lane.provider.decoder(lane.stream, lane.wants_text()),
         broken: None,
     };
     if let Some(prompt) = &echo {

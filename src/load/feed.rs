@@ -20,7 +20,7 @@ use crate::experiment::{HttpVersion, Target, Workload};
 use crate::plan;
 use crate::provider::{self, Call, Provider, WireRequest};
 use crate::server::{self, Endpoint};
-use crate::workload::{Source, random};
+use crate::workload::{Request, Source, random};
 
 /// Most requests that go over at once; waking the thread for each would cost a system call.
 const BATCH: usize = 16;
@@ -38,6 +38,9 @@ pub(super) struct Prepared {
     pub(super) asked: u32,
     pub(super) counted: Option<u32>,
     pub(super) max_tokens: u32,
+    /// The conversation that it is a turn of, and its place in it, from 0.
+    pub(super) session: Option<u64>,
+    pub(super) turn: Option<u32>,
     /// Content chunks of the answer after which it is cut off; `None`: it is read to its end.
     pub(super) cut_after: Option<u32>,
 }
@@ -57,8 +60,30 @@ impl Maker {
 
     fn make(&mut self, seq: u64) -> Result<Prepared, LoadError> {
         let lane = self.deal.part(seq);
-        self.parts[lane].make(seq, lane)
+        let part = &mut self.parts[lane];
+        let session = part.source.sessions().then_some((seq, 0));
+        let asked = part.source.request(seq);
+        part.make(seq, lane, asked, session)
     }
+
+    /// Turn `turn` of a conversation, which goes on with `answers` to those before.
+    pub(super) fn turn(
+        &mut self,
+        lane: usize,
+        (session, turn): (u64, u32),
+        answers: &[String],
+    ) -> Result<Prepared, LoadError> {
+        let seq = later_turn(session, turn);
+        let part = &mut self.parts[lane];
+        let asked = part.source.turn(session, turn, seq, answers);
+        part.make(seq, lane, asked, Some((session, turn)))
+    }
+}
+
+/// The number of a later turn, apart from those of all arrivals: the first turn's, and above its 32
+/// bits the turn.
+const fn later_turn(session: u64, turn: u32) -> u64 {
+    (turn as u64) << 32 | session & 0xffff_ffff
 }
 
 /// Turns the arrivals of one part into HTTP requests.
@@ -127,8 +152,13 @@ impl PartMaker {
         })
     }
 
-    fn make(&mut self, seq: u64, lane: usize) -> Result<Prepared, LoadError> {
-        let asked = self.source.request(seq);
+    fn make(
+        &mut self,
+        seq: u64,
+        lane: usize,
+        asked: Request,
+        session: Option<(u64, u32)>,
+    ) -> Result<Prepared, LoadError> {
         let mut wire = self.provider.request(&Call {
             model: &self.endpoint.model,
             prompt: &asked.prompt,
@@ -167,6 +197,8 @@ impl PartMaker {
             asked: asked.prompt_tokens_asked,
             counted: asked.prompt_tokens_counted,
             max_tokens: asked.max_tokens,
+            session: session.map(|(session, _)| session),
+            turn: session.map(|(_, turn)| turn),
             cut_after: self.cancel.and_then(|share| cut_after(share, self.seed, seq, asked.max_tokens)),
         })
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::clock::Clock;
 use super::failure::Failure;
-use super::feed::Prepared;
+use super::feed::{Maker, Prepared};
 use super::http::Scratch;
 use super::lanes::Lane;
 use super::tally::{Done, Tally};
@@ -44,6 +44,10 @@ pub(super) struct Core {
     pub(super) taken: Cell<u64>,
     /// Arrivals after those that are due and held back by the cap.
     pub(super) held: Cell<u64>,
+    /// Makes the later turns of conversations, where there are any: nobody knows them before.
+    pub(super) maker: Option<RefCell<Maker>>,
+    /// Arrivals after which there is nothing more to ask: their number is how many there are.
+    pub(super) limit: Option<u64>,
     /// A task of a request has panicked: what this core measures can't be believed.
     pub(super) panicked: Cell<bool>,
 }
@@ -58,6 +62,8 @@ pub(super) struct Flight {
     /// Of that part; here, as every chunk asks for it.
     stream: bool,
     text: Option<String>,
+    /// What a conversation goes on with.
+    pub(super) answer: Option<String>,
     ended: bool,
     /// Content chunks after which this client cuts it off.
     cut_after: Option<u32>,
@@ -78,7 +84,8 @@ impl Flight {
 
     fn of(core: &Rc<Core>, prepared: &Prepared, intended_us: u64, user: Option<u32>) -> Self {
         core.open.set(core.open.get() + 1);
-        core.taken.set(core.taken.get() + 1);
+        // Later turns of a conversation are no arrivals of the schedule.
+        core.taken.set(core.taken.get() + u64::from(prepared.turn.unwrap_or(0) == 0));
         let lane = &core.lanes[prepared.lane];
         let record = RequestRecord {
             user,
@@ -91,6 +98,8 @@ impl Flight {
             max_tokens: prepared.max_tokens,
             task: lane.task.clone(),
             endpoint: lane.endpoint.clone(),
+            session: prepared.session,
+            turn: prepared.turn,
             ..RequestRecord::blank(prepared.seq)
         };
         Self {
@@ -99,6 +108,7 @@ impl Flight {
             lane: prepared.lane,
             stream: lane.stream,
             text: None,
+            answer: None,
             ended: false,
             cut_after: prepared.cut_after,
         }
@@ -153,6 +163,9 @@ impl Flight {
         record.output_tokens = closing.output_tokens;
         record.server_ttft_us = closing.server_ttft_us;
         record.server_e2e_us = closing.server_e2e_us;
+        if self.core.lanes[self.lane].talks {
+            self.answer.clone_from(&closing.text);
+        }
         if record.output_tokens.is_some() {
             self.core.lanes[self.lane].keep_text.set(false);
             return;

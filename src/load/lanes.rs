@@ -12,6 +12,7 @@ use super::{Job, JobPart};
 use crate::experiment::{Part, StopAfter, Target, Workload};
 use crate::provider::Provider;
 use crate::server::{ClientError, Secrets};
+use crate::workload::Source;
 
 /// One part of a cell, on one load core.
 pub(super) struct Lane {
@@ -27,6 +28,9 @@ pub(super) struct Lane {
     /// Whether answers' texts are to be kept for counting. Ends with the first answer that
     /// brings its own `usage`.
     pub(super) keep_text: Cell<bool>,
+    /// Its requests are turns of conversations: the next one needs what was answered.
+    pub(super) talks: bool,
+    pub(super) source: Arc<Source>,
     /// Names of a mix's task and endpoint, for the records.
     pub(super) task: Option<String>,
     pub(super) endpoint: Option<String>,
@@ -75,6 +79,11 @@ impl Dialers {
 }
 
 impl Lane {
+    /// Whether an answer's text is wanted.
+    pub(super) fn wants_text(&self) -> bool {
+        self.talks || self.keep_text.get()
+    }
+
     fn new(
         (target, workload): (&Target, &Workload),
         part: &JobPart,
@@ -96,6 +105,8 @@ impl Lane {
             secrets: Secrets::of(target, &part.endpoint.headers),
             // A count over the network would be another load on the server.
             keep_text: Cell::new(part.source.tokenizer().name() != "server"),
+            talks: part.source.sessions(),
+            source: Arc::clone(&part.source),
             task: named.and_then(|part| part.task.clone()),
             endpoint: named.and_then(|part| part.endpoint.clone()),
         }

@@ -28,6 +28,7 @@ mod schedule;
 mod shard;
 mod sleeper;
 mod system;
+mod talk;
 mod tally;
 mod think;
 mod timer;
@@ -41,7 +42,7 @@ pub use schedule::{Schedule, Shard};
 pub use system::Allowed;
 
 use crate::event::Live;
-use crate::experiment::Workload;
+use crate::experiment::{Arrivals, Load, Workload};
 use crate::plan::Cell;
 use crate::provider::Provider;
 use crate::record::{CellRun, ClientHealth, RecordSink};
@@ -56,6 +57,13 @@ pub struct Job<'a> {
     /// As many as [`Settings::parts()`](crate::experiment::Settings::parts()) has, in its order:
     /// one for a cell that is not mixed.
     pub parts: Vec<JobPart>,
+}
+
+impl Job<'_> {
+    /// Arrivals after which there is nothing more to ask; `None`: there always is.
+    fn limit(&self) -> Option<u64> {
+        self.parts.iter().filter_map(|part| part.source.limit()).min()
+    }
 }
 
 /// What one part of a cell is sent by.
@@ -133,7 +141,12 @@ pub fn drive(
 ) -> Result<CellRun, LoadError> {
     let settings = &job.cell.settings;
     assert_eq!(job.parts.len(), settings.parts().count(), "each part of the cell is sent by one of the job");
-    let schedule = Schedule::of(job.cell.seed, settings);
+    let schedule = match (settings.load, job.parts[0].source.trace()) {
+        (Load::Open { arrivals: Arrivals::Trace, .. }, Some(trace)) => {
+            Some(Schedule::of_times(trace.entries.iter().map(|entry| entry.at_us).collect()))
+        }
+        _ => Schedule::of(job.cell.seed, settings),
+    };
     let gate = Arc::new(Gate::of(settings, schedule.as_ref()).ok_or(LoadError::Endless)?);
     let (sure, most) = preflight::open_files(settings, crew::machine_cores());
     system::raise_file_limit(sure, most)?;

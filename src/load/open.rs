@@ -10,7 +10,10 @@ use tokio::sync::Mutex;
 use super::exchange::perform;
 use super::feed::{Feed, Prepared};
 use super::flight::{Core, Flight};
+use super::sleeper::Sleeper;
+use super::talk::{Ended, Talk};
 use super::timer::Timer;
+use crate::record::EndedBy;
 
 /// A waiting pacer looks up at least so often, to see whether the window was closed.
 const LOOK_UP_US: u64 = 50_000;
@@ -25,6 +28,8 @@ struct Slots {
     /// Due times, the oldest first. Their requests are still with the feed: however many wait,
     /// they cost no more than this.
     held: RefCell<VecDeque<u64>>,
+    /// Where conversations wait for their next turn; a conversation keeps its slot meanwhile.
+    sleeper: Rc<Sleeper>,
 }
 
 impl Slots {
@@ -43,9 +48,22 @@ pub(super) async fn pace(
     cap: Option<u32>,
 ) -> io::Result<()> {
     let mut timer = Timer::new(core.clock)?;
-    let slots = Rc::new(Slots { cap, taken: Cell::new(0), held: RefCell::new(VecDeque::new()) });
+    let slots = Rc::new(Slots {
+        cap,
+        taken: Cell::new(0),
+        held: RefCell::new(VecDeque::new()),
+        sleeper: Rc::new(Sleeper::default()),
+    });
+    // Those who think between two turns of a conversation wait there.
+    let thinkers = core
+        .maker
+        .is_some()
+        .then(|| tokio::task::spawn_local(Rc::clone(&slots.sleeper).run(Rc::clone(&core), false)));
     let mut burst = 0;
     for (seq, due) in arrivals {
+        if core.limit.is_some_and(|limit| seq >= limit) {
+            core.gate.close(due, EndedBy::Requests);
+        }
         if due >= core.gate.end() {
             break;
         }
@@ -72,7 +90,10 @@ pub(super) async fn pace(
             burst = 0;
         }
     }
-    Ok(())
+    match thinkers {
+        Some(thinkers) => thinkers.await.map_err(io::Error::other)?,
+        None => Ok(()),
+    }
 }
 
 /// Send the arrival `seq`, or have it wait its turn. `false`: no request is made any more.
@@ -97,9 +118,17 @@ async fn take_up(core: &Rc<Core>, feed: &Rc<Mutex<Feed>>, slots: &Rc<Slots>, seq
     tokio::task::spawn_local(async move {
         let mut next = Some((flight, prepared));
         while let Some((mut flight, prepared)) = next {
-            perform(&mut flight, prepared).await;
             let core = Rc::clone(&flight.core);
+            let talk = Talk::of(&core, &prepared);
+            perform(&mut flight, prepared).await;
+            let ended = Ended::of(&mut flight);
             drop(flight);
+            if let Some(talk) = talk {
+                // Counted like a user, or the core could seem deserted while one thinks.
+                core.users.set(core.users.get() + 1);
+                talk.go_on(&core, &slots.sleeper, None, ended).await;
+                core.users.set(core.users.get() - 1);
+            }
             next = release(&core, &feed, &slots).await;
         }
         slots.taken.set(slots.taken.get() - 1);

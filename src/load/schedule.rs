@@ -192,7 +192,8 @@ impl UnitProcess {
     /// When arrival `k` comes; asked for each in turn.
     fn arrival(&mut self, k: u64) -> f64 {
         let gap = match self.arrivals {
-            Arrivals::Constant => return k as f64,
+            // A trace's times are a list that is given, and never drawn.
+            Arrivals::Constant | Arrivals::Trace => return k as f64,
             Arrivals::Burst { size } => return (k - k % u64::from(size.max(1))) as f64,
             Arrivals::Poisson => -(-gamma::unit(&mut self.rng)).ln_1p(),
             Arrivals::Uniform => 2.0 * gamma::unit(&mut self.rng),

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use super::clock::{Clock, thread_cpu_ns};
 use super::closed::run_users;
 use super::deal::Deal;
-use super::feed::Feed;
+use super::feed::{Feed, Maker};
 use super::flight::Core;
 use super::http::Scratch;
 use super::lanes::Dialers;
@@ -82,11 +82,15 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
     drop(ready);
     // No epoch: another core could not start, and its error is the one to tell.
     let Ok((clock, gate)) = go.recv() else { return Err(LoadError::Panicked { core: rank }) };
+    let talks = job.parts.iter().any(|part| part.source.sessions());
+    let maker = if talks { Some(RefCell::new(Maker::new(job, &dialers)?)) } else { None };
     let core = Rc::new(Core {
         clock,
         gate,
         tally: RefCell::new(Tally::new(rank, reports)),
         rank,
+        maker,
+        limit: job.limit(),
         lanes: dialers.lanes(job),
         scratch: Scratch::new(),
         open: Cell::new(0),

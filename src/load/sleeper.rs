@@ -43,14 +43,14 @@ impl Sleeper {
         let _ = woken.await;
     }
 
-    /// Wake each at its time, until the window has closed or no user is left.
-    pub(super) async fn run(self: Rc<Self>, core: Rc<Core>) -> io::Result<()> {
+    /// Wake each at its time, until the window has closed; `lonely`: or no user is left.
+    pub(super) async fn run(self: Rc<Self>, core: Rc<Core>, lonely: bool) -> io::Result<()> {
         let mut timer = Timer::new(core.clock)?;
         loop {
             let now = core.clock.now_us();
             let closed = now >= core.gate.end();
             self.wake(if closed { u64::MAX } else { now });
-            if closed || core.users.get() == 0 {
+            if closed || (lonely && core.users.get() == 0) {
                 return Ok(());
             }
             let next = self.waiting.borrow().first_key_value().map_or(u64::MAX, |(at, _)| *at);

@@ -312,7 +312,8 @@ where
 /// What the totals come to, once all is known.
 fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> CellSummary {
     let settings = &cell.settings;
-    totals.counts.planned = run.planned.unwrap_or(totals.counts.attempted);
+    totals.counts.planned =
+        run.planned.map_or(totals.counts.attempted, |planned| planned + totals.later_turns);
     let scalars = totals.scalars();
     let workload_hash = totals.workload_hash();
     let lags = totals.lags();

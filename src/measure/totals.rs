@@ -75,6 +75,8 @@ pub(super) struct Totals<'a> {
     pub(super) samples: Samples,
     pub(super) counts: Counts,
     pub(super) tokens: TokenCounts,
+    /// Turns of conversations after the first, due in the window: no schedule has them.
+    pub(super) later_turns: u64,
     /// Requests due in the window that were good answers within every limit.
     good: u64,
     /// The same of requests that ended in the window, whenever they were due.
@@ -104,6 +106,7 @@ impl<'a> Totals<'a> {
             samples: Samples::default(),
             counts: Counts::default(),
             tokens: TokenCounts::default(),
+            later_turns: 0,
             good: 0,
             good_in_window: 0,
             sent_in_window: 0,
@@ -226,6 +229,7 @@ impl<'a> Totals<'a> {
         }
         let counts = &mut self.counts;
         counts.attempted += 1;
+        self.later_turns += u64::from(r.turn.is_some_and(|turn| turn > 0));
         counts.sent += u64::from(r.sent_us.is_some());
         counts.cap_blocked += u64::from(r.cap_blocked);
         counts.retries += u64::from(r.retries);
@@ -284,6 +288,10 @@ impl<'a> Totals<'a> {
     /// sends those.
     fn identify(&mut self, r: &RequestRecord) {
         let lengths = |due| (due, r.prompt_tokens_asked, r.max_tokens);
+        // A later turn is as long as the answers before it, and due when they had come.
+        if r.turn.is_some_and(|turn| turn > 0) {
+            return;
+        }
         match self.settings.first_load() {
             Load::Open { .. } => {
                 let due = (r.phase == Phase::Measure).then_some(r.intended_us);

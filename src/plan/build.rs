@@ -6,8 +6,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::expand::{Spot, order, points, product_size};
-use super::factors::{MAIN, cell_id, cell_seed, factors, hex, in_words};
-use super::{Cell, CellId, Plan};
+use super::factors::{GRID, MAIN, cell_id, cell_seed, factors, hex, in_words};
+use super::{Cell, CellId, Plan, trace};
 use crate::experiment::{
     Experiment, Grid, Mistake, MistakeKind, Mistakes, Order, Origin, Reader, Settings, canonical_json,
 };
@@ -43,19 +43,23 @@ pub fn build(experiment: &Experiment) -> Result<Plan, Mistakes> {
     if reader.mistakes() > 0 {
         return Err(Mistakes::collect(reader.take()));
     }
-    let varying = varying(experiment, &shared);
+    let Varying { paths: varying, by_name } = varying(experiment, &shared);
     let mut cells = Vec::new();
     let mut digest = Sha256::new();
     digest.update(head(experiment));
     for (index, (at, repeat)) in sequence(experiment, &shared).into_iter().enumerate() {
         let point = &shared[at];
         digest.update(format!("{} {repeat} {}\n", point.id, point.hash));
+        let grid = point.grid.and_then(|g| experiment.grids[g].name.clone());
+        let mut factors = point.factors.clone();
+        // Not a part of what the cell is: its id is made without it.
+        factors.extend(grid.clone().filter(|_| by_name).map(|name| (GRID.to_owned(), Value::from(name))));
         cells.push(Cell {
             index: index as u32,
             id: point.id.clone(),
-            grid: point.grid.and_then(|g| experiment.grids[g].name.clone()),
-            factors: point.factors.clone(),
-            varying: varying.iter().filter(|path| point.factors.contains_key(*path)).cloned().collect(),
+            grid,
+            varying: varying.iter().filter(|path| factors.contains_key(*path)).cloned().collect(),
+            factors,
             repeat,
             seed: cell_seed(experiment.seed, &point.id, repeat),
             settings: point.settings.clone(),
@@ -96,7 +100,11 @@ fn all_points(experiment: &Experiment, reader: &Reader<'_>) -> Vec<Shared> {
     let mut seen: HashMap<String, Origin> = HashMap::new();
     let mut duplicates = 0;
     let mut add = |spot: &Spot<'_>, grid: Option<usize>| {
-        let (settings, tree) = experiment.settings(reader, &spot.values);
+        let (mut settings, tree) = experiment.settings(reader, &spot.values);
+        if let Err(error) = trace::fit(&mut settings) {
+            let mistake = Mistake::new(MistakeKind::BadValue, error.to_string());
+            reader.add(spot.origin, "workload.trace", mistake);
+        }
         let factors = factors(&settings, &tree, grid.map(|g| &experiment.grids[g]), &spot.values);
         let hash = settings_hash(&settings);
         let id = cell_id(&factors);
@@ -156,8 +164,15 @@ fn sequence(experiment: &Experiment, shared: &[Shared]) -> Vec<(usize, u32)> {
     sequence
 }
 
-/// Factors with more than one value: axes in the order written, then the others.
-fn varying(experiment: &Experiment, shared: &[Shared]) -> Vec<String> {
+/// What tells the cells of a plan apart.
+struct Varying {
+    /// Factors with more than one value: axes in the order written, then the others.
+    paths: Vec<String>,
+    /// Whether the grids' names are among them, and stand for all that only differs between grids.
+    by_name: bool,
+}
+
+fn varying(experiment: &Experiment, shared: &[Shared]) -> Varying {
     let axes = experiment.grids.iter().flat_map(|g| g.axes.iter().map(|a| a.path.clone()));
     let included = experiment.grids.iter().flat_map(|g| &g.include).flat_map(|p| &p.values);
     let mut paths: Vec<String> = Vec::new();
@@ -169,5 +184,18 @@ fn varying(experiment: &Experiment, shared: &[Shared]) -> Vec<String> {
     let value =
         |point: &Shared, path: &String| canonical_json(point.factors.get(path).unwrap_or(&Value::Null));
     paths.retain(|path| shared.iter().any(|point| value(point, path) != value(&shared[0], path)));
-    paths
+    let named = experiment.grids.iter().all(|grid| grid.name.is_some());
+    let within = |path: &String| {
+        MAIN.contains(&path.as_str())
+            || shared.iter().any(|point| {
+                let first = shared.iter().find(|other| other.grid == point.grid);
+                first.is_some_and(|first| value(first, path) != value(point, path))
+            })
+    };
+    let by_name = named && !paths.iter().all(within);
+    if by_name {
+        paths.retain(within);
+        paths.insert(0, GRID.to_owned());
+    }
+    Varying { paths, by_name }
 }

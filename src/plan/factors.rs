@@ -13,6 +13,9 @@ use crate::units::parse_count;
 pub(super) const MAIN: [&str; 4] =
     ["load.users", "load.qps", "workload.prompt_tokens", "workload.max_tokens"];
 
+/// The factor that holds the name of a cell's grid, where such names tell cells apart.
+pub(super) const GRID: &str = "grid";
+
 /// The four main factors as the cell's settings have them, then the other axes of its grid,
 /// and what its line of `include` gives, as the document has them. The load is that of the
 /// whole mix also where a cell has only a part of it: a cell stands beside those of which it

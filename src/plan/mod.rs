@@ -6,6 +6,7 @@ mod estimate;
 mod expand;
 mod factors;
 mod table;
+mod trace;
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ use crate::experiment::Settings;
 pub use build::{MAX_CELLS, build};
 pub use difference::difference;
 pub use estimate::{Amount, CellEstimate, Estimate, Span, estimate};
-pub use table::render_table;
+pub use table::{load_in_words, render_table};
 
 /// What a cell *is*: a hash of its canonical factors, without repeat and index. Comparison
 /// joins on it. 16 hexadecimal digits.
@@ -40,7 +41,8 @@ pub struct Cell {
     /// Name of the grid it comes from.
     pub grid: Option<String>,
     /// What was asked, by dotted path; always with `load.users`, `load.qps`,
-    /// `workload.prompt_tokens` and `workload.max_tokens` (null where not set).
+    /// `workload.prompt_tokens` and `workload.max_tokens` (null where not set). Also `grid`, the
+    /// name, where it stands for settings that only differ between grids; no part of the id.
     pub factors: BTreeMap<String, Value>,
     /// The paths of `factors` that vary within the experiment, in the order written.
     pub varying: Vec<String>,

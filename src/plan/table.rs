@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::factors::MAIN;
+use super::factors::{GRID, MAIN};
 use super::{Amount, Cell, Plan, Span, estimate};
 use crate::experiment::{Arrivals, Load, Target, Think, canonical_json};
 use crate::units::format_duration;
@@ -55,6 +55,12 @@ pub fn render_table(plan: &Plan) -> String {
     out
 }
 
+/// A cell's load in words: `16 users`, `4/s poisson, at most 100`.
+#[must_use]
+pub fn load_in_words(cell: &Cell) -> String {
+    load(cell)
+}
+
 /// Whom the plan asks, as far as all cells agree.
 fn target(plan: &Plan) -> String {
     let of = |read: fn(&Target) -> &str| {
@@ -93,7 +99,8 @@ fn group(n: u64) -> String {
 fn other_paths(plan: &Plan) -> Vec<String> {
     let mut paths: Vec<String> = Vec::new();
     for path in plan.cells.iter().flat_map(|c| &c.varying) {
-        if !MAIN.contains(&path.as_str()) && !paths.contains(path) {
+        let own_column = path == GRID || MAIN.contains(&path.as_str());
+        if !own_column && !paths.contains(path) {
             paths.push(path.clone());
         }
     }
@@ -116,6 +123,7 @@ fn load(cell: &Cell) -> String {
         }
         Load::Open { qps, arrivals, max_in_flight } => {
             let shape = match arrivals {
+                Arrivals::Trace => return format!("trace, {qps:.2}/s on average"),
                 Arrivals::Gamma { burstiness } => format!("gamma {burstiness}"),
                 other => other.name().to_owned(),
             };

@@ -259,8 +259,10 @@ pub fn undiscovered(settings: &Settings, base: Url, stop: Stop) -> Result<Found,
     let asker = Arc::new(Asker::new(target, &base, headers.clone(), stop)?);
     // Something has to be sent, and it is answered by nobody.
     let api = if target.api == detect::AUTO { "openai-chat" } else { &target.api };
+    let usual = target.provider().and_then(|provider| provider.features().model);
+    let model = usual.filter(|_| target.model == "auto").unwrap_or(&target.model).to_owned();
     Ok(Found {
-        endpoint: Endpoint { base, model: target.model.clone(), headers, force_length: false },
+        endpoint: Endpoint { base, model, headers, force_length: false },
         api: api.to_owned(),
         identity: Identity::default(),
         tokenizer: Arc::new(BundledTokenizer),

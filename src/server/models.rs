@@ -61,7 +61,8 @@ impl Kin {
         match self {
             // Pre-processing, model and post-processing as one.
             Self::Triton => Some("ensemble"),
-            Self::Custom => Some(""),
+            // A word for the records: such an endpoint may know of no model.
+            Self::Custom => Some("custom"),
             _ => None,
         }
     }
@@ -162,7 +163,7 @@ impl Listed {
         let Some(usual) = self.kin.usual() else {
             return Err(DiscoverError::NoModel { url: shown(&self.url), words });
         };
-        if !usual.is_empty() {
+        if self.kin != Kin::Custom {
             notes.push(format!(
                 "the server does not tell of a model \"{usual}\" ({words}); asking for it all the same"
             ));
@@ -221,7 +222,7 @@ mod tests {
         assert_eq!(chosen("ollama", &json!({"models": [{"name": "a:8b"}]})).as_deref(), Ok("a:8b"));
         assert_eq!(chosen("tgi", &json!({"model_id": "org/a"})).as_deref(), Ok("org/a"));
         assert_eq!(chosen("triton-infer", &Value::Null).as_deref(), Ok("ensemble"));
-        assert_eq!(chosen("custom", &Value::Null).as_deref(), Ok(""));
+        assert_eq!(chosen("custom", &Value::Null).as_deref(), Ok("custom"));
         assert!(chosen("ollama", &json!({"models": []})).is_err_and(|e| e.contains("its list is empty")));
         assert!(chosen("tgi", &Value::Null).is_err_and(|e| e.contains("HTTP 404")));
         let props = json!({"model_path": "/models/a.gguf", "default_generation_settings": {"n_ctx": 512}});

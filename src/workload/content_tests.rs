@@ -396,7 +396,7 @@ fn numbers_of_turns_and_pauses_follow_their_distributions() {
 
 fn trace(text: &str) -> (tempfile::NamedTempFile, Workload) {
     let (kept, file) = data::written(text);
-    let trace = TraceSettings { file, format: None, scale: 1.0, skip: 0, limit: None };
+    let trace = TraceSettings { file, format: None, scale: 1.0, skip: 0, limit: None, times: true };
     (kept, Workload { trace: Some(trace), ..workload(1) })
 }
 

@@ -271,7 +271,7 @@ mod tests {
     use crate::experiment::DataFile;
 
     fn settings(file: DataFile) -> TraceSettings {
-        TraceSettings { file, format: None, scale: 1.0, skip: 0, limit: None }
+        TraceSettings { file, format: None, scale: 1.0, skip: 0, limit: None, times: true }
     }
 
     fn read(text: &str) -> Result<Trace, String> {

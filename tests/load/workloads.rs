@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use plimsoll::experiment::{DataFile, Dataset, Shuffle, Workload};
+use plimsoll::experiment::{DataFile, Dataset, Lengths, Sessions, Shuffle, Workload};
 use plimsoll::record::Outcome;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -64,4 +64,28 @@ fn each_body_has_a_seed_of_its_own() {
     seeds.sort_unstable();
     seeds.dedup();
     assert_eq!(seeds.len(), 4);
+}
+
+#[test]
+fn a_conversation_goes_on_with_what_was_answered() {
+    let bodies = bodies(6, |workload| {
+        workload.session = Some(Sessions { turns: Lengths::constant(3), think: None });
+    });
+    let conversations: Vec<&[Value]> = bodies.chunks(3).collect();
+    for turns in &conversations {
+        for (k, body) in turns.iter().enumerate() {
+            let messages = body["messages"].as_array().expect("messages");
+            assert_eq!(messages.len(), 2 * k + 1);
+            for (place, message) in messages.iter().enumerate() {
+                if place % 2 == 1 {
+                    // What the scripted server says, and no file or generator.
+                    assert_eq!(message, &json!({"role": "assistant", "content": "word "}));
+                } else {
+                    let asked = &turns[place / 2]["messages"][place];
+                    assert_eq!((message, &message["role"]), (asked, &json!("user")));
+                }
+            }
+        }
+    }
+    assert_ne!(conversations[0][0]["messages"], conversations[1][0]["messages"], "each is its own");
 }

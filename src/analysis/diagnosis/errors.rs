@@ -27,14 +27,23 @@ fn kind_of(class: &str) -> &'static Kind {
     }
 }
 
+/// Whether failures of a kind are the server's own words, whatever the client's state was.
+fn is_said(kind: &Kind) -> bool {
+    let said = [&kinds::REFUSED, &kinds::UNAVAILABLE, &kinds::SERVER_ERRORS, &kinds::BAD_REQUESTS];
+    said.iter().any(|k| k.code == kind.code)
+}
+
 pub(super) fn look(run: &RunData) -> Vec<Hit> {
     let mut hits = Vec::new();
     for cell in &run.cells {
+        let Some(summary) = &cell.summary else { continue };
         // That nothing was answered makes a cell invalid, and is what is looked for here.
-        let silent = |s: &&CellSummary| s.validity.reasons.iter().any(|r| r.signal == NOTHING_ANSWERED_NAME);
-        let Some(summary) = usable(cell).or_else(|| cell.summary.as_ref().filter(silent)) else { continue };
-        hits.extend(by_class(cell, summary));
-        hits.extend(growth(cell, summary));
+        let silent = summary.validity.reasons.iter().any(|r| r.signal == NOTHING_ANSWERED_NAME);
+        let sound = usable(cell).is_some();
+        hits.extend(by_class(cell, summary).into_iter().filter(|hit| sound || silent || is_said(hit.kind)));
+        if sound && cell.cell.settings.stages.is_empty() {
+            hits.extend(growth(cell, summary));
+        }
     }
     hits
 }

@@ -336,6 +336,17 @@ fn failures_of_a_cell_without_an_answer_are_told_though_it_is_invalid() {
 }
 
 #[test]
+fn of_a_cell_with_a_late_client_only_the_servers_own_words_count() {
+    let run = changed(|cell| {
+        let summary = summary_of(cell);
+        summary.counts.errors.insert("503".to_owned(), 30);
+        summary.counts.errors.insert("timeout_total".to_owned(), 30);
+        summary.validity.add("lag_p99_ms", Verdict::Invalid, "this client sent late".into());
+    });
+    assert_eq!(codes(&run), ["client_limit", "unavailable"]);
+}
+
+#[test]
 fn failures_that_become_more_are_found() {
     let growing = changed(|cell| grow_ticks(cell, |t, at| t.failed = u32::from(at > 0.5)));
     assert_eq!(codes(&growing), ["errors_grow"]);

@@ -31,8 +31,8 @@ enum Spacing {
 
 /// `users` alone is closed loop; `qps` is open loop, and `users` beside it caps what is in
 /// flight; `users` with `burst` is an open loop of volleys. Where `[load]` gives no level,
-/// that of the first stage stands for it.
-pub(super) fn load(root: &Section<'_>, first_stage: Option<Load>) -> Load {
+/// that of the first stage stands for it. A trace brings its own: how much the plan finds out.
+pub(super) fn load(root: &Section<'_>, first_stage: Option<Load>, by_trace: bool) -> Load {
     let section = root.sub("load");
     let users_field = section.get("users");
     let users = users_field.as_ref().and_then(|f| f.u32(1, MAX_USERS));
@@ -42,6 +42,17 @@ pub(super) fn load(root: &Section<'_>, first_stage: Option<Load>) -> Load {
     let arrivals = arrivals(&section, arrivals_field.as_ref());
     let burst = section.get("burst");
     let (none, bursts) = (users_field.is_none() && qps_field.is_none(), burst.is_some());
+    if by_trace {
+        for field in [&qps_field, &arrivals_field, &burst].into_iter().flatten() {
+            let problem =
+                format!("no {} beside workload.trace, which says when requests are due", field.name());
+            let mistake = Mistake::new(MistakeKind::Conflict, problem);
+            field.key_mistake(mistake.allowed("workload.trace.times = false, for its lengths alone"));
+        }
+        let _ = (section.get("think"), section.get("spawn_rate"));
+        section.done();
+        return Load::Open { qps: 1.0, arrivals: Arrivals::Trace, max_in_flight: users };
+    }
     if none && first_stage.is_none() && root.reader.whole() {
         let mistake = Mistake::new(MistakeKind::Missing, "no load")
             .allowed("users = … (closed loop) or qps = … (open loop), in [load] or [grid]");
@@ -207,14 +218,31 @@ pub(super) fn read(root: &Section<'_>, first: Load, stages: &[Stage]) -> CellSet
             field.key_mistake(Mistake::new(MistakeKind::Conflict, problem));
         }
     }
+    // A trace is as long as it is, which the plan finds out, and is measured from its first request.
+    let by_trace = matches!(first, Load::Open { arrivals: Arrivals::Trace, .. });
+    let warmup = time("warmup", Duration::ZERO);
+    let ramp_field = section.get("ramp");
+    if let (true, Some(field)) = (by_trace, &ramp_field) {
+        let problem = "no ramp beside workload.trace, which says when requests are due";
+        field.key_mistake(Mistake::new(MistakeKind::Conflict, problem));
+    }
     let spawn = spawn_ramp(root, first);
     let staged = (!stages.is_empty()).then(|| stages.iter().map(|stage| stage.duration).sum());
     let settings = CellSettings {
         // Without either, a minute: long enough for a p95 at one request a second.
-        duration: staged.or(duration).or(requests.is_none().then_some(Duration::from_secs(60))),
+        duration: staged
+            .or(duration)
+            .or((requests.is_none() && !by_trace).then_some(Duration::from_secs(60))),
         requests,
-        warmup: time("warmup", Duration::ZERO).unwrap_or(Duration::from_secs(5)),
-        ramp: time("ramp", Duration::ZERO).or(spawn).unwrap_or(Duration::ZERO),
+        warmup: time("warmup", Duration::ZERO).unwrap_or(if by_trace {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(5)
+        }),
+        ramp: ramp_field
+            .and_then(|f| f.duration(Duration::ZERO, LONGEST))
+            .or(spawn)
+            .unwrap_or(Duration::ZERO),
         drain: time("drain", Duration::ZERO).unwrap_or(Duration::from_secs(30)),
         cooldown: cooldown(&section),
     };

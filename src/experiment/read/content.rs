@@ -288,6 +288,7 @@ pub(super) fn trace(field: &Field<'_>) -> Option<TraceSettings> {
         .unwrap_or(1.0);
     let skip = count(&section, "skip", 0).unwrap_or(0);
     let limit = count(&section, "limit", 1);
+    let times = section.get("times").and_then(|f| f.bool()).unwrap_or(true);
     section.done();
-    Some(TraceSettings { file: file?, format: format.flatten(), scale, skip, limit })
+    Some(TraceSettings { file: file?, format: format.flatten(), scale, skip, limit, times })
 }

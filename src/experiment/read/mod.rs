@@ -21,7 +21,7 @@ pub(crate) use mix::refuse_strange_axes;
 
 use super::mistake::{Mistake, MistakeKind, nearest};
 use super::reader::{Reader, Section};
-use super::settings::{ClientSettings, Settings};
+use super::settings::{ClientSettings, Part, Settings};
 use super::tree::{Table, Value as Written};
 use crate::sim::{Config, KNOBS};
 
@@ -41,14 +41,17 @@ pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
     let mix = mix::read(&reader.root(tree), tree);
     let lent = mix::with_url(tree);
     let root = reader.root(lent.as_ref().unwrap_or(tree));
-    let load = cell::load(&root, stage::first_level(&root));
-    let stages = stage::read(&root, load);
-    let first = stages.first().map_or(load, |stage| load.at(stage.level));
     let target = target::read(root.sub("target"));
     let mut workload = workload::read(root.sub("workload"));
+    let by_trace = workload.trace.as_ref().is_some_and(|trace| trace.times);
+    let load = cell::load(&root, stage::first_level(&root), by_trace);
+    let stages = stage::read(&root, load);
+    let first = stages.first().map_or(load, |stage| load.at(stage.level));
     if mix.parts.is_empty() {
         target::hold_to_api(&root.sub("target"), &root.sub("workload"), &target, &mut workload);
     }
+    let timed = |part: &Part| part.workload.trace.as_ref().is_some_and(|trace| trace.times);
+    refuse_beside_trace(&root, by_trace, mix.parts.iter().any(timed), !stages.is_empty());
     let mut settings = Settings {
         target,
         workload,
@@ -67,6 +70,20 @@ pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
     }
     mix::take_share(&mut settings, mix.share);
     settings
+}
+
+/// A trace that says when requests are due is a load of its own.
+fn refuse_beside_trace(root: &Section<'_>, by_trace: bool, in_mix: bool, staged: bool) {
+    let beside = match (by_trace, in_mix, staged) {
+        (true, false, true) => "stages",
+        (_, true, _) => "tasks and endpoints",
+        _ => return,
+    };
+    let workload = root.sub("workload");
+    let problem = format!("a trace says when requests are due, so there can be no {beside} beside it");
+    let mistake =
+        Mistake::new(MistakeKind::Conflict, problem).allowed("trace.times = false, for its lengths alone");
+    root.reader.add(workload.origin, "workload.trace", mistake);
 }
 
 fn client(section: Section<'_>) -> ClientSettings {

@@ -279,6 +279,15 @@ const CONTAMINATED: Signal = signal(
     Never,
     "The server was still busy with the last cell when this one began. Judged by the sweep.",
 );
+const DATA_AGAIN: Signal = signal(
+    DATA_AGAIN_NAME,
+    Flag,
+    ANY,
+    Never,
+    "A data set was gone through more than once, so a server that keeps what it made of prompts may have answered from it. Judged by the sweep.",
+);
+/// The signal of a cell that went through its data set more than once.
+pub const DATA_AGAIN_NAME: &str = "data_again";
 /// The signal of a cell in which no request due in the window was answered.
 pub const NOTHING_ANSWERED_NAME: &str = "nothing_answered";
 /// The signal that is judged between cells, not from a cell's own records.
@@ -317,4 +326,5 @@ pub const SIGNALS: &[Signal] = &[
     PROMPT_MISMATCH,
     OUTPUT_MISMATCH,
     CONTAMINATED,
+    DATA_AGAIN,
 ];

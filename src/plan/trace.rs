@@ -1,0 +1,44 @@
+//! What a trace makes of a cell's load: its rate, and how long the cell takes.
+
+use std::time::Duration;
+
+use crate::experiment::{Arrivals, Load, Settings};
+use crate::workload::{DataError, Trace};
+
+/// The last request of a trace is due just before its window closes.
+const AFTER_THE_LAST: Duration = Duration::from_millis(1);
+
+/// Fills in what a cell that repeats a trace has to know of it; leaves others alone.
+///
+/// # Errors
+/// When the trace can't be read.
+pub(super) fn fit(settings: &mut Settings) -> Result<(), DataError> {
+    let Load::Open { qps, arrivals: Arrivals::Trace, .. } = &mut settings.load else { return Ok(()) };
+    let Some(asked) = &settings.workload.trace else { return Ok(()) };
+    let trace = Trace::read(asked)?;
+    let last = Duration::from_micros(trace.entries.last().map_or(0, |entry| entry.at_us));
+    *qps = mean_rate(trace.entries.len(), last);
+    if settings.cell.duration.is_none() && settings.cell.requests.is_none() {
+        let rest = last.saturating_sub(settings.cell.warmup);
+        settings.cell.duration = Some(rest + AFTER_THE_LAST);
+    }
+    Ok(())
+}
+
+/// Requests per second: as many gaps as lie between them, over the time that these take.
+fn mean_rate(requests: usize, last: Duration) -> f64 {
+    let gaps = requests.saturating_sub(1) as f64;
+    if gaps > 0.0 && !last.is_zero() { gaps / last.as_secs_f64() } else { requests.max(1) as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_of_gaps() {
+        assert!((mean_rate(11, Duration::from_secs(5)) - 2.0).abs() < 1e-12);
+        assert!((mean_rate(1, Duration::ZERO) - 1.0).abs() < 1e-12);
+        assert!((mean_rate(7, Duration::ZERO) - 7.0).abs() < 1e-12, "all at once");
+    }
+}
