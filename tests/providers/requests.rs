@@ -101,6 +101,22 @@ fn sampling_goes_by_each_apis_own_names() {
 }
 
 #[test]
+fn sampling_keys_go_to_openai_as_they_are() {
+    let sampling = map(json!({ "temperature": 0.7, "top_k": 40, "n": 2, "reasoning_effort": "high",
+                               "logprobs": true, "top_logprobs": 5 }));
+    for api in ["openai-chat", "openai-completions", "vllm", "fireworks"] {
+        let body = body(api, &Call { sampling: &sampling, ..Call::new("m", "p", 9) });
+        for (key, value) in &sampling {
+            assert_eq!(body.get(key), Some(value), "{api}: {key}");
+        }
+    }
+    let pooled = map(json!({ "dimensions": 256, "top_n": 3 }));
+    let call = Call { sampling: &pooled, ..Call::new("m", "p", 9) };
+    assert_eq!(body("openai-embeddings", &call)["dimensions"], 256);
+    assert_eq!(body("openai-rerank", &call)["top_n"], 3);
+}
+
+#[test]
 fn every_setting_of_triton_infer_is_a_tensor() {
     let sampling = map(json!({ "temperature": 0, "seed": 7, "stop": ["A", "B"], "top_k": 3 }));
     let extra = map(json!({ "return_log_probs": true, "max_tokens": 5, "id": "x", "beam": -1, "p": 0.5 }));
