@@ -120,6 +120,8 @@ mod tests {
                 scalars: whole.scalars.clone(),
                 tokens: whole.tokens.clone(),
                 slo: whole.slo.clone(),
+                window: None,
+                recovery: None,
             })
             .collect();
         whole.groups[1].scalars.insert("output_tps".to_owned(), f64::NAN);
