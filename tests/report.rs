@@ -69,7 +69,7 @@ fn outline(chart: &Chart) -> String {
             }
         }
         Body::Strip(strip) => {
-            let spans = strip.spans.iter().map(|s| format!("{} {}..{}", s.name, s.from, s.to));
+            let spans = strip.spans.iter().chain(&strip.stages).map(|s| format!("{} {}..{}", s.name, s.from, s.to));
             writeln!(out, "  window {:?}, {}", strip.window, spans.collect::<Vec<_>>().join(", ")).unwrap();
             for panel in &strip.panels {
                 let series = panel.series.iter().map(|s| format!("{} × {}", s.name, s.points.len()));

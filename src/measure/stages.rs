@@ -53,7 +53,20 @@ pub struct RecoveryVerdict {
     pub text: String,
 }
 
+impl Recovered {
+    /// Its value over that of before; `None` where either is missing or was 0.
+    fn over(&self) -> Option<f64> {
+        Some(self.value? / self.before.filter(|before| *before > 0.0)?)
+    }
+}
+
 impl RecoveryVerdict {
+    /// The greatest of its figures over that of before: 1.2 is a fifth more.
+    #[must_use]
+    pub fn worst(&self) -> Option<f64> {
+        worst(&self.figures).map(|(share, _)| share)
+    }
+
     /// Recovered or not, as an SLO passes or fails.
     #[must_use]
     pub const fn status(&self) -> SloStatus {
@@ -90,14 +103,14 @@ pub fn recovery(
     RecoveryVerdict { stage: stage.to_owned(), of: rule.of.clone(), within: rule.within, figures, pass, text }
 }
 
+fn worst(figures: &[Recovered]) -> Option<(f64, &Recovered)> {
+    let by_share = figures.iter().filter_map(|figure| Some((figure.over()?, figure)));
+    by_share.max_by(|a, b| a.0.total_cmp(&b.0))
+}
+
 fn recovery_text(stage: &str, rule: &Recovery, figures: &[Recovered]) -> String {
     let of = &rule.of;
     let label = |figure: &Recovered| format!("{} {}", figure.stat, figure.metric.to_uppercase());
-    let worst = |figures: &[Recovered]| {
-        let over = |figure: &Recovered| Some(figure.value? / figure.before.filter(|before| *before > 0.0)?);
-        let by_share = figures.iter().filter_map(|figure| Some((over(figure)?, figure)));
-        by_share.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(share, figure)| (share, label(figure)))
-    };
     if figures.is_empty() {
         return format!("nothing was answered in {stage} or in {of}: whether latency recovered is not known");
     }
@@ -107,7 +120,8 @@ fn recovery_text(stage: &str, rule: &Recovery, figures: &[Recovered]) -> String 
     }
     let percent = |share: f64| share * 100.0;
     match worst(figures) {
-        Some((share, label)) => {
+        Some((share, figure)) => {
+            let label = label(figure);
             let recovered = figures.iter().all(|figure| figure.pass);
             format!(
                 "{} {label} of {stage} is {:+.1} % against {of} (limit +{:.0} %)",

@@ -1,7 +1,7 @@
 //! `groups.csv`: a run's figures for each task, endpoint and stage of its cells, a line each.
 //! Made from the `summary.json` files like `summary.csv`, which stands beside it.
 
-use super::columns::{self, json, one_line, slo_text};
+use super::columns::{self, json, one_line, passes, slo_text};
 use super::{Manifest, StoredCell};
 use crate::measure::GroupSummary;
 use crate::metrics::{self, Kind, METRICS, STATS};
@@ -40,7 +40,9 @@ const AFTER: &[&str] = &[
     "chunks",
     "prompt_mismatches",
     "output_mismatches",
+    "slo_pass",
     "slo",
+    "recovery",
 ];
 
 /// Metrics that a group can have: all but those that are pooled over the cell.
@@ -92,7 +94,9 @@ fn row(manifest: &Manifest, cell: &Cell, group: &GroupSummary) -> Vec<String> {
     fields.extend([t.prompt_asked, t.prompt, t.max_tokens, t.output].iter().map(u64::to_string));
     fields.push(t.cached.map(|n| n.to_string()).unwrap_or_default());
     fields.extend([t.chunks, t.prompt_mismatches, t.output_mismatches].iter().map(u64::to_string));
+    fields.push(passes(group.statuses()));
     fields.push(group.slo.iter().map(slo_text).collect::<Vec<_>>().join("; "));
+    fields.push(group.recovery.as_ref().map(|r| r.text.clone()).unwrap_or_default());
     fields.iter_mut().for_each(one_line);
     fields
 }
