@@ -7,7 +7,7 @@
 //! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
 //! (`real_server`), the API that a server is found to speak (`auto_api`), the load that a file gives
 //! (`determinism`), what a run's figures point to (`diagnosis`), mistakes in files (`mistakes`), several tasks and
-//! endpoints in a cell (`mix`),
+//! endpoints in a cell (`mix`), what the stages of a cell ask for (`stages`),
 //! documents held to the tables they describe (`docs`), and the imports (`architecture`).
 //! `rig` is what their tests share.
 
@@ -34,6 +34,7 @@ mod resume;
 mod rig;
 mod sim;
 mod sim_apis;
+mod stages;
 mod store;
 mod trouble;
 mod truth;

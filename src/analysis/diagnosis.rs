@@ -184,7 +184,9 @@ fn gauges(findings: &[Finding]) -> Option<Finding> {
 /// That nothing is wrong is a finding as well.
 fn healthy(run: &RunData, findings: &[Finding]) -> Option<Finding> {
     let usable: Vec<&CellSummary> = run.cells.iter().filter_map(usable).collect();
-    if usable.is_empty() || findings.iter().any(|f| f.severity >= Severity::Warning) {
+    let trouble = findings.iter().any(|f| f.severity >= Severity::Warning);
+    let failed_stage = usable.iter().flat_map(|s| s.stages()).flat_map(|s| s.statuses());
+    if usable.is_empty() || trouble || failed_stage.max() == Some(SloStatus::Fail) {
         return None;
     }
     let failed: u64 = usable.iter().map(|s| s.counts.failed).sum();

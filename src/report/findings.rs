@@ -241,7 +241,7 @@ impl Asked<'_> {
             Self::Rule(None, verdict) => rule_text(verdict),
             Self::Rule(Some(stage), verdict) => format!("{stage}: {}", rule_text(verdict)),
             Self::Recovery(r) => {
-                format!("{}: latency recovers {} within {} %", r.stage, r.of, figure(r.within * 100.0))
+                format!("{}: latency is back at {}'s, at most +{:.0} %", r.stage, r.of, r.within * 100.0)
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::terminal::align;
 use super::groups;
-use crate::analysis::RunData;
+use crate::analysis::{RunData, words};
 use crate::chart::{count, figure};
 use crate::experiment::{Load, Settings};
 use crate::measure::{GroupKind, GroupSummary, SloStatus};
@@ -60,9 +60,6 @@ pub(super) fn slo(stage: &GroupSummary) -> &'static str {
 /// The level of the stage of this name: `20 users`, `150 req/s`.
 pub(super) fn level(settings: &Settings, name: &str) -> String {
     let Some(stage) = settings.stages.iter().find(|stage| stage.name == name) else { return String::new() };
-    match settings.load.at(stage.level) {
-        Load::Closed { users: 1 } => "1 user".to_owned(),
-        Load::Closed { users } => format!("{} users", count(u64::from(users))),
-        Load::Open { qps, .. } => format!("{} req/s", figure(qps)),
-    }
+    let path = if matches!(settings.load, Load::Closed { .. }) { "load.users" } else { "load.qps" };
+    words::level(path, stage.level)
 }
