@@ -125,6 +125,10 @@ impl Seeker {
     fn ollama(&mut self) -> Option<Spoken> {
         let tags = self.document("/api/tags")?;
         tags.get("models")?.as_array()?;
+        // llama-server has had this path too, with OpenAI's list beside Ollama's.
+        if tags.get("data").is_some() {
+            return None;
+        }
         Some(Spoken::new("ollama", "GET /api/tags answered with a list of models"))
     }
 
