@@ -145,7 +145,7 @@ pub fn drive(
         (Load::Open { arrivals: Arrivals::Trace, .. }, Some(trace)) => {
             Some(Schedule::of_times(trace.entries.iter().map(|entry| entry.at_us).collect()))
         }
-        _ => Schedule::of(job.cell.seed, settings),
+        _ => Schedule::of(job.cell.seed, settings).map(|schedule| schedule.limited(job.limit())),
     };
     let gate = Arc::new(Gate::of(settings, schedule.as_ref()).ok_or(LoadError::Endless)?);
     let (sure, most) = preflight::open_files(settings, crew::machine_cores());
