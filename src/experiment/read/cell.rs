@@ -221,6 +221,7 @@ pub(super) fn read(root: &Section<'_>, first: Load, stages: &[Stage], ends: bool
     }
     // A trace is as long as it is, which the plan finds out, and is measured from its first request.
     let by_trace = matches!(first, Load::Open { arrivals: Arrivals::Trace, .. });
+    let warmup = time("warmup", Duration::ZERO);
     let ramp_field = section.get("ramp");
     if let (true, Some(field)) = (by_trace, &ramp_field) {
         let problem = "no ramp beside workload.trace, which says when requests are due";
