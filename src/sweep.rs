@@ -351,7 +351,8 @@ impl Walk<'_> {
     fn parts(&self, cell: &Cell, found: &[Rc<Found>]) -> Result<Vec<JobPart>, SweepError> {
         let salt = &self.run.manifest().salt;
         let part = |((target, workload), found): ((&Target, &Workload), &Rc<Found>)| {
-            let provider = found.provider(target).ok_or_else(|| SweepError::Api { api: found.api.clone() })?;
+            let provider =
+                found.provider(target).ok_or_else(|| SweepError::Api { api: found.api.clone() })?;
             let source = Source::open(workload.clone(), cell.seed, salt, Arc::clone(&found.tokenizer))?;
             let (provider, source) = (provider.into(), Arc::new(source));
             Ok(JobPart { endpoint: found.endpoint.clone(), provider, source })

@@ -4,8 +4,8 @@ use super::axis::Axis;
 use super::grid::{Flags, Repeats};
 use super::{Body, Chart, Dash, Draw, Look, Marker, Point, Series, Span, Strip, StripPanel, text};
 use crate::analysis::{CellData, RequestPoint, RunData, words};
-use crate::measure::{CellSummary, GroupSummary};
 use crate::experiment::{Load, Stage};
+use crate::measure::{CellSummary, GroupSummary};
 use crate::record::{TICK_US, Tick};
 
 /// Most bins of a line: about one for three pixels.

@@ -51,8 +51,7 @@ pub(super) struct Maker {
 impl Maker {
     pub(super) fn new(job: &Job<'_>, dialers: &Dialers) -> Result<Self, LoadError> {
         let parts = job.cell.settings.parts().zip(&job.parts).enumerate();
-        let parts =
-            parts.map(|(i, (asked, part))| PartMaker::new(job.cell, asked, part, dialers.of_part(i)));
+        let parts = parts.map(|(i, (asked, part))| PartMaker::new(job.cell, asked, part, dialers.of_part(i)));
         Ok(Self { deal: Deal::of(job), parts: parts.collect::<Result<_, _>>()? })
     }
 

@@ -359,7 +359,10 @@ fn group_table(run: &RunData) -> Table {
         row.extend(groups::COLUMNS.iter().map(|c| Field::number(c.value(group))));
         row
     };
-    Table { head, rows: all.iter().flat_map(|b| b.groups.iter().map(|g| row(b, g)).collect::<Vec<_>>()).collect() }
+    Table {
+        head,
+        rows: all.iter().flat_map(|b| b.groups.iter().map(|g| row(b, g)).collect::<Vec<_>>()).collect(),
+    }
 }
 
 /// Level, SLO and recovery of a stage; of any other group nothing.

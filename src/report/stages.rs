@@ -1,7 +1,7 @@
 //! What each stage of a cell came to, for the terminal.
 
-use super::terminal::align;
 use super::groups;
+use super::terminal::align;
 use crate::analysis::{RunData, words};
 use crate::chart::{count, figure};
 use crate::experiment::{Load, Settings};

@@ -12,8 +12,7 @@ use super::columns::{public, without_credentials};
 use super::index::{self, Line};
 use super::{
     CellLog, Imported, Manifest, NewRun, SCHEMA, SealedLog, Served, Status, StoreError, StoredCell, hlog,
-    parquet,
-    stored,
+    parquet, stored,
 };
 use crate::measure::CellSummary;
 use crate::plan::{Cell, Plan};
@@ -294,7 +293,8 @@ impl RunDir {
         }
         fs::create_dir_all(&dir).map_err(StoreError::io("create", &dir))?;
         let path = dir.join(SUMMARY_JSON);
-        let bytes = stored::to_json(&path, &StoredCell::new(&self.manifest.run, cell, model.into(), summary))?;
+        let bytes =
+            stored::to_json(&path, &StoredCell::new(&self.manifest.run, cell, model.into(), summary))?;
         let stored: StoredCell = stored::parse(&path, &bytes)
             .map_err(|e| StoreError::Encode { path: path.clone(), what: e.to_string() })?;
         atomic::write(&path, &bytes)?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::target::{header_name, header_value};
 use super::sampling::sampling_names;
+use super::target::{header_name, header_value};
 use crate::experiment::mistake::{Mistake, MistakeKind, nearest};
 use crate::experiment::reader::{Field, Section};
 use crate::experiment::settings::{Target, Workload};
