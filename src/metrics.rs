@@ -220,7 +220,7 @@ pub const METRICS: &[Metric] = &[
         "contention_error_rate",
         Unit::Ratio,
         Better::Lower,
-        "Requests that timed out or were refused with 503 ÷ attempted requests of the window.",
+        "Requests that timed out or were refused with 503 ÷ attempted requests of the window; those that this client cut off on purpose left out.",
     ),
     scalar(
         "in_flight_mean",
