@@ -65,10 +65,23 @@ fn rows(path: &Path) -> Vec<BTreeMap<String, String>> {
     reader.records().map(|r| row(r.unwrap())).collect()
 }
 
+/// The run of `text`, again where something else on this machine held the client up: such a run is
+/// no verdict (exit code 4), which is right and not what is tested here.
+fn undisturbed(text: &str, arguments: &[&str]) -> (tempfile::TempDir, Output) {
+    let mut tries = 0;
+    loop {
+        let dir = directory(text);
+        let output = run(dir.path(), arguments);
+        tries += 1;
+        if output.status.code() != Some(4) || tries == 5 {
+            return (dir, output);
+        }
+    }
+}
+
 #[test]
 fn a_healthy_server_meets_the_limits_of_its_stages_and_recovers() {
-    let dir = directory(SPIKE);
-    let output = run(dir.path(), &["--gate"]);
+    let (dir, output) = undisturbed(SPIKE, &["--gate"]);
     let (out, err) = (stdout(&output), stderr(&output));
     assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
     let found = stages(&only_run(dir.path()));
@@ -115,8 +128,7 @@ fn a_healthy_server_meets_the_limits_of_its_stages_and_recovers() {
 
 #[test]
 fn a_server_that_does_not_catch_up_fails_the_gate_by_its_recovery() {
-    let dir = directory(&slow());
-    let output = run(dir.path(), &["--gate", "--no-report"]);
+    let (dir, output) = undisturbed(&slow(), &["--gate", "--no-report"]);
     let (out, err) = (stdout(&output), stderr(&output));
     assert_eq!(output.status.code(), Some(1), "{out}\n{err}");
     assert!(err.contains("a stage of a cell did not recover: not recovered: "), "{err}");
@@ -127,8 +139,8 @@ fn a_server_that_does_not_catch_up_fails_the_gate_by_its_recovery() {
     assert_eq!(rows(&only_run(dir.path()).join("groups.csv"))[2]["slo_pass"], "false");
     assert_eq!(rows(&only_run(dir.path()).join("summary.csv"))[0]["slo_pass"], "false");
     // Nobody asked for a gate here.
-    let dir = directory(&slow());
-    assert_eq!(run(dir.path(), &["--no-report"]).status.code(), Some(0));
+    let (_dir, output) = undisturbed(&slow(), &["--no-report"]);
+    assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]
@@ -141,8 +153,7 @@ fn the_limits_of_a_stage_gate_as_the_file_says() {
         (target, "the stage baseline of a cell misses the target of an SLO"),
         (missed, "the stage spike of a cell misses an SLO"),
     ] {
-        let dir = directory(&file);
-        let output = run(dir.path(), &["--no-report"]);
+        let (_dir, output) = undisturbed(&file, &["--no-report"]);
         let err = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{}\n{err}", stdout(&output));
         assert!(err.contains(words), "{words}\n{err}");
