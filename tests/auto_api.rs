@@ -63,7 +63,7 @@ fn every_make_is_told_by_its_own_sign() {
 fn hosts_are_told_by_their_names_alone() {
     for (base, api) in [
         ("https://api.fireworks.ai/inference", "fireworks"),
-        ("https://api.together.xyz", "together"),
+        ("https://api.together.xyz/v1", "openai-chat"),
         ("https://api.anthropic.com", "anthropic-messages"),
         ("https://api.openai.com/v1", "openai-chat"),
     ] {

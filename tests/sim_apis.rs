@@ -309,7 +309,7 @@ fn triton_echoes_the_prompt_unless_it_streams() {
     let s = server(json!({"apis": "triton"}));
     let tensor = |name: &str, kind: &str, value: Value| json!({"name": name, "datatype": kind, "shape": [1, 1], "data": [[value]]});
     let body = json!({"inputs": [
-        tensor("text_input", "BYTES", json!("the tide is high")), tensor("max_tokens", "UINT32", json!(3)),
+        tensor("text_input", "BYTES", json!("the tide is high")), tensor("max_tokens", "INT32", json!(3)),
         tensor("bad_words", "BYTES", json!("")), tensor("temperature", "FP32", json!(1.0)),
     ]});
     let path = "/v2/models/ensemble/infer";

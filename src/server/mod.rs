@@ -18,13 +18,14 @@ mod secrets;
 mod tls;
 mod tokenize;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 use url::Url;
 
 use crate::experiment::{Settings, Target, TokenizerChoice};
-use crate::provider::{Provider, join};
+use crate::provider::{self, Provider, join};
 use crate::workload::{BundledTokenizer, FileTokenizer, Tokenizer, TokenizerError};
 
 pub use ask::Stop;
@@ -66,6 +67,8 @@ pub struct Found {
     pub notes: Vec<String>,
     /// Whether the server tells how many requests it has in hand.
     pub gauges: bool,
+    /// Datatypes of the model's inputs, where the server tells them.
+    inputs: BTreeMap<String, String>,
     asker: Arc<Asker>,
     idle: IdleSign,
 }
@@ -117,8 +120,13 @@ impl Found {
     /// What speaks to it, with what `target` says beside the API's name.
     #[must_use]
     pub fn provider(&self, target: &Target) -> Option<Box<dyn Provider>> {
-        Target { api: self.api.clone(), ..target.clone() }.provider()
+        speaker(target, &self.api, &self.inputs)
     }
+}
+
+fn speaker(target: &Target, api: &str, inputs: &BTreeMap<String, String>) -> Option<Box<dyn Provider>> {
+    let options = provider::Options { inputs: inputs.clone(), ..target.options() };
+    provider::find(api).map(|entry| (entry.build)(&options))
 }
 
 impl DiscoverError {
@@ -167,7 +175,6 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
     let mut notes = Vec::new();
     let settings = &resolved(settings, &base, &stop, &mut notes)?;
     let target = &settings.target;
-    let provider = target.provider().ok_or_else(|| DiscoverError::Api(target.api.clone()))?;
     let lenient = target.is_sim() || is_loopback(&base);
     let headers = client::headers(target, lenient, |name| std::env::var(name).ok(), &mut notes)?;
     let asker = Arc::new(Asker::new(target, &base, headers.clone(), stop)?);
@@ -175,6 +182,9 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
     let listed = models::list(&asker, &base, &target.api)?;
     let mut identity = listed.identity.clone();
     let model = listed.choose(&target.model, &mut notes)?;
+    let inputs = models::inputs(&asker, &base, &target.api, &model);
+    let provider =
+        speaker(target, &target.api, &inputs).ok_or_else(|| DiscoverError::Api(target.api.clone()))?;
     let root = client::root(&base);
     let metrics = asker.get(&join(&root, "/metrics")).ok().filter(Answer::is_ok);
     let metrics = metrics.map(|a| String::from_utf8_lossy(&a.body).into_owned());
@@ -204,7 +214,7 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
     };
     let api = target.api.clone();
     let endpoint = Endpoint { base, model, headers, force_length: learnt.force_length };
-    Ok(Found { endpoint, api, identity, tokenizer, notes, gauges, asker, idle })
+    Ok(Found { endpoint, api, identity, tokenizer, notes, gauges, inputs, asker, idle })
 }
 
 /// The settings with the API that the server speaks in the place of `auto`.
@@ -243,6 +253,7 @@ pub fn undiscovered(settings: &Settings, base: Url, stop: Stop) -> Result<Found,
         tokenizer: Arc::new(BundledTokenizer),
         notes: Vec::new(),
         gauges: false,
+        inputs: BTreeMap::new(),
         asker,
         idle: IdleSign::None,
     })

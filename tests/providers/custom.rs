@@ -30,7 +30,7 @@ pub fn transcripts(framing: Framing) -> Custom {
 }
 
 fn provider(custom: &Custom) -> Box<dyn Provider> {
-    (find("custom").expect("a provider").build)(&Options { custom: Some(custom.clone()) })
+    (find("custom").expect("a provider").build)(&Options { custom: Some(custom.clone()), ..Options::default() })
 }
 
 /// The settings of the one cell of a file with these sections.

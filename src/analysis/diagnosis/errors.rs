@@ -23,7 +23,8 @@ fn kind_of(class: &str) -> &'static Kind {
         "3xx" | "4xx" => &kinds::BAD_REQUESTS,
         "connect" | "connect_error" | "reset" => &kinds::CONNECTIONS,
         _ if class.starts_with("timeout") => &kinds::TIMEOUTS,
-        _ => &kinds::BROKEN_ANSWERS,
+        "truncated" | "bad_stream" => &kinds::BROKEN_ANSWERS,
+        _ => &kinds::OTHER_FAILURES,
     }
 }
 

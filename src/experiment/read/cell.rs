@@ -234,11 +234,7 @@ pub(super) fn read(root: &Section<'_>, first: Load, stages: &[Stage]) -> CellSet
             .or(duration)
             .or((requests.is_none() && !by_trace).then_some(Duration::from_secs(60))),
         requests,
-        warmup: time("warmup", Duration::ZERO).unwrap_or(if by_trace {
-            Duration::ZERO
-        } else {
-            Duration::from_secs(5)
-        }),
+        warmup: warmup.unwrap_or(if by_trace { Duration::ZERO } else { Duration::from_secs(5) }),
         ramp: ramp_field
             .and_then(|f| f.duration(Duration::ZERO, LONGEST))
             .or(spawn)
