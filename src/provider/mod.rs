@@ -331,6 +331,7 @@ pub fn find(name: &str) -> Option<&'static Entry> {
 /// segment, as the `…/v1` that most clients ask for does, doesn't get it twice.
 #[must_use]
 pub fn join(base: &Url, path: &str) -> Url {
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let path = path.trim_start_matches('/');
     let root = base.path().trim_end_matches('/');
     let first = path.split('/').next().unwrap_or(path);
@@ -338,7 +339,6 @@ pub fn join(base: &Url, path: &str) -> Url {
         Some(last) if !last.is_empty() && last == first => path[first.len()..].trim_start_matches('/'),
         _ => path,
     };
-    let (below, query) = below.split_once('?').map_or((below, None), |(below, query)| (below, Some(query)));
     let mut url = base.clone();
     // A base that is the endpoint itself stays as it is written.
     let slash = if below.is_empty() && !path.is_empty() { "" } else { "/" };

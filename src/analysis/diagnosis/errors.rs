@@ -14,7 +14,7 @@ const FAILS: f64 = 0.1;
 /// Standard errors that two shares have to differ by: one-sided 99 %.
 const CHANCE: f64 = 2.33;
 
-/// What a class of failure points to.
+/// The finding that a class of failure belongs to.
 fn kind_of(class: &str) -> &'static Kind {
     match class {
         "429" => &kinds::REFUSED,
