@@ -285,9 +285,10 @@ fn fresh_salt() -> String {
 /// What to say of a data set that was gone through more than once. Of conversations it isn't known
 /// from the counts how many there were.
 fn data_again(parts: &[JobPart], summary: &CellSummary) -> Option<String> {
+    // In a mix each part has but its share of the arrivals.
+    let [part] = parts else { return None };
     let asked = summary.counts.attempted + summary.counts.before_window;
-    let lines =
-        parts.iter().filter(|part| !part.source.sessions()).filter_map(|part| part.source.period()).min()?;
+    let lines = part.source.period().filter(|_| !part.source.sessions())?;
     (asked > lines).then(|| {
         format!(
             "the {lines} lines of the workload's file were asked {:.1} times each: a server that keeps what it made \
@@ -387,7 +388,7 @@ impl Walk<'_> {
     /// Why the sweep should stop: nothing was answered for several cells in a row, neither in
     /// the window nor outside of it.
     fn dead(&mut self, cell: &Cell, run: &CellRun, summary: &CellSummary) -> Option<String> {
-        let answered = run.timeline.iter().any(|tick| tick.completed > 0);
+        let answered = run.timeline.iter().any(|tick| tick.completed > 0 || tick.chunks > 0);
         let asked = run.timeline.iter().any(|tick| tick.sent > 0);
         self.silent_in_row = if answered || !asked { 0 } else { self.silent_in_row + 1 };
         let limit = cell.settings.client.dead_after;

@@ -126,6 +126,62 @@ fn what_is_found_is_asked_in_its_own_way() {
 }
 
 #[test]
+fn what_the_file_asks_for_is_held_to_what_was_found() {
+    let pictures = "[workload.images]\nwidth = 64\nheight = 64\n";
+    let asked = |apis: &str| {
+        let server = simulator(json!({"apis": apis}));
+        let mut settings = settings("");
+        let text = format!("[target]\nurl = \"sim:\"\napi = \"auto\"\n[load]\nusers = 1\n{pictures}");
+        let with = Experiment::parse(Path::new("auto.toml"), &text, &[]).expect("no mistakes");
+        settings.workload.images =
+            plan::build(&with).expect("a plan").cells.remove(0).settings.workload.images;
+        assert!(settings.workload.images.is_some() && settings.workload.stream);
+        server::discover(&settings, url(&server)).map(|found| found.notes)
+    };
+    for apis in ["llamacpp", "tgi", "completions", "embeddings"] {
+        let error = asked(apis).map(|_| ()).expect_err("no place for pictures");
+        assert!(error.to_string().contains("workload.images asks for pictures"), "{apis}: {error}");
+        assert!(!error.is_usage(), "the file is right at another server");
+    }
+    for apis in ["chat", "ollama", "anthropic"] {
+        let notes = asked(apis).unwrap_or_else(|e| panic!("{apis}: {e}"));
+        assert!(notes.iter().all(|note| !note.contains("streams")), "{notes:?}");
+    }
+    let server = simulator(json!({"apis": "embeddings"}));
+    let found = server::discover(&settings(""), url(&server)).unwrap_or_else(|e| panic!("{e}"));
+    assert!(
+        found.notes.iter().any(|n| n.contains("\"openai-embeddings\" has no streams")),
+        "{:?}",
+        found.notes
+    );
+}
+
+#[test]
+fn a_llama_server_that_lists_its_models_as_ollama_does_is_none() {
+    // Some builds have Ollama's path too, with OpenAI's list beside its own.
+    let server = super::rig::scripted::serve(|conn| {
+        let body = match conn.head.lines().next().unwrap() {
+            "GET /api/tags HTTP/1.1" => {
+                r#"{"models":[{"name":"tiny"}],"object":"list","data":[{"id":"tiny"}]}"#
+            }
+            "GET /props HTTP/1.1" => {
+                let props = include_str!("testdata/llamacpp/llama-server-props.txt");
+                props.split_once("\r\n\r\n").unwrap().1
+            }
+            _ => {
+                conn.raw("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+                return true;
+            }
+        };
+        conn.raw(&format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+        true
+    });
+    let base = format!("http://{}", server.address).parse().unwrap();
+    let found = server::detect(&settings("").target, &base, Arc::new(|| false)).expect("an API");
+    assert_eq!(found.api, "llamacpp", "{}", found.because);
+}
+
+#[test]
 fn a_sweep_runs_with_what_was_found_and_says_so() {
     let file = "[target]\nurl = \"sim:\"\napi = \"auto\"\n[sim]\napis = [\"completions\"]\nstep_base = \"200us\"\n\
                 [load]\nusers = 2\n[workload]\nprompt_tokens = 16\nmax_tokens = 4\n\

@@ -3,14 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
+use plimsoll::experiment::presets::{self, PresetRule};
+use plimsoll::export;
 use plimsoll::metrics::{METRICS, STATS};
 use plimsoll::provider;
+use plimsoll::scenarios;
 use plimsoll::sim::KNOBS;
 
 use crate::rig::program::{plimsoll, stdout};
 
-/// Rows whose test is not named. It only goes down.
-const OPEN: usize = 60;
+/// Rows whose test is not named: there are none, and none may come back.
+const OPEN: usize = 0;
 
 struct Row {
     feature: String,
@@ -81,6 +84,12 @@ fn files(module: &[&str]) -> Vec<PathBuf> {
     roots.iter().flat_map(|root| found.iter().map(move |file| Path::new(root).join(file))).collect()
 }
 
+/// A file's lines without indents, and without what may stand between `#[test]` and its function.
+fn bare(text: &str) -> String {
+    let between = |line: &str| line.starts_with("#[") && line != "#[test]" || line.starts_with("//");
+    text.lines().map(str::trim).filter(|line| !between(line)).flat_map(|line| [line, "\n"]).collect()
+}
+
 #[test]
 fn every_test_that_is_named_exists() {
     let mut named = 0;
@@ -88,11 +97,17 @@ fn every_test_that_is_named_exists() {
         for test in codes(&row.shown_by) {
             let parts: Vec<&str> = test.split("::").collect();
             let (name, module) = parts.split_last().unwrap();
-            let function = format!("fn {name}(");
+            let function = format!("#[test]\nfn {name}(");
+            // Of a macro that makes a test of each line: `name: "argument",`.
+            let made = format!("\n{name}: \"");
+            let is_there = |text: &str| {
+                let text = bare(text);
+                text.contains(&function) || text.contains("#[test]\nfn $test(") && text.contains(&made)
+            };
             let there = files(module)
                 .iter()
                 .filter_map(|file| std::fs::read_to_string(file).ok())
-                .any(|text| text.contains(&function));
+                .any(|text| is_there(&text));
             assert!(there, "{}: there is no test {test}", row.feature);
             named += 1;
         }
@@ -170,5 +185,77 @@ fn every_command_and_flag_that_is_named_is_in_the_help() {
                 assert!(told.iter().any(|t| own.contains(t)), "{}: {command} has no {flag}", row.feature);
             }
         }
+    }
+}
+
+#[test]
+fn every_format_preset_and_scenario_that_is_named_is_there() {
+    let (mut formats, mut runs) = (0, 0);
+    for row in rows() {
+        for code in codes(&row.place) {
+            let words: Vec<&str> = code.split_whitespace().collect();
+            if let Some(at) = words.iter().position(|word| *word == "--format") {
+                assert!(export::format(words[at + 1]).is_some(), "{}: {code}", row.feature);
+                formats += 1;
+            }
+            // `plimsoll run smoke`; in capitals stands what is the reader's own.
+            let ["plimsoll", "run" | "plan", name, ..] = words[..] else { continue };
+            if name.starts_with(|c: char| c.is_ascii_lowercase()) {
+                assert!(scenarios::find(name).is_some(), "{}: {code}", row.feature);
+                runs += 1;
+            }
+        }
+        for preset in row.place.split("`slo.preset` = `\"").skip(1).filter_map(|rest| rest.split('"').next())
+        {
+            assert!(presets::find(preset).is_some(), "{}: {preset}", row.feature);
+        }
+    }
+    assert!(formats >= 7 && runs >= 15, "{formats}, {runs}");
+}
+
+/// The documents' own limits, as an experiment file writes them.
+const LIMITS: [(&str, &[&str]); 10] = [
+    (
+        "llm-good",
+        &[
+            "ttft_p95 = { target = \"1s\", acceptable = \"2s\" }",
+            "tpot_mean = \"100ms\"",
+            "error_rate = \"1%\"",
+        ],
+    ),
+    (
+        "service-latency",
+        &[
+            "e2e_p50 = { target = \"100ms\", acceptable = \"200ms\" }",
+            "e2e_p95 = { target = \"200ms\", acceptable = \"500ms\" }",
+            "e2e_p99 = { target = \"500ms\", acceptable = \"1s\" }",
+        ],
+    ),
+    ("throughput-health", &["completed_rps = 100"]),
+    ("throughput-tokenize", &["completed_rps = 50"]),
+    ("throughput-generate", &["completed_rps = 10"]),
+    ("throughput-batch", &["completed_rps = 5"]),
+    ("reliability-normal", &["error_rate = \"5%\""]),
+    ("reliability-spike", &["error_rate = \"15%\""]),
+    ("reliability-sustained", &["error_rate = \"5%\"", "completed_rps = 5"]),
+    ("p95-5s", &["e2e_p95 = \"5s\"", "error_rate = \"0.1%\""]),
+];
+
+#[test]
+fn limits_are_those_of_the_documents() {
+    for (name, rules) in LIMITS {
+        let written: Vec<String> =
+            presets::find(name).unwrap().rules.iter().map(PresetRule::written).collect();
+        assert_eq!(written, rules, "{name}");
+    }
+    // One document has verdicts and no limits: errors of 0.7 % pass, a p90 of 2.46 s warns, a median
+    // TTFT of 0.12 s is excellent.
+    let verdicts = presets::find("verdicts").unwrap().rules;
+    assert_eq!(verdicts.len(), 3);
+    for (rule, (metric, figure, warns)) in
+        verdicts.iter().zip([("error_rate", 0.007, false), ("e2e", 2_456.0, true), ("ttft", 123.0, false)])
+    {
+        assert_eq!(rule.metric, metric);
+        assert_eq!((figure > rule.target.unwrap(), figure > rule.limit), (warns, false), "{rule:?}");
     }
 }

@@ -7,8 +7,10 @@
 //! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
 //! (`real_server`), the API that a server is found to speak (`auto_api`), the load that a file gives
 //! (`determinism`), what a run's figures point to (`diagnosis`), mistakes in files (`mistakes`), several tasks and
-//! endpoints in a cell (`mix`), the ready experiments (`scenarios`), documents held to the tables they describe
-//! (`docs`) and to the tests they name (`coverage`), and the imports (`architecture`).
+//! endpoints in a cell (`mix`), what the stages of a cell ask for (`stages`), the ready experiments
+//! (`scenarios`), documents held to the tables they describe (`docs`) and to the tests they name (`coverage`), examples
+//! in them that are run (`examples`), and the
+//! imports (`architecture`).
 //! `rig` is what their tests share.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -21,6 +23,7 @@ mod coverage;
 mod determinism;
 mod diagnosis;
 mod docs;
+mod examples;
 mod export;
 mod import;
 mod load;
@@ -36,6 +39,7 @@ mod rig;
 mod scenarios;
 mod sim;
 mod sim_apis;
+mod stages;
 mod store;
 mod trouble;
 mod truth;

@@ -69,7 +69,7 @@ fn outline(chart: &Chart) -> String {
             }
         }
         Body::Strip(strip) => {
-            let spans = strip.spans.iter().map(|s| format!("{} {}..{}", s.name, s.from, s.to));
+            let spans = strip.spans.iter().chain(&strip.stages).map(|s| format!("{} {}..{}", s.name, s.from, s.to));
             writeln!(out, "  window {:?}, {}", strip.window, spans.collect::<Vec<_>>().join(", ")).unwrap();
             for panel in &strip.panels {
                 let series = panel.series.iter().map(|s| format!("{} × {}", s.name, s.points.len()));
@@ -344,5 +344,60 @@ fn gallery() {
         for chart in charts.iter().filter(strip).filter(|_| all) {
             std::fs::write(dir.join(format!("{}.png", chart.id)), png::render(chart).unwrap()).unwrap();
         }
+    }
+}
+
+/// The run `one` as if its window had gone through three stages.
+fn staged() -> RunData {
+    let mut run = of("one");
+    let cell = &mut run.cells[0];
+    let stage = |name: &str, seconds: u64, level: f64, recovers: Option<&str>| Stage {
+        name: name.to_owned(),
+        duration: Duration::from_secs(seconds),
+        ramp: Duration::ZERO,
+        level,
+        slo: Slo::default(),
+        recovers: recovers.map(|of| Recovery { of: of.to_owned(), within: 0.2 }),
+    };
+    cell.cell.settings.stages = vec![
+        stage("baseline", 10, 8.0, None),
+        stage("spike", 5, 80.0, None),
+        stage("after", 15, 8.0, Some("baseline")),
+    ];
+    let summary = cell.summary.as_mut().unwrap();
+    let mut start_us = summary.window.start_us;
+    for stage in &cell.cell.settings.stages {
+        let end_us = start_us + stage.duration.as_micros() as u64;
+        let recovery = stage.recovers.as_ref();
+        let (distributions, rule) = (&summary.distributions, SloRule { metric: "ttft".into(), stat: "p95".into(), limit: 1.0, target: None });
+        summary.groups.push(GroupSummary {
+            kind: GroupKind::Stage,
+            name: stage.name.clone(),
+            counts: summary.counts.clone(),
+            distributions: distributions.clone(),
+            scalars: summary.scalars.clone(),
+            tokens: summary.tokens.clone(),
+            slo: if stage.name == "spike" { vec![SloVerdict::judge(&rule, Some(2.0))] } else { Vec::new() },
+            window: Some(Window { start_us, end_us, ..summary.window }),
+            recovery: recovery.map(|rule| measure::recovery(&stage.name, rule, distributions, distributions)),
+        });
+        start_us = end_us;
+    }
+    run
+}
+
+#[test]
+fn stages_are_shown_in_the_strip_and_judged_on_terminal_and_page() {
+    let run = staged();
+    let strips: Vec<Chart> =
+        chart::all(&run).into_iter().filter(|c| matches!(c.body, Body::Strip(_))).collect();
+    let text = terminal::summary(&run, None);
+    let (_, block) = text.split_once("By stage").unwrap();
+    let block = block.split("\nSLO\n").next().unwrap();
+    insta::assert_snapshot!(format!("{}By stage{block}", outline(&strips[0])));
+    png::write(&strips, &gallery_dir().join("staged")).unwrap();
+    let page = page(&run);
+    for words in ["\"text\":\"spike\"", "<th>Recovery", "<h3>Recovery</h3>", "\"row\":1"] {
+        assert!(page.contains(words), "{words}");
     }
 }

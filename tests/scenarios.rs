@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use plimsoll::experiment::{Load, Settings};
+use plimsoll::experiment::{Arrivals, Load, Settings, Think};
 use plimsoll::plan::{self, Plan};
 use plimsoll::scenarios::{SCENARIOS, find};
 use serde_json::{Value, json};
@@ -90,6 +90,29 @@ fn users_spawn_rates_and_times_are_those_of_the_guide() {
 }
 
 #[test]
+fn users_pause_as_those_of_the_guide() {
+    let ms = Duration::from_millis;
+    let think = |name: &str| plan_of(name, &[]).cells[0].settings.think;
+    for name in ["smoke", "baseline", "medium", "high", "endurance"] {
+        assert_eq!(think(name), Some(Think::Uniform(ms(1_000), ms(3_000))), "{name}");
+    }
+    assert_eq!(think("stress"), Some(Think::Uniform(ms(100), ms(500))));
+    // Users of bursts don't pause: they are due together, thirty each ten seconds.
+    let burst = &plan_of("burst", &[]).cells[0].settings;
+    let all_at_once =
+        Load::Open { qps: 3.0, arrivals: Arrivals::Burst { size: 30 }, max_in_flight: Some(30) };
+    assert_eq!((burst.load, burst.think), (all_at_once, None));
+}
+
+#[test]
+fn twenty_users_two_a_second_for_ten_minutes() {
+    let plan = plan_of("baseline", &["load.users=20", "load.spawn_rate=2", "cell.duration=10m"]);
+    let settings = &plan.cells[0].settings;
+    assert_eq!(settings.load, Load::Closed { users: 20 });
+    assert_eq!((seconds(settings), settings.cell.ramp), (600, Duration::from_secs(10)));
+}
+
+#[test]
 fn the_mix_is_ten_five_two_one_one_one() {
     let cell = &plan_of("baseline", &[]).cells[0];
     let parts = cell.settings.parts.iter();
@@ -105,7 +128,14 @@ fn the_mix_is_ten_five_two_one_one_one() {
     assert_eq!(mix, expected);
     let lengths = cell.settings.parts.iter().map(|p| p.workload.max_tokens.mean);
     assert_eq!(lengths.take(3).collect::<Vec<_>>(), [64, 128, 256]);
+    let prompts = cell.settings.parts.iter().map(|p| p.workload.prompt_tokens.mean);
+    assert_eq!(prompts.take(3).collect::<Vec<_>>(), [64, 128, 256]);
     assert_eq!(cell.settings.parts[3].workload.sampling.get("temperature"), Some(&json!(1.2)));
+    let looks = cell.settings.parts[4..].iter().map(|part| {
+        let custom = part.target.custom.as_ref().unwrap();
+        (custom.method.as_str(), custom.path.as_str())
+    });
+    assert_eq!(looks.collect::<Vec<_>>(), [("GET", "/health"), ("GET", "/v1/models")]);
 }
 
 #[test]
@@ -186,6 +216,13 @@ fn batch_endpoints_are_five_and_a_longer_one() {
             ("POST", "/generate", 10, 200),
         ]
     );
+    let batches = plan.cells.iter().map(|cell| cell.settings.workload.batch);
+    assert_eq!(batches.collect::<Vec<_>>(), [1, 1, 1, 3, 2, 1]);
+    let rates = plan.cells.iter().map(|cell| {
+        let rule = cell.settings.slo.rules.iter().find(|rule| rule.metric == "completed_rps");
+        rule.unwrap().limit
+    });
+    assert_eq!(rates.collect::<Vec<_>>(), [100.0, 50.0, 10.0, 5.0, 5.0, 5.0]);
 }
 
 #[test]

@@ -261,7 +261,14 @@ fn tgi_tells_a_token_an_event_and_details_at_the_end() {
     let whole = named(&s, "/generate", &body, "w", "").json();
     assert_eq!(whole["generated_text"], json!(text));
     assert_eq!(whole["details"]["tokens"].as_array().unwrap().len(), 3);
+    // A whole answer doesn't say how long the prompt was, unless all its tokens are asked for.
+    assert_eq!((&whole["details"]["prefill"], whole["details"].get("input_length")), (&json!([]), None));
     agrees(&s, "w", "/generate", 4, 3, 1);
+    let mut told = body.clone();
+    told["parameters"]["decoder_input_details"] = true.into();
+    let whole = post(&s, "/generate", told.clone()).json();
+    assert_eq!(whole["details"]["prefill"].as_array().unwrap().len(), 4);
+    assert_eq!(post(&s, "/generate_stream", told).status, 422);
     let e = post(&s, "/generate", json!({"inputs": ""}));
     assert_eq!((e.status, &e.json()["error_type"]), (422, &json!("validation")));
     let info = ask(&s, "GET", "/info", "").json();

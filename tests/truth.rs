@@ -5,6 +5,7 @@
 //! monotonic clock. `docs/truth.md` tells what is promised and what was measured.
 
 mod accounts;
+mod apis;
 mod concurrency;
 mod figures;
 mod offered;
@@ -26,7 +27,7 @@ use plimsoll::measure::{CellSummary, summarise};
 use plimsoll::plan::{self, Cell};
 use plimsoll::record::{CellRun, Outcome, RequestRecord};
 use plimsoll::sim::TruthRecord;
-use plimsoll::{provider, server, workload};
+use plimsoll::{server, workload};
 
 use crate::rig::{Memory, simulator};
 
@@ -44,6 +45,9 @@ struct Held {
     truth: BTreeMap<u64, Vec<TruthRecord>>,
     /// What the server was asked before the cell began.
     discovery: Vec<TruthRecord>,
+    /// The API that was spoken, and what was found out about the server, a sentence each.
+    api: String,
+    notes: Vec<String>,
 }
 
 /// A record and what the server says of its last try.
@@ -71,10 +75,9 @@ fn hold(text: &str) -> Held {
     let found = server::discover(&cell.settings, base).unwrap_or_else(|e| panic!("{e}"));
     let workload = cell.settings.workload.clone();
     let source = workload::Source::new(workload, cell.seed, "salt", found.tokenizer.clone());
-    let entry = provider::find(&cell.settings.target.api).expect("a provider");
     let part = JobPart {
         endpoint: found.endpoint.clone(),
-        provider: (entry.build)(&plimsoll::provider::Options::default()).into(),
+        provider: found.provider(&cell.settings.target).expect("a provider").into(),
         source: Arc::new(source),
     };
     let job = Job { cell: &cell, parts: vec![part] };
@@ -92,7 +95,7 @@ fn hold(text: &str) -> Held {
     let truth = by_request(&told, &cell);
     let discovery = told.into_iter().filter(|t| seq_of(t, &cell).is_none()).collect();
     let summary = summarise(&cell, &run, records.iter().cloned());
-    Held { cell, run, summary, records, truth, discovery }
+    Held { cell, run, summary, records, truth, discovery, api: found.api, notes: found.notes }
 }
 
 /// The number that a request of the cell's had there.

@@ -147,10 +147,12 @@ fn client_ms(summary: &CellSummary) -> f64 {
     f64::max(signal("lag_p99_ms"), signal("timer_overshoot_p99_ms"))
 }
 
+/// Milliseconds by which a latency of whole requests has to differ, whatever the share.
+const LEAST_MS: f64 = 20.0;
+
 /// Whether a latency that rose from `from` to `to` ms did so by more than `times`, by more than
 /// chance readings of a clock, and by far more than this client could have added.
 fn rose(from: f64, to: f64, times: f64, client_ms: f64) -> bool {
-    const LEAST_MS: f64 = 20.0;
     to >= from * times && to - from > f64::max(LEAST_MS, 3.0 * client_ms)
 }
 
@@ -182,7 +184,9 @@ fn gauges(findings: &[Finding]) -> Option<Finding> {
 /// That nothing is wrong is a finding as well.
 fn healthy(run: &RunData, findings: &[Finding]) -> Option<Finding> {
     let usable: Vec<&CellSummary> = run.cells.iter().filter_map(usable).collect();
-    if usable.is_empty() || findings.iter().any(|f| f.severity >= Severity::Warning) {
+    let trouble = findings.iter().any(|f| f.severity >= Severity::Warning);
+    let failed_stage = usable.iter().flat_map(|s| s.stages()).flat_map(|s| s.statuses());
+    if usable.is_empty() || trouble || failed_stage.max() == Some(SloStatus::Fail) {
         return None;
     }
     let failed: u64 = usable.iter().map(|s| s.counts.failed).sum();

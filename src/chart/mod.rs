@@ -223,6 +223,8 @@ pub struct Strip {
     pub window: (f64, f64),
     /// Ramp and warm-up before it, and the drain after it.
     pub spans: Vec<Span>,
+    /// What the window is made of, where it goes through stages: one after the other.
+    pub stages: Vec<Span>,
     pub panels: Vec<StripPanel>,
 }
 
@@ -233,7 +235,7 @@ pub struct StripPanel {
     pub series: Vec<Series>,
 }
 
-/// A shaded stretch of time, in seconds.
+/// A stretch of time with a name, in seconds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Span {
     pub from: f64,

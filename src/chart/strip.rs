@@ -3,7 +3,9 @@
 use super::axis::Axis;
 use super::grid::{Flags, Repeats};
 use super::{Body, Chart, Dash, Draw, Look, Marker, Point, Series, Span, Strip, StripPanel, text};
-use crate::analysis::{CellData, RequestPoint, RunData};
+use crate::analysis::{CellData, RequestPoint, RunData, words};
+use crate::measure::{CellSummary, GroupSummary};
+use crate::experiment::{Load, Stage};
 use crate::record::{TICK_US, Tick};
 
 /// Most bins of a line: about one for three pixels.
@@ -46,9 +48,21 @@ fn of_cell(data: &CellData, dots: usize) -> Option<Chart> {
             x: Axis::time(end_s),
             window,
             spans,
+            stages: stages(data),
             panels: panels(data, dots),
         }),
     })
+}
+
+/// When each stage was; one that the window's end left no time for is not there.
+fn stages(data: &CellData) -> Vec<Span> {
+    let all = data.summary.iter().flat_map(CellSummary::stages);
+    let of = |stage: &GroupSummary| {
+        let window = stage.window?;
+        let (from, to) = (window.start_us as f64 / 1e6, window.end_us as f64 / 1e6);
+        (to > from).then(|| Span { from, to, name: stage.name.clone() })
+    };
+    all.filter_map(of).collect()
 }
 
 fn panels(data: &CellData, dots: usize) -> Vec<StripPanel> {
@@ -172,8 +186,23 @@ fn caption(data: &CellData) -> String {
     if let Some(in_flight) = summary.value("in_flight_mean", "") {
         out.push_str(&format!(" On average {} requests are in flight.", text::figure(in_flight)));
     }
+    out.push_str(&stage_sentences(data, summary));
     for reason in &summary.validity.reasons {
         out.push_str(&format!(" {}.", super::lines::upper_first(reason.text.trim_end_matches('.'))));
     }
     out
+}
+
+/// What the stages are, and whether they recovered.
+fn stage_sentences(data: &CellData, summary: &CellSummary) -> String {
+    let settings = &data.cell.settings;
+    let path = if matches!(settings.load, Load::Closed { .. }) { "load.users" } else { "load.qps" };
+    let one = |stage: &Stage| format!("{} at {}", stage.name, words::level(path, stage.level));
+    let stages: Vec<String> = settings.stages.iter().map(one).collect();
+    if stages.is_empty() {
+        return String::new();
+    }
+    let recoveries = summary.stages().filter_map(|stage| stage.recovery.as_ref());
+    let recoveries = recoveries.map(|r| format!(" {}.", super::lines::upper_first(&r.text)));
+    format!(" Stages: {}.{}", stages.join(", "), recoveries.collect::<String>())
 }

@@ -24,7 +24,7 @@ Examples:
   plimsoll run my.toml --set target.url=http://127.0.0.1:8000 --set 'grid.users=[1,2,4]'
   plimsoll run my.toml --progress json > events.jsonl
   plimsoll run my.toml --resume runs/20260101T120000Z-capacity
-  plimsoll run my.toml --gate                  exit 1 if a cell misses an SLO
+  plimsoll run my.toml --gate                  exit 1 if a cell, or a stage of it, misses an SLO
 
 Ctrl-C once ends the cell that runs, writes and summarises what was measured, and exits 130;
 twice drops what is in flight. Either way the run can be resumed.")]
@@ -47,7 +47,8 @@ pub struct RunArgs {
     /// Write no report; `plimsoll report` can do it later.
     #[arg(long)]
     no_report: bool,
-    /// Exit 1 if a cell misses an SLO, and 4 if one is invalid; as `slo.gate = true` of the file.
+    /// Exit 1 if a cell, or a stage of it, misses an SLO or does not recover, and 4 if a cell is
+    /// invalid; as `slo.gate = true` of the file.
     #[arg(long)]
     gate: bool,
 }
@@ -131,29 +132,48 @@ fn verdict(args: &RunArgs, ending: &Ending, data: &RunData) -> Exit {
 
 /// What becomes of a run that was measured well enough: `--gate` and the file's own `slo.gate`.
 fn gate(args: &RunArgs, data: &RunData) -> Exit {
-    let asked = |cell: &CellData| {
-        let file = cell.cell.settings.slo.gate;
-        if args.gate { file.max(Gate::Acceptable) } else { file }
-    };
-    let gated = || data.cells.iter().filter_map(|c| Some((asked(c), c.summary.as_ref()?)));
-    let gated = || gated().filter(|(gate, _)| *gate != Gate::Off);
-    if gated().any(|(_, s)| s.validity.verdict == Verdict::Invalid) {
+    let ran = || data.cells.iter().filter_map(|c| Some((c, c.summary.as_ref()?)));
+    let gated = |c: &CellData| gates(args, c).any(|gate| gate != Gate::Off);
+    if ran().any(|(c, s)| gated(c) && s.validity.verdict == Verdict::Invalid) {
         say_err("the gate can't be judged: not every cell is valid (exit code 4)");
         return Exit::Invalid;
     }
-    let worst = gated().flat_map(|(gate, s)| s.slo.iter().map(move |v| (gate, v.status)));
-    let missed = worst.filter(|(gate, status)| match gate {
-        Gate::Off => false,
-        Gate::Acceptable => *status == SloStatus::Fail,
-        Gate::Target => *status != SloStatus::Pass,
-    });
-    let what = match missed.map(|(_, status)| status).max() {
-        None => return Exit::Fine,
-        Some(SloStatus::Fail) => "an SLO",
-        Some(_) => "the target of an SLO",
+    let Some((_, what)) = ran().flat_map(|(c, s)| missed(args, c, s)).max_by_key(|(status, _)| *status) else {
+        return Exit::Fine;
     };
-    say_err(&format!("the gate failed: a cell misses {what} (exit code 1)"));
+    say_err(&format!("the gate failed: {what} (exit code 1)"));
     Exit::GateFailed
+}
+
+/// The gate of a cell, and those of its stages, which are at least the cell's.
+fn gates<'a>(args: &RunArgs, cell: &'a CellData) -> impl Iterator<Item = Gate> + 'a {
+    let settings = &cell.cell.settings;
+    let asked = if args.gate { Gate::Acceptable } else { Gate::Off };
+    let whole = settings.slo.gate.max(asked);
+    std::iter::once(whole).chain(settings.stages.iter().map(move |stage| stage.slo.gate.max(whole)))
+}
+
+/// What a cell and its stages miss of what they are gated by, in the words of the gate.
+fn missed(args: &RunArgs, cell: &CellData, summary: &CellSummary) -> Vec<(SloStatus, String)> {
+    let fails = |gate: Gate, status: SloStatus| match gate {
+        Gate::Off => false,
+        Gate::Acceptable => status == SloStatus::Fail,
+        Gate::Target => status != SloStatus::Pass,
+    };
+    let what = |status| if status == SloStatus::Fail { "an SLO" } else { "the target of an SLO" };
+    let mut gates = gates(args, cell);
+    let whole = gates.next().unwrap_or(Gate::Off);
+    let own = summary.slo.iter().map(|v| v.status).filter(|status| fails(whole, *status));
+    let mut out: Vec<_> = own.map(|status| (status, format!("a cell misses {}", what(status)))).collect();
+    for (gate, stage) in gates.zip(summary.stages()) {
+        let rules = stage.slo.iter().map(|v| v.status).filter(|status| fails(gate, *status));
+        out.extend(
+            rules.map(|status| (status, format!("the stage {} of a cell misses {}", stage.name, what(status)))),
+        );
+        let recovery = stage.recovery.iter().filter(|r| fails(gate, r.status()));
+        out.extend(recovery.map(|r| (r.status(), format!("a stage of a cell did not recover: {}", r.text))));
+    }
+    out
 }
 
 /// What a person should look at when no cell gave anything.

@@ -30,12 +30,13 @@ pub(super) fn apply(tree: &mut Table) {
     let Some(factor) = factor(&entry.node).filter(|factor| *factor != 1.0) else { return };
     let origin = entry.key_origin;
     let staged = tree.entry("stage").is_some();
+    let by_trace = scale_trace(tree, factor, origin);
     let Some(cell) = table_in(tree, "cell", origin) else { return };
     let closed = ["duration", "requests"].iter().any(|key| cell.entry(key).is_some());
-    if !closed && !staged {
+    if !closed && !staged && !by_trace {
         put(cell, "duration", time(DURATION), origin);
     }
-    if cell.entry("warmup").is_none() {
+    if cell.entry("warmup").is_none() && !by_trace {
         put(cell, "warmup", time(WARMUP), origin);
     }
     spell_out_cooldown(cell, origin);
@@ -60,6 +61,23 @@ pub(super) fn apply(tree: &mut Table) {
             _ => {}
         }
     }
+}
+
+/// Scales a trace's own times. Whether there is one that says when requests are due.
+fn scale_trace(tree: &mut Table, factor: f64, origin: Origin) -> bool {
+    let Some(Value::Table(workload)) = value_in(tree, "workload") else { return false };
+    let Some(Value::Table(trace)) = value_in(workload, "trace") else { return false };
+    if matches!(value_in(trace, "times"), Some(Value::Bool(false))) {
+        return false;
+    }
+    let scale = match value_in(trace, "scale") {
+        None => 1.0,
+        Some(Value::Int(n)) => *n as f64,
+        Some(Value::Float(x)) => *x,
+        Some(_) => return true,
+    };
+    put(trace, "scale", Value::Float(scale * factor), origin);
+    true
 }
 
 /// The factor, if it is one that the reader takes.

@@ -64,7 +64,7 @@ impl User {
                 if !core.gate.admit(due) {
                     return;
                 }
-                let Some(next) = self.ask(due).await else {
+                let Some(next) = self.ask(due, until).await else {
                     match core.limit {
                         // Until now all users had something to ask, so no idle tail is measured.
                         Some(_) => core.gate.close(core.clock.now_us(), EndedBy::Requests),
@@ -79,7 +79,7 @@ impl User {
 
     /// Send a request that is due at `due`, and the conversation that it begins, and tell when the
     /// next one is. `None`: no request is made any more.
-    async fn ask(&self, due: u64) -> Option<u64> {
+    async fn ask(&self, due: u64, until: u64) -> Option<u64> {
         let Present { core, sleeper } = &self.present;
         let prepared = self.feed.lock().await.next(&core.body_waits).await?;
         let (seq, talk) = (prepared.seq, Talk::of(core, &prepared));
@@ -88,7 +88,7 @@ impl User {
         let mut ended = Ended::of(&mut flight);
         drop(flight);
         if let Some(talk) = talk {
-            ended = talk.go_on(core, sleeper, Some(self.number), ended).await;
+            ended = talk.go_on(core, sleeper, (Some(self.number), until), ended).await;
         }
         let thought = ended.at_us + self.thinking.as_ref().map_or(0, |thinking| thinking.after(seq));
         if ended.failed {
@@ -115,6 +115,7 @@ impl Present {
 impl Drop for Present {
     fn drop(&mut self) {
         self.core.users.set(self.core.users.get() - 1);
+        self.core.panicked.set(self.core.panicked.get() || std::thread::panicking());
         if self.core.users.get() == 0 {
             self.sleeper.changed.notify_one();
         }

@@ -197,6 +197,8 @@ pub(super) fn load_cores(settings: &Settings, machine: u32) -> u32 {
     };
     let cores = settings.client.threads.unwrap_or_else(|| needed.min(machine)).min(most).max(1);
     match settings.load {
+        // Several cores would come to the ends of their shares of the lines at different times.
+        Load::Closed { .. } if settings.workload.dataset.as_ref().is_some_and(|data| !data.repeat) => 1,
         // Each core has to have the same share of every burst, or one would be over its cap while
         // another has slots left.
         Load::Open { arrivals: Arrivals::Burst { size }, .. } => {

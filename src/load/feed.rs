@@ -135,6 +135,7 @@ impl PartMaker {
         // How long the body is and how it comes is not for a setting to say.
         headers.remove(CONTENT_LENGTH);
         headers.remove(TRANSFER_ENCODING);
+        let stream = part.streams(workload);
         Ok(Self {
             source: Arc::clone(&part.source),
             provider: Arc::clone(&part.provider),
@@ -144,11 +145,11 @@ impl PartMaker {
             proxied: proxied.is_some(),
             cell_index: cell.index,
             seed: cell.seed,
-            stream: workload.stream,
+            stream,
             sampling: workload.sampling.clone(),
             extra_body: target.extra_body.clone(),
             max_tokens_field: target.max_tokens_field.clone(),
-            cancel: workload.cancel,
+            cancel: workload.cancel.filter(|_| stream),
             url: None,
         })
     }

@@ -5,11 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::LoadError;
 use super::clock::Clock;
 use super::failure::Failure;
-use super::feed::{Maker, Prepared};
+use super::feed::Prepared;
 use super::http::Scratch;
 use super::lanes::Lane;
+use super::talk::Talker;
 use super::tally::{Done, Tally};
 use super::window::Gate;
 use crate::provider::Closing;
@@ -45,7 +47,9 @@ pub(super) struct Core {
     /// Arrivals after those that are due and held back by the cap.
     pub(super) held: Cell<u64>,
     /// Makes the later turns of conversations, where there are any: nobody knows them before.
-    pub(super) maker: Option<RefCell<Maker>>,
+    pub(super) talker: Option<Talker>,
+    /// Why no further request can be made.
+    pub(super) failed: RefCell<Option<LoadError>>,
     /// Arrivals after which there is nothing more to ask: their number is how many there are.
     pub(super) limit: Option<u64>,
     /// A task of a request has panicked: what this core measures can't be believed.

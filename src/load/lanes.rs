@@ -91,10 +91,11 @@ impl Lane {
         named: Option<&Part>,
     ) -> Self {
         let us = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+        let stream = part.streams(workload);
         Self {
             provider: Arc::clone(&part.provider),
-            stream: workload.stream,
-            first_token_only: workload.stop_after == StopAfter::FirstToken,
+            stream,
+            first_token_only: stream && workload.stop_after == StopAfter::FirstToken,
             pool,
             limits: Limits {
                 total: us(target.timeout),

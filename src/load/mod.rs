@@ -42,7 +42,7 @@ pub use schedule::{Schedule, Shard};
 pub use system::Allowed;
 
 use crate::event::Live;
-use crate::experiment::{Arrivals, Load};
+use crate::experiment::{Arrivals, Load, Workload};
 use crate::plan::Cell;
 use crate::provider::Provider;
 use crate::record::{CellRun, ClientHealth, RecordSink};
@@ -72,6 +72,14 @@ pub struct JobPart {
     pub endpoint: Endpoint,
     pub provider: Arc<dyn Provider>,
     pub source: Arc<Source>,
+}
+
+impl JobPart {
+    /// Whether its answers are streamed: a file whose `target.api` is `auto` may ask for streams
+    /// of an API that turns out to have none.
+    fn streams(&self, workload: &Workload) -> bool {
+        workload.stream && self.provider.features().streams
+    }
 }
 
 /// Asks a running cell to stop. Set from the signal handler; all clones are one.
@@ -137,7 +145,7 @@ pub fn drive(
         (Load::Open { arrivals: Arrivals::Trace, .. }, Some(trace)) => {
             Some(Schedule::of_times(trace.entries.iter().map(|entry| entry.at_us).collect()))
         }
-        _ => Schedule::of(job.cell.seed, settings),
+        _ => Schedule::of(job.cell.seed, settings).map(|schedule| schedule.limited(job.limit())),
     };
     let gate = Arc::new(Gate::of(settings, schedule.as_ref()).ok_or(LoadError::Endless)?);
     let (sure, most) = preflight::open_files(settings, crew::machine_cores());

@@ -11,9 +11,8 @@ use super::exchange::perform;
 use super::feed::{Feed, Prepared};
 use super::flight::{Core, Flight};
 use super::sleeper::Sleeper;
-use super::talk::{Ended, Talk};
+use super::talk::{Ended, Talk, UnderWay};
 use super::timer::Timer;
-use crate::record::EndedBy;
 
 /// A waiting pacer looks up at least so often, to see whether the window was closed.
 const LOOK_UP_US: u64 = 50_000;
@@ -56,14 +55,11 @@ pub(super) async fn pace(
     });
     // Those who think between two turns of a conversation wait there.
     let thinkers = core
-        .maker
+        .talker
         .is_some()
         .then(|| tokio::task::spawn_local(Rc::clone(&slots.sleeper).run(Rc::clone(&core), false)));
     let mut burst = 0;
     for (seq, due) in arrivals {
-        if core.limit.is_some_and(|limit| seq >= limit) {
-            core.gate.close(due, EndedBy::Requests);
-        }
         if due >= core.gate.end() {
             break;
         }
@@ -91,6 +87,11 @@ pub(super) async fn pace(
         }
     }
     match thinkers {
+        // Nothing can be asked any more, and the error is not to wait.
+        Some(thinkers) if core.starved.get() => {
+            thinkers.abort();
+            Ok(())
+        }
         Some(thinkers) => thinkers.await.map_err(io::Error::other)?,
         None => Ok(()),
     }
@@ -124,10 +125,8 @@ async fn take_up(core: &Rc<Core>, feed: &Rc<Mutex<Feed>>, slots: &Rc<Slots>, seq
             let ended = Ended::of(&mut flight);
             drop(flight);
             if let Some(talk) = talk {
-                // Counted like a user, or the core could seem deserted while one thinks.
-                core.users.set(core.users.get() + 1);
-                talk.go_on(&core, &slots.sleeper, None, ended).await;
-                core.users.set(core.users.get() - 1);
+                let _under_way = UnderWay::new(&core);
+                talk.go_on(&core, &slots.sleeper, (None, u64::MAX), ended).await;
             }
             next = release(&core, &feed, &slots).await;
         }

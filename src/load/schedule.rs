@@ -51,6 +51,8 @@ pub struct Schedule {
     next: u64,
     /// The last due time.
     last_us: u64,
+    /// Arrivals after which it ends; `None`: as its source does.
+    most: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -98,14 +100,25 @@ impl Schedule {
     /// that is less than the one before counts as due with it.
     #[must_use]
     pub fn of_times(times: Arc<[u64]>) -> Self {
-        Self { source: Source::Given(times), next: 0, last_us: 0 }
+        Self { source: Source::Given(times), next: 0, last_us: 0, most: None }
     }
 
     fn drawn(seed: u64, arrivals: Arrivals, rate: Rate) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(ARRIVALS_STREAM);
         let unit = UnitProcess { arrivals, rng, at: 0.0 };
-        Self { source: Source::Drawn(Box::new(Drawn { unit, rate })), next: 0, last_us: 0 }
+        Self { source: Source::Drawn(Box::new(Drawn { unit, rate })), next: 0, last_us: 0, most: None }
+    }
+
+    /// No more than `most` arrivals, where that is a limit.
+    #[must_use]
+    pub fn limited(self, most: Option<u64>) -> Self {
+        Self { most, ..self }
+    }
+
+    /// Whether it ends by itself.
+    fn ends(&self) -> bool {
+        self.most.is_some() || matches!(self.source, Source::Given(_))
     }
 
     /// Number and due time of each arrival that belongs to `shard`.
@@ -114,8 +127,8 @@ impl Schedule {
     }
 
     /// Where a window ends that opens at `start_us`: after `duration`, or at the due time of
-    /// the arrival after `requests` of them, whichever is first. Where neither comes, just after
-    /// the last of a list that was given; `None` if there is no such end.
+    /// the arrival after `requests` of them, whichever is first; or just after the last arrival
+    /// where the schedule ends before. `None` if there is no such end.
     #[must_use]
     pub fn window_end(
         &self,
@@ -124,11 +137,8 @@ impl Schedule {
         requests: Option<u64>,
     ) -> Option<(u64, EndedBy)> {
         let by_time = duration.map(|d| start_us + d.as_micros() as u64);
-        if let (Some(end), None) = (by_time, requests) {
-            return Some((end, EndedBy::Duration));
-        }
-        if let (Source::Drawn(_), None) = (&self.source, requests) {
-            return None;
+        if let (None, false) = (requests, self.ends()) {
+            return by_time.map(|end| (end, EndedBy::Duration));
         }
         let (requests, limit) = (requests.unwrap_or(u64::MAX), by_time.unwrap_or(u64::MAX));
         let (mut inside, mut last) = (0, None);
@@ -146,8 +156,9 @@ impl Schedule {
             }
             last = Some(due);
         }
-        let just_after = last.filter(|_| inside > 0).map(|due| (due + 1, EndedBy::Requests));
-        by_time.map(|t| (t, EndedBy::Duration)).or(just_after)
+        // All came before the window: it is empty.
+        let just_after = last.map_or(start_us, |due| (due + 1).max(start_us));
+        Some((just_after, EndedBy::Requests))
     }
 
     fn is_burst(&self) -> bool {
@@ -165,6 +176,9 @@ impl Iterator for Schedule {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
+        if self.most.is_some_and(|most| self.next >= most) {
+            return None;
+        }
         let due = match &mut self.source {
             Source::Given(times) => *times.get(usize::try_from(self.next).ok()?)?,
             Source::Drawn(drawn) => {

@@ -165,12 +165,13 @@ fn a_list_of_times_is_taken_as_it_is_and_ends() {
     }
     assert_eq!(s().window_end(5, None, None), Some((901, EndedBy::Requests)));
     assert_eq!(s().window_end(5, None, Some(2)), Some((500, EndedBy::Requests)));
-    assert_eq!(s().window_end(5, Some(Duration::from_secs(1)), None), Some((1_000_005, EndedBy::Duration)));
-    assert_eq!(
-        s().window_end(5, Some(Duration::from_secs(1)), Some(9)),
-        Some((1_000_005, EndedBy::Duration))
-    );
-    assert_eq!(s().window_end(901, None, None), None, "nothing is due in it");
+    // Whichever comes first: the list's end, or the window's.
+    let second = Some(Duration::from_secs(1));
+    assert_eq!(s().window_end(5, second, None), Some((901, EndedBy::Requests)));
+    assert_eq!(s().window_end(5, second, Some(9)), Some((901, EndedBy::Requests)));
+    let short = Some(Duration::from_micros(600));
+    assert_eq!(s().window_end(5, short, None), Some((605, EndedBy::Duration)));
+    assert_eq!(s().window_end(950, None, None), Some((950, EndedBy::Requests)), "nothing is due in it");
 }
 
 /// A cell of stages: `(seconds, rate, seconds of ramp)` each, after two seconds of warm-up.

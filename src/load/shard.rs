@@ -83,13 +83,14 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
     // No epoch: another core could not start, and its error is the one to tell.
     let Ok((clock, gate)) = go.recv() else { return Err(LoadError::Panicked { core: rank }) };
     let talks = job.parts.iter().any(|part| part.source.sessions());
-    let maker = if talks { Some(RefCell::new(Maker::new(job, &dialers)?)) } else { None };
+    let talker = if talks { Some(Arc::new(std::sync::Mutex::new(Maker::new(job, &dialers)?))) } else { None };
     let core = Rc::new(Core {
         clock,
         gate,
         tally: RefCell::new(Tally::new(rank, reports)),
         rank,
-        maker,
+        talker,
+        failed: RefCell::new(None),
         limit: job.limit(),
         lanes: dialers.lanes(job),
         scratch: Scratch::new(),
@@ -110,6 +111,9 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
         drop_the_rest(&core, job, schedule, shard);
     }
     let core = Rc::into_inner(core).expect("every task that held the core is gone with the runtime");
+    if let Some(error) = core.failed.take() {
+        return Err(error);
+    }
     if core.panicked.get() {
         return Err(LoadError::Panicked { core: rank });
     }
@@ -149,6 +153,9 @@ fn drop_the_rest(core: &Rc<Core>, job: &Job<'_>, schedule: Schedule, shard: Shar
         record.prompt_tokens_asked = asked;
         record.max_tokens = max_tokens;
         record.cap_blocked = held;
+        if core.lanes[lane].talks {
+            (record.session, record.turn) = (Some(seq), Some(0));
+        }
         record.task.clone_from(&core.lanes[lane].task);
         record.endpoint.clone_from(&core.lanes[lane].endpoint);
         let mut tally = core.tally.borrow_mut();
@@ -268,7 +275,7 @@ async fn watch(
         let end = core.gate.end();
         let idle = loader.is_finished() && core.open.get() == 0 && core.users.get() == 0;
         let over = now >= end || core.starved.get();
-        if (idle && over) || core.panicked.get() {
+        if (idle && over) || core.panicked.get() || core.failed.borrow().is_some() {
             break;
         }
         if control.now() {

@@ -1,14 +1,19 @@
 //! The later turns of a conversation: each is made when the one before was answered, as its
 //! history holds that answer, and is due when the user has thought about it.
 
-use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::LoadError;
 use super::closed::PAUSE_AFTER_FAILURE;
 use super::exchange::perform;
-use super::feed::Prepared;
+use super::feed::{Maker, Prepared};
 use super::flight::{Core, Flight};
 use super::sleeper::Sleeper;
+
+/// Makes later turns for one load core. Shared with the thread that does it: a long history is a
+/// matter of milliseconds, in which no stream of this core could be stamped.
+pub(super) type Talker = Arc<Mutex<Maker>>;
 
 /// How a request ended, for whoever goes on after it.
 #[derive(Debug, Default)]
@@ -46,13 +51,14 @@ impl Talk {
         (turns > 1).then_some(Self { lane, session, turns })
     }
 
-    /// Ask turn after turn until the last, or until the window has closed. `first` is how the
-    /// first turn ended. Returns how the last one did.
+    /// Ask turn after turn until the last, or until the user has to go at `until` or the window has
+    /// closed. `first` is how the first turn ended. Returns how the last one did; of a turn that was
+    /// not asked any more its due time stands for the end, so that nothing is due before it.
     pub(super) async fn go_on(
         self,
         core: &Rc<Core>,
         sleeper: &Sleeper,
-        user: Option<u32>,
+        (user, until): (Option<u32>, u64),
         first: Ended,
     ) -> Ended {
         let mut last = first;
@@ -65,9 +71,19 @@ impl Talk {
             }
             answers.push(std::mem::take(&mut last.answer));
             let thought = core.lanes[self.lane].source.think(self.session, turn);
-            let due = last.at_us + u64::try_from(thought.as_micros()).unwrap_or(u64::MAX);
+            let due = last.at_us.saturating_add(u64::try_from(thought.as_micros()).unwrap_or(u64::MAX));
+            last.at_us = due;
+            if due >= until.min(core.gate.end()) {
+                break;
+            }
             // Made while the user thinks.
-            let prepared = self.make(core, turn, &answers);
+            let prepared = match self.make(core, turn, answers.clone()).await {
+                Ok(prepared) => prepared,
+                Err(error) => {
+                    core.failed.borrow_mut().get_or_insert(error);
+                    break;
+                }
+            };
             sleeper.until(core, due).await;
             if !core.gate.admit(due) {
                 break;
@@ -79,11 +95,30 @@ impl Talk {
         last
     }
 
-    fn make(self, core: &Core, turn: u32, answers: &[String]) -> Prepared {
-        let maker = core.maker.as_ref().map(RefCell::borrow_mut);
-        let mut maker = maker.expect("a core with conversations has a maker of its own");
-        maker
-            .turn(self.lane, (self.session, turn), answers)
-            .expect("what makes a request fail was there in the first turn, which was made")
+    async fn make(self, core: &Core, turn: u32, answers: Vec<String>) -> Result<Prepared, LoadError> {
+        let talker = Arc::clone(core.talker.as_ref().expect("a core with conversations has a talker"));
+        let made = tokio::task::spawn_blocking(move || {
+            let mut maker = talker.lock().unwrap_or_else(PoisonError::into_inner);
+            maker.turn(self.lane, (self.session, turn), &answers)
+        });
+        made.await.unwrap_or(Err(LoadError::Panicked { core: core.rank }))
+    }
+}
+
+/// Counts a conversation like a user for as long as it goes on, or a core could seem deserted while
+/// somebody thinks.
+pub(super) struct UnderWay(Rc<Core>);
+
+impl UnderWay {
+    pub(super) fn new(core: &Rc<Core>) -> Self {
+        core.users.set(core.users.get() + 1);
+        Self(Rc::clone(core))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.users.set(self.0.users.get() - 1);
+        self.0.panicked.set(self.0.panicked.get() || std::thread::panicking());
     }
 }

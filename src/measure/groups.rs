@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::totals::{Scope, Totals};
-use super::{Counts, Distribution, SloVerdict, TokenCounts, value_of};
-use crate::experiment::{Settings, SloRule, Stage};
-use crate::record::{RequestRecord, Window};
+use super::stages::{RecoveryVerdict, recovery};
+use super::{Counts, Distribution, SloStatus, SloVerdict, TokenCounts, value_of};
+use crate::experiment::{Recovery, Settings, SloRule, Stage};
+use crate::record::{CellRun, RequestRecord, Window};
 
 /// What the requests of a group have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,10 +44,16 @@ pub struct GroupSummary {
     /// By metric name; absent where not applicable.
     pub scalars: BTreeMap<String, f64>,
     pub tokens: TokenCounts,
-    /// A stage's own rules; of a task or an endpoint those of the cell's that it has figures for.
-    /// They decide nothing about the cell.
+    /// A stage's own rules, which are the cell's as well; of a task or an endpoint those of the
+    /// cell's that it has figures for, which decide nothing about the cell.
     #[serde(default)]
     pub slo: Vec<SloVerdict>,
+    /// When a stage was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+    /// Whether a stage that is to recover an earlier one's latency did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryVerdict>,
 }
 
 impl GroupSummary {
@@ -54,6 +61,14 @@ impl GroupSummary {
     #[must_use]
     pub fn value(&self, metric: &str, stat: &str) -> Option<f64> {
         value_of(&self.scalars, &self.distributions, metric, stat)
+    }
+
+    /// How all stands that was asked of a stage: each of its rules, and its recovery. Nothing
+    /// for a task or an endpoint.
+    pub fn statuses(&self) -> impl Iterator<Item = SloStatus> {
+        let of_stage = self.kind == GroupKind::Stage;
+        let rules = self.slo.iter().map(|verdict| verdict.status);
+        rules.chain(self.recovery.iter().map(RecoveryVerdict::status)).filter(move |_| of_stage)
     }
 }
 
@@ -64,6 +79,9 @@ struct Group<'a> {
     kind: GroupKind,
     name: &'a str,
     rules: &'a [SloRule],
+    /// Of a stage: when it was, and whether it is to recover.
+    window: Option<Window>,
+    recovers: Option<&'a Recovery>,
     totals: Totals<'a>,
 }
 
@@ -79,7 +97,8 @@ impl Group<'_> {
 }
 
 impl<'a> Groups<'a> {
-    pub(super) fn of(settings: &'a Settings, window: Window) -> Self {
+    pub(super) fn of(settings: &'a Settings, run: &CellRun) -> Self {
+        let window = run.window;
         let mut groups: Vec<Group<'a>> = Vec::new();
         for part in &settings.parts {
             let names = [(GroupKind::Task, &part.task), (GroupKind::Endpoint, &part.endpoint)];
@@ -88,15 +107,17 @@ impl<'a> Groups<'a> {
                     continue;
                 }
                 let totals = Totals::new(settings, Scope::group(settings, kind, name), window);
-                groups.push(Group { kind, name, rules: &settings.slo.rules, totals });
+                let rules = &settings.slo.rules;
+                groups.push(Group { kind, name, rules, window: None, recovers: None, totals });
             }
         }
         // Tasks first, then endpoints, each in the order of the file.
         groups.sort_by_key(|g| g.kind);
-        for (stage, window) in settings.stages.iter().zip(stage_windows(&settings.stages, window)) {
+        for (stage, window) in settings.stages.iter().zip(stage_windows(&settings.stages, run)) {
             let totals = Totals::new(settings, Scope::stage(settings, stage), window);
             let rules = &stage.slo.rules;
-            groups.push(Group { kind: GroupKind::Stage, name: &stage.name, rules, totals });
+            let (kind, window, recovers) = (GroupKind::Stage, Some(window), stage.recovers.as_ref());
+            groups.push(Group { kind, name: &stage.name, rules, window, recovers, totals });
         }
         Self(groups)
     }
@@ -119,12 +140,22 @@ impl<'a> Groups<'a> {
 
     /// What they come to, once no further walk is needed.
     pub(super) fn finish(self) -> Vec<GroupSummary> {
-        self.0.into_iter().map(finish).collect()
+        let mut done: Vec<GroupSummary> = Vec::with_capacity(self.0.len());
+        for group in self.0 {
+            let recovers = group.recovers;
+            let mut summary = finish(group);
+            summary.recovery = recovers.and_then(|rule| {
+                let earlier = done.iter().find(|g| g.kind == GroupKind::Stage && g.name == rule.of)?;
+                Some(recovery(&summary.name, rule, &summary.distributions, &earlier.distributions))
+            });
+            done.push(summary);
+        }
+        done
     }
 }
 
 fn finish(group: Group<'_>) -> GroupSummary {
-    let Group { kind, name, rules, mut totals } = group;
+    let Group { kind, name, rules, window, mut totals, .. } = group;
     // A schedule is that of the whole cell: what was dealt to a group is what was due.
     totals.counts.planned = totals.counts.attempted;
     let scalars = totals.scalars();
@@ -135,17 +166,23 @@ fn finish(group: Group<'_>) -> GroupSummary {
     });
     let slo = judged.collect();
     let (counts, tokens) = (totals.counts, totals.tokens);
-    GroupSummary { kind, name: name.to_owned(), counts, distributions, scalars, tokens, slo }
+    let name = name.to_owned();
+    GroupSummary { kind, name, counts, distributions, scalars, tokens, slo, window, recovery: None }
 }
 
-/// The time of each stage, one after the other from the window's start; what the window, should
-/// it have ended early, has of them.
-fn stage_windows(stages: &[Stage], whole: Window) -> impl Iterator<Item = Window> {
-    stages.iter().scan(whole.start_us, move |start, stage| {
+/// The time of each stage, as the engine says; else, of a run that doesn't, one after the other
+/// from the window's start, and what the window, should it have ended early, has of them.
+fn stage_windows(stages: &[Stage], run: &CellRun) -> Vec<Window> {
+    let whole = run.window;
+    let window = |start_us, end_us| Window { start_us, end_us, ended_by: whole.ended_by };
+    if run.stages.len() == stages.len() {
+        return run.stages.iter().map(|stage| window(stage.start_us, stage.end_us)).collect();
+    }
+    let mut start = whole.start_us;
+    let mut next = |stage: &Stage| {
         let length = u64::try_from(stage.duration.as_micros()).unwrap_or(u64::MAX);
-        let start_us = *start;
-        let end_us = start_us.saturating_add(length).min(whole.end_us);
-        *start = end_us;
-        Some(Window { start_us, end_us, ended_by: whole.ended_by })
-    })
+        let end = start.saturating_add(length).min(whole.end_us);
+        window(std::mem::replace(&mut start, end), end)
+    };
+    stages.iter().map(&mut next).collect()
 }

@@ -1,7 +1,8 @@
 //! Figures of tasks, endpoints and stages.
 
 use super::*;
-use crate::experiment::{Part, SloRule, Stage};
+use crate::experiment::{Part, Recovery, SloRule, Stage};
+use crate::record::StageWindow;
 
 fn part(settings: &Settings, task: &str, endpoint: &str) -> Part {
     Part {
@@ -128,4 +129,83 @@ fn a_stage_has_its_own_time_and_its_own_limits() {
     assert!((in_flight / 2.0 - s.value("in_flight_mean", "").unwrap()).abs() < 1e-9);
     assert_eq!((first.slo.len(), first.slo[0].pass, second.slo.len()), (1, false, 0));
     assert_eq!(s.slo.len(), 1, "the cell's own are the cell's");
+}
+
+#[test]
+fn a_stage_recovers_the_latency_of_an_earlier_one_in_its_real_time() {
+    let mut cell = open();
+    let stage = |name: &str, recovers: Option<&str>| Stage {
+        name: name.to_owned(),
+        duration: Duration::from_secs(3),
+        ramp: Duration::ZERO,
+        level: 20.0,
+        slo: Slo::default(),
+        recovers: recovers.map(|of| Recovery { of: of.to_owned(), within: 0.2 }),
+    };
+    cell.settings.stages =
+        vec![stage("before", None), stage("spike", None), stage("after", Some("before"))];
+    // The engine's account of when they were is what holds, whatever the plan says.
+    let bounds = [("before", 1_000_000, 5_000_000), ("spike", 5_000_000, 7_000_000), ("after", 7_000_000, 11_000_000)];
+    let windows = bounds.map(|(name, start_us, end_us)| StageWindow { name: name.to_owned(), start_us, end_us });
+    let records = |slower_us: u64| -> Vec<RequestRecord> {
+        let of = |seq| {
+            let mut r = good(seq);
+            let stage = windows.iter().find(|w| (w.start_us..w.end_us).contains(&r.intended_us)).unwrap();
+            r.stage = Some(stage.name.clone());
+            let late = match stage.name.as_str() {
+                "spike" => 500_000,
+                "after" => slower_us,
+                _ => 0,
+            };
+            r.first_token_us = r.first_token_us.map(|t| t + late);
+            r.last_token_us = r.last_token_us.map(|t| t + late);
+            r.end_us = r.end_us.map(|t| t + late);
+            r
+        };
+        (0..200).map(of).collect()
+    };
+    for (slower_us, recovered) in [(0, true), (1_000_000, false)] {
+        let records = records(slower_us);
+        let mut run = run(&records);
+        run.stages = windows.to_vec();
+        let s = summed(&cell, &run, &records);
+        let spans: Vec<_> = s.stages().map(|g| g.window.map(|w| (w.start_us, w.end_us))).collect();
+        assert_eq!(spans, bounds.map(|(_, start, end)| Some((start, end))));
+        let n: Vec<u64> = s.stages().map(|g| g.counts.attempted).collect();
+        assert_eq!(n, [80, 40, 80]);
+        let verdicts: Vec<_> = s.groups.iter().map(|g| g.recovery.as_ref().map(|r| r.pass)).collect();
+        assert_eq!(verdicts, [None, None, Some(recovered)], "{:?}", s.groups[2].recovery);
+        let worst = if recovered { SloStatus::Pass } else { SloStatus::Fail };
+        assert_eq!(s.statuses().max(), Some(worst), "it is asked of the cell");
+        assert_eq!(serde_json::from_value::<CellSummary>(serde_json::to_value(&s).unwrap()).unwrap(), s);
+    }
+}
+
+#[test]
+fn drift_is_read_where_the_load_stays_as_it_is() {
+    let mut cell = open();
+    let slowing = |seq: u64| {
+        let mut r = good(seq);
+        r.first_token_us = r.first_token_us.map(|t| t + seq * 500 + seq % 7 * 100);
+        r.last_token_us = r.first_token_us.map(|t| t + 20_000);
+        r
+    };
+    let records: Vec<_> = (0..200).map(slowing).collect();
+    let drifts = |cell: &Cell| {
+        let s = summed(cell, &run(&records), &records);
+        s.drift_of("ttft").map(|drift| drift.drifts)
+    };
+    assert_eq!(drifts(&cell), Some(true));
+    let stage = |level: f64| Stage {
+        name: format!("at-{level}"),
+        duration: Duration::from_secs(5),
+        ramp: Duration::ZERO,
+        level,
+        slo: Slo::default(),
+        recovers: None,
+    };
+    cell.settings.stages = vec![stage(20.0)];
+    assert_eq!(drifts(&cell), Some(true), "one long stage is endurance");
+    cell.settings.stages = vec![stage(20.0), stage(40.0)];
+    assert_eq!(drifts(&cell), None, "a load that changes changes latency by plan");
 }

@@ -20,6 +20,7 @@ pub use groups::{GroupKind, GroupSummary};
 pub use samples::of_request;
 pub use slo::{SloStatus, SloVerdict};
 pub use stages::{Drift, DriftVerdict, Recovered, RecoveryVerdict, recovery};
+pub use trend::{Batches, Course};
 
 /// Name of the validity signal of an open loop in which requests pile up.
 pub const OVERLOAD: &str = "overload";
@@ -53,6 +54,10 @@ pub struct CellSummary {
     /// The same figures for each task, endpoint and stage; empty where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupSummary>,
+    /// Whether latency or failures grew over the window: a verdict for each figure that can be
+    /// judged. Empty where stages change the load, and so the figures, by plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<DriftVerdict>,
 }
 
 impl CellSummary {
@@ -60,6 +65,24 @@ impl CellSummary {
     #[must_use]
     pub fn value(&self, metric: &str, stat: &str) -> Option<f64> {
         value_of(&self.scalars, &self.distributions, metric, stat)
+    }
+
+    /// The stages, in order.
+    pub fn stages(&self) -> impl Iterator<Item = &GroupSummary> {
+        self.groups.iter().filter(|g| g.kind == GroupKind::Stage)
+    }
+
+    /// How all stands that was asked of the cell: each rule of its own, and each of its stages'
+    /// rules and recoveries.
+    pub fn statuses(&self) -> impl Iterator<Item = SloStatus> {
+        let own = self.slo.iter().map(|verdict| verdict.status);
+        own.chain(self.groups.iter().flat_map(GroupSummary::statuses))
+    }
+
+    /// The drift of this metric.
+    #[must_use]
+    pub fn drift_of(&self, metric: &str) -> Option<&DriftVerdict> {
+        self.drift.iter().find(|verdict| verdict.metric == metric)
     }
 
     /// The group of this kind and name.
@@ -290,11 +313,15 @@ where
 {
     let settings = &cell.settings;
     let mut totals = totals::Totals::new(settings, totals::Scope::cell(settings), run.window);
-    let mut groups = groups::Groups::of(settings, run.window);
+    let mut groups = groups::Groups::of(settings, run);
+    let mut drift = (!settings.level_changes()).then(|| Drift::new(run.window));
     for record in walk()? {
         let record = record?;
         totals.take(&record);
         groups.take(&record);
+        if let Some(drift) = &mut drift {
+            drift.take(&record);
+        }
     }
     // Each is asked, whatever the other says.
     while totals.end_walk() | groups.end_walk() {
@@ -306,6 +333,7 @@ where
     }
     let mut summary = summary_of(cell, run, totals);
     summary.groups = groups.finish();
+    summary.drift = drift.map(|drift| drift.verdicts()).unwrap_or_default();
     Ok(summary)
 }
 
@@ -337,6 +365,7 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
         slo: Vec::new(),
         workload_hash,
         groups: Vec::new(),
+        drift: Vec::new(),
     };
     summary.slo = settings.slo.rules.iter().map(|rule| SloVerdict::of(rule, &summary)).collect();
     let ttft = totals.ttft;

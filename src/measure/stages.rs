@@ -8,12 +8,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Distribution;
+use super::{Distribution, SloStatus};
 use super::samples::of_request;
-use super::trend::Batches;
+use super::trend::{Batches, Course};
 use crate::experiment::Recovery;
 use crate::record::{Outcome, Phase, RequestRecord, Window};
-use crate::stats::{Line, student_t_quantile};
 
 /// What has to be back, by metric and statistic.
 const RECOVERED: [(&str, &str); 4] = [("ttft", "p50"), ("ttft", "p95"), ("e2e", "p50"), ("e2e", "p95")];
@@ -24,6 +23,8 @@ const MATTERS: f64 = 0.10;
 const MATTERS_ERRORS: f64 = 0.01;
 /// Requests below which a trend says nothing.
 const ENOUGH: u64 = 100;
+/// The greatest t that is told.
+const MOST_T: f64 = 1e6;
 
 /// One figure of a stage against the same of an earlier one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +51,27 @@ pub struct RecoveryVerdict {
     pub pass: bool,
     /// In a sentence.
     pub text: String,
+}
+
+impl Recovered {
+    /// Its value over that of before; `None` where either is missing or was 0.
+    fn over(&self) -> Option<f64> {
+        Some(self.value? / self.before.filter(|before| *before > 0.0)?)
+    }
+}
+
+impl RecoveryVerdict {
+    /// The greatest of its figures over that of before: 1.2 is a fifth more.
+    #[must_use]
+    pub fn worst(&self) -> Option<f64> {
+        worst(&self.figures).map(|(share, _)| share)
+    }
+
+    /// Recovered or not, as an SLO passes or fails.
+    #[must_use]
+    pub const fn status(&self) -> SloStatus {
+        if self.pass { SloStatus::Pass } else { SloStatus::Fail }
+    }
 }
 
 /// Hold the latencies of `stage` against those of the stage that it is to recover to. Both are
@@ -81,14 +103,14 @@ pub fn recovery(
     RecoveryVerdict { stage: stage.to_owned(), of: rule.of.clone(), within: rule.within, figures, pass, text }
 }
 
+fn worst(figures: &[Recovered]) -> Option<(f64, &Recovered)> {
+    let by_share = figures.iter().filter_map(|figure| Some((figure.over()?, figure)));
+    by_share.max_by(|a, b| a.0.total_cmp(&b.0))
+}
+
 fn recovery_text(stage: &str, rule: &Recovery, figures: &[Recovered]) -> String {
     let of = &rule.of;
     let label = |figure: &Recovered| format!("{} {}", figure.stat, figure.metric.to_uppercase());
-    let worst = |figures: &[Recovered]| {
-        let over = |figure: &Recovered| Some(figure.value? / figure.before.filter(|before| *before > 0.0)?);
-        let by_share = figures.iter().filter_map(|figure| Some((over(figure)?, figure)));
-        by_share.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(share, figure)| (share, label(figure)))
-    };
     if figures.is_empty() {
         return format!("nothing was answered in {stage} or in {of}: whether latency recovered is not known");
     }
@@ -98,7 +120,8 @@ fn recovery_text(stage: &str, rule: &Recovery, figures: &[Recovered]) -> String 
     }
     let percent = |share: f64| share * 100.0;
     match worst(figures) {
-        Some((share, label)) => {
+        Some((share, figure)) => {
+            let label = label(figure);
             let recovered = figures.iter().all(|figure| figure.pass);
             format!(
                 "{} {label} of {stage} is {:+.1} % against {of} (limit +{:.0} %)",
@@ -119,6 +142,10 @@ pub struct DriftVerdict {
     /// By how much it grew from the window's start to its end, by the line through its batch
     /// means: relative for a latency, in shares of 1 for the error rate. Negative: it fell.
     pub growth: f64,
+    /// Where that line begins and ends: in ms, or in shares of 1. A beginning below 0 is its
+    /// middle instead.
+    pub from: f64,
+    pub to: f64,
     /// The slope over its standard error, and its degrees of freedom.
     pub t: f64,
     pub df: u64,
@@ -133,19 +160,19 @@ pub struct DriftVerdict {
 #[derive(Debug, Clone)]
 pub struct Drift {
     window: Window,
-    ttft: Course,
-    tpot: Course,
-    errors: Course,
+    ttft: Figure,
+    tpot: Figure,
+    errors: Figure,
 }
 
 /// A figure over the window.
 #[derive(Debug, Clone)]
-struct Course {
+struct Figure {
     batches: Batches,
     n: u64,
 }
 
-impl Course {
+impl Figure {
     const fn new(window: Window) -> Self {
         Self { batches: Batches::new(window), n: 0 }
     }
@@ -155,8 +182,8 @@ impl Course {
         self.n += 1;
     }
 
-    fn line(&self) -> Option<Line> {
-        self.batches.line().filter(|line| self.n >= ENOUGH && line.slope.is_finite())
+    fn course(&self) -> Option<Course> {
+        self.batches.course().filter(|_| self.n >= ENOUGH)
     }
 }
 
@@ -164,7 +191,7 @@ impl Drift {
     /// Over `window`: a cell's, or one stage's.
     #[must_use]
     pub const fn new(window: Window) -> Self {
-        let (ttft, tpot, errors) = (Course::new(window), Course::new(window), Course::new(window));
+        let (ttft, tpot, errors) = (Figure::new(window), Figure::new(window), Figure::new(window));
         Self { window, ttft, tpot, errors }
     }
 
@@ -192,16 +219,13 @@ impl Drift {
     /// and one in each tenth of the window.
     #[must_use]
     pub fn verdicts(&self) -> Vec<DriftVerdict> {
-        let latency = |name: &str, course: &Course| {
-            let line = course.line()?;
-            let rise = line.slope * self.window.seconds();
-            // Where the line began; a level that fell to nothing has its middle to go by.
-            let start = if line.intercept > 0.0 { line.intercept } else { line.intercept + rise / 2.0 };
-            (start > 0.0).then(|| verdict(name, rise / start, MATTERS, &line))
+        let latency = |name: &str, figure: &Figure| {
+            let course = figure.course()?;
+            (course.from > 0.0).then(|| verdict(name, course.rise / course.from, MATTERS, &course))
         };
-        let errors = |course: &Course| {
-            let line = course.line()?;
-            Some(verdict("error_rate", line.slope * self.window.seconds(), MATTERS_ERRORS, &line))
+        let errors = |figure: &Figure| {
+            let course = figure.course()?;
+            Some(verdict("error_rate", course.rise, MATTERS_ERRORS, &course))
         };
         [latency("ttft", &self.ttft), latency("tpot", &self.tpot), errors(&self.errors)]
             .into_iter()
@@ -210,21 +234,29 @@ impl Drift {
     }
 }
 
-fn verdict(name: &str, growth: f64, matters: f64, line: &Line) -> DriftVerdict {
-    let sure = line.t > student_t_quantile(0.99, line.df as f64);
-    let drifts = sure && growth > matters;
-    let (what, unit) = match name {
-        "error_rate" => ("the error rate".to_owned(), "percentage points"),
-        latency => (latency.to_uppercase(), "%"),
+fn verdict(name: &str, growth: f64, matters: f64, course: &Course) -> DriftVerdict {
+    let line = &course.line;
+    let drifts = course.is_sure() && growth > matters;
+    let percent = |share: f64| format!("{:.1}", share * 100.0);
+    let (what, unit, ends) = match name {
+        "error_rate" => {
+            let ends = format!("{} to {} %", percent(course.from.max(0.0)), percent(course.to.max(0.0)));
+            ("the error rate".to_owned(), "percentage points", ends)
+        }
+        latency => (latency.to_uppercase(), "%", format!("{:.1} to {:.1} ms", course.from, course.to.max(0.0))),
     };
-    let figures = format!("{:.1} {unit} over the window (t = {:.1})", growth.abs() * 100.0, line.t);
+    let figures =
+        format!("{} {unit} over the window (t = {:.1}), from {ends}", percent(growth.abs()), line.t);
     let went = if growth < 0.0 { "fell" } else { "grew" };
-    let text = if drifts {
-        format!("{what} {went} by {figures}")
-    } else {
-        format!("{what} did not drift: it {went} by {figures}")
+    let text = match (drifts, growth == 0.0) {
+        (true, _) => format!("{what} {went} by {figures}"),
+        (_, true) => format!("{what} did not drift"),
+        _ => format!("{what} did not drift: it {went} by {figures}"),
     };
-    DriftVerdict { metric: name.to_owned(), growth, t: line.t, df: line.df, drifts, text }
+    // A line without any scatter has no finite t, and files have no word for that.
+    let t = if line.t.is_nan() { 0.0 } else { line.t.clamp(-MOST_T, MOST_T) };
+    let (from, to) = (course.from, course.to);
+    DriftVerdict { metric: name.to_owned(), growth, from, to, t, df: line.df, drifts, text }
 }
 
 #[cfg(test)]

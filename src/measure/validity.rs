@@ -104,7 +104,8 @@ fn schedule_kept(e: &Evidence<'_>, court: &mut Court) {
             became.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
         format!("no request due in the window was answered: {}", became.join(", "))
     });
-    let planned = e.run.planned.filter(|&n| n > 0);
+    // With what followed from answers: no schedule had those, and they are sent as well.
+    let planned = e.run.planned.map(|_| counts.planned).filter(|&n| n > 0);
     let off = planned.map(|n| (counts.sent as f64 / n as f64 - 1.0).abs());
     court.hear(&table::SENT_OFF_PLAN, off, |v, limit| {
         format!(

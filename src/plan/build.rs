@@ -145,8 +145,23 @@ fn duplicate(reader: &Reader<'_>, origin: Origin, first: Origin, factors: &BTree
 }
 
 fn settings_hash(settings: &Settings) -> String {
-    let json = serde_json::to_value(settings).expect("settings are plain data with text keys");
+    let mut json = serde_json::to_value(settings).expect("settings are plain data with text keys");
+    forget_paths(&mut json);
     hex(&Sha256::digest(canonical_json(&json)))
+}
+
+/// What a file holds counts, not where it lies: a run is resumed from another directory too.
+fn forget_paths(json: &mut Value) {
+    match json {
+        Value::Object(map) => {
+            if map.contains_key("sha256") {
+                map.remove("path");
+            }
+            map.values_mut().for_each(forget_paths);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_paths),
+        _ => {}
+    }
 }
 
 /// Running order over all grids: grid by grid as written, each in its own order.

@@ -3,24 +3,44 @@
 use std::time::Duration;
 
 use crate::experiment::{Arrivals, Load, Settings};
+use crate::units::format_duration;
 use crate::workload::{DataError, Trace};
 
 /// The last request of a trace is due just before its window closes.
 const AFTER_THE_LAST: Duration = Duration::from_millis(1);
 
+/// A trace that no cell can be made of.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TraceError {
+    #[error(transparent)]
+    Unread(#[from] DataError),
+    #[error(
+        "the last request of the trace is due after {}, within the warm-up of {}: nothing would be measured",
+        format_duration(*last),
+        format_duration(*warmup)
+    )]
+    AllWarmUp { warmup: Duration, last: Duration },
+}
+
 /// Fills in what a cell that repeats a trace has to know of it; leaves others alone.
 ///
 /// # Errors
-/// When the trace can't be read.
-pub(super) fn fit(settings: &mut Settings) -> Result<(), DataError> {
+/// When the trace can't be read, or ends before it is measured.
+pub(super) fn fit(settings: &mut Settings) -> Result<(), TraceError> {
     let Load::Open { qps, arrivals: Arrivals::Trace, .. } = &mut settings.load else { return Ok(()) };
     let Some(asked) = &settings.workload.trace else { return Ok(()) };
     let trace = Trace::read(asked)?;
     let last = Duration::from_micros(trace.entries.last().map_or(0, |entry| entry.at_us));
     *qps = mean_rate(trace.entries.len(), last);
-    if settings.cell.duration.is_none() && settings.cell.requests.is_none() {
-        let rest = last.saturating_sub(settings.cell.warmup);
-        settings.cell.duration = Some(rest + AFTER_THE_LAST);
+    let warmup = settings.cell.warmup;
+    if warmup > last {
+        return Err(TraceError::AllWarmUp { warmup, last });
+    }
+    let rest = last - warmup + AFTER_THE_LAST;
+    match &mut settings.cell.duration {
+        Some(duration) => *duration = rest.min(*duration),
+        None if settings.cell.requests.is_none() => settings.cell.duration = Some(rest),
+        None => {}
     }
     Ok(())
 }

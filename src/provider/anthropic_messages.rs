@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 use super::answer::{Account, Reader, both, document};
-use super::call::listed;
+use super::call::{Key, listed};
 use super::openai::undecodable;
 use super::text::Text;
 use super::{
@@ -47,11 +47,11 @@ impl Provider for Messages {
             put("system", system.join("\n\n").into());
         }
         put("stream", call.stream.into());
-        for (key, value) in call.sampling_as(&[("stop", "stop_sequences")]) {
-            put(key, if key == "stop_sequences" { listed(value) } else { value.clone() });
-        }
-        for (key, value) in call.keys_as_written() {
-            put(key, value.clone());
+        for (key, value) in call.keys(&[("stop", "stop_sequences")]) {
+            match key {
+                Key::Setting(key @ "stop_sequences") => put(key, listed(value)),
+                Key::Setting(key) | Key::Written(key) => put(key, value.clone()),
+            }
         }
         let mut request = WireRequest::json(PATH, body);
         request.headers.extend(HEADERS.iter().map(|(name, value)| ((*name).into(), (*value).into())));

@@ -7,22 +7,59 @@ use serde_json::{Map, Value, json};
 
 use super::Call;
 
-impl<'a> Call<'a> {
-    /// [`Call::overrides`] without what `sampling` says: for APIs with names of their own for that.
-    pub fn keys_as_written(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
-        self.extra_body.iter().chain(self.line_body)
-    }
+/// OpenAI's names of sampling settings, which `[workload]` has too.
+pub const SAMPLING: [&str; 22] = [
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "typical_p",
+    "seed",
+    "stop",
+    "n",
+    "best_of",
+    "logprobs",
+    "top_logprobs",
+    "prompt_logprobs",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "reasoning_effort",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+    "dimensions",
+    "top_n",
+];
 
-    /// The sampling settings by an API's own names: pairs of OpenAI's and its own. A name that it
-    /// lacks stays as it is.
-    pub fn sampling_as(
+/// A key of a body beside those that every request of an API has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key<'a> {
+    /// A sampling setting, by the API's own name for it: it goes where the API has such.
+    Setting(&'a str),
+    /// As a person wrote it, for the top of the body.
+    Written(&'a str),
+}
+
+impl<'a> Call<'a> {
+    /// [`Call::overrides`] for an API with names or places of its own for sampling settings:
+    /// pairs of OpenAI's name and its own, where they differ. A line's settings (its `seed`, say)
+    /// go to the same places as those of `sampling`; what stands in `extra_body` is as written.
+    pub fn keys(
         &self,
         names: &'static [(&'static str, &'static str)],
-    ) -> impl Iterator<Item = (&'a str, &'a Value)> {
-        self.sampling.iter().map(move |(key, value)| {
-            let own = names.iter().find(|(name, _)| name == key).map(|(_, own)| *own);
-            (own.unwrap_or(key), value)
-        })
+    ) -> impl Iterator<Item = (Key<'a>, &'a Value)> {
+        let setting = move |key: &'a str| {
+            let own = names.iter().find(|(name, _)| *name == key).map(|(_, own)| *own);
+            Key::Setting(own.unwrap_or(key))
+        };
+        let of_line = move |key: &'a str| {
+            if SAMPLING.contains(&key) { setting(key) } else { Key::Written(key) }
+        };
+        let sampling = self.sampling.iter().map(move |(key, value)| (setting(key), value));
+        let extra = self.extra_body.iter().map(|(key, value)| (Key::Written(key), value));
+        sampling.chain(extra).chain(self.line_body.iter().map(move |(key, value)| (of_line(key), value)))
     }
 
     /// The conversation as one text, its turns parted by blank lines: for APIs that take a

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::answer::{Account, Reader, document, micros};
-use super::call::listed;
+use super::call::{Key, listed};
 use super::openai::undecodable;
 use super::text::Text;
 use super::{Call, DecodeError, Decoder, Delta, Entry, Features, Framing, Provider, WireRequest};
@@ -39,12 +39,12 @@ impl Provider for LlamaCpp {
         if call.force_length {
             put("ignore_eos", true.into());
         }
-        for (key, value) in call.sampling_as(NAMES) {
-            // One text it would pass over.
-            put(key, if key == "stop" { listed(value) } else { value.clone() });
-        }
-        for (key, value) in call.keys_as_written() {
-            put(key, value.clone());
+        for (key, value) in call.keys(NAMES) {
+            match key {
+                // One text it would pass over.
+                Key::Setting(key @ "stop") => put(key, listed(value)),
+                Key::Setting(key) | Key::Written(key) => put(key, value.clone()),
+            }
         }
         WireRequest::json(PATH, body)
     }

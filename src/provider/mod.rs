@@ -32,6 +32,7 @@ pub mod triton_generate;
 pub mod triton_infer;
 pub mod vllm;
 
+pub use call::SAMPLING;
 pub use custom::Custom;
 pub use error::{DETAIL_CHARS, clip, http_error};
 pub use features::Features;

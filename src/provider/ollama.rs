@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Account, Reader, both, document, micros};
-use super::call::{listed, put};
+use super::call::{Key, listed, put};
 use super::openai::undecodable;
 use super::text::Text;
 use super::{Call, DecodeError, Decoder, Delta, Entry, Features, Framing, Provider, WireRequest};
@@ -27,7 +27,7 @@ const PATH: &str = "/api/chat";
 const NAMES: &[(&str, &str)] = &[("repetition_penalty", "repeat_penalty"), ("reasoning_effort", "think")];
 
 /// Settings that stand beside `options`, not in them.
-const OUTSIDE: [&str; 3] = ["think", "logprobs", "top_logprobs"];
+const OUTSIDE: [&str; 4] = ["think", "logprobs", "top_logprobs", "tools"];
 
 struct Ollama;
 
@@ -42,7 +42,14 @@ impl Provider for Ollama {
         body.insert("messages".to_owned(), messages.into());
         body.insert("stream".to_owned(), call.stream.into());
         body.insert("options".to_owned(), json!({ "num_predict": call.max_tokens }));
-        for (key, value) in call.sampling_as(NAMES) {
+        for (key, value) in call.keys(NAMES) {
+            let key = match key {
+                Key::Setting(key) => key,
+                Key::Written(key) => {
+                    put(&mut body, key, value);
+                    continue;
+                }
+            };
             let value = match key {
                 "stop" => listed(value),
                 "think" if value == "none" => false.into(),
@@ -53,9 +60,6 @@ impl Provider for Ollama {
             } else {
                 put(&mut body, "options", &json!({ key: value }));
             }
-        }
-        for (key, value) in call.keys_as_written() {
-            put(&mut body, key, value);
         }
         WireRequest::json(PATH, body)
     }

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Account, Reader, document};
-use super::call::{listed, put};
+use super::call::{Key, listed, put};
 use super::openai::undecodable;
 use super::{Call, DecodeError, Decoder, Delta, Entry, Features, Framing, Provider, WireRequest};
 
@@ -27,9 +27,12 @@ impl Provider for Tgi {
         let path = if call.stream { "/generate_stream" } else { "/generate" };
         let mut body = Map::new();
         body.insert("inputs".to_owned(), (*call.whole_prompt()).into());
-        body.insert("parameters".to_owned(), parameters(call).into());
-        for (key, value) in call.keys_as_written() {
-            put(&mut body, key, value);
+        body.insert("parameters".to_owned(), json!({ "max_new_tokens": call.max_tokens, "details": true }));
+        for (key, value) in call.keys(&[]) {
+            match key {
+                Key::Setting(key) => put(&mut body, "parameters", &parameters(key, value).into()),
+                Key::Written(key) => put(&mut body, key, value),
+            }
         }
         WireRequest::json(path, body)
     }
@@ -47,32 +50,23 @@ impl Provider for Tgi {
     }
 }
 
-/// Its names are OpenAI's, its limits are not: 0 is no temperature but no sampling at all, and
-/// 1 no `top_p`.
-fn parameters(call: &Call<'_>) -> Map<String, Value> {
+/// What a sampling setting becomes. Its names are OpenAI's, its limits are not: 0 is no
+/// temperature but no sampling at all, and 1 no `top_p`.
+fn parameters(key: &str, value: &Value) -> Map<String, Value> {
+    let number = value.as_f64();
     let mut parameters = Map::new();
-    parameters.insert("max_new_tokens".to_owned(), call.max_tokens.into());
-    parameters.insert("details".to_owned(), true.into());
-    for (key, value) in call.sampling_as(&[]) {
-        let number = value.as_f64();
-        match key {
-            "temperature" if number == Some(0.0) => {
-                parameters.insert("do_sample".to_owned(), false.into());
-            }
-            "temperature" => {
-                parameters.insert("do_sample".to_owned(), true.into());
-                parameters.insert(key.to_owned(), value.clone());
-            }
-            "top_p" if number.is_some_and(|p| p >= 1.0) => {}
-            "top_k" if number.is_some_and(|k| k < 1.0) => {}
-            "stop" => {
-                parameters.insert(key.to_owned(), listed(value));
-            }
-            _ => {
-                parameters.insert(key.to_owned(), value.clone());
-            }
+    let value = match key {
+        "temperature" => {
+            let samples = number != Some(0.0);
+            parameters.insert("do_sample".to_owned(), samples.into());
+            samples.then(|| value.clone())
         }
-    }
+        "top_p" => Some(value.clone()).filter(|_| number.is_none_or(|p| p < 1.0)),
+        "top_k" => Some(value.clone()).filter(|_| number.is_none_or(|k| k >= 1.0)),
+        "stop" => Some(listed(value)),
+        _ => Some(value.clone()),
+    };
+    parameters.extend(value.map(|value| (key.to_owned(), value)));
     parameters
 }
 

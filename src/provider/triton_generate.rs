@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::answer::Reader;
+use super::call::Key;
 use super::{Call, Decoder, Entry, Features, Framing, Provider, WireRequest, triton};
 
 /// Its row in the table of providers.
@@ -32,10 +33,7 @@ impl Provider for Generate {
         if call.force_length {
             put(triton::FORCE, call.max_tokens.into());
         }
-        for (key, value) in call.sampling_as(triton::NAMES) {
-            put(key, value.clone());
-        }
-        for (key, value) in call.keys_as_written() {
+        for (Key::Setting(key) | Key::Written(key), value) in call.keys(triton::NAMES) {
             put(key, value.clone());
         }
         let action = if call.stream { "generate_stream" } else { "generate" };

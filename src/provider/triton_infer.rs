@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::answer::Reader;
-use super::call::listed;
+use super::call::{Key, listed};
 use super::{Call, Decoder, Entry, Features, Framing, Options, Provider, WireRequest, triton};
 
 /// Its row in the table of providers.
@@ -43,15 +43,13 @@ impl Provider for Infer {
         if call.force_length {
             put(triton::FORCE, &json!(call.max_tokens));
         }
-        for (key, value) in call.sampling_as(triton::NAMES) {
-            put(key, value);
-        }
         let mut own = Map::new();
-        for (key, value) in call.keys_as_written() {
-            if OWN_KEYS.contains(&key.as_str()) {
-                own.insert(key.clone(), value.clone());
-            } else {
-                put(key, value);
+        for (key, value) in call.keys(triton::NAMES) {
+            match key {
+                Key::Written(key) if OWN_KEYS.contains(&key) => {
+                    own.insert(key.to_owned(), value.clone());
+                }
+                Key::Setting(key) | Key::Written(key) => put(key, value),
             }
         }
         let mut body = Map::new();

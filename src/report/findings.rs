@@ -7,7 +7,7 @@ use crate::analysis::diagnosis::{self, Finding};
 use crate::analysis::words::{rule_text, value_with_unit, verdict_text};
 use crate::chart::{Family, Group, Level, Loop, Repeats, count, families, figure, list};
 use crate::measure::validity::NOTHING_ANSWERED_NAME;
-use crate::measure::{CellSummary, SloStatus, Verdict};
+use crate::measure::{CellSummary, GroupSummary, RecoveryVerdict, SloStatus, SloVerdict, Verdict};
 use crate::metrics;
 use crate::report::noise;
 
@@ -211,6 +211,67 @@ fn throughput(believable: &[&Repeats<'_>], families: &[Family<'_>]) -> Option<St
     ))
 }
 
+/// Something that was asked of a cell: a rule of its own or of one of its stages, or that a
+/// stage recovers.
+enum Asked<'a> {
+    Rule(Option<&'a str>, &'a SloVerdict),
+    Recovery(&'a RecoveryVerdict),
+}
+
+fn asked(summary: &CellSummary) -> impl Iterator<Item = Asked<'_>> {
+    summary.slo.iter().map(|rule| Asked::Rule(None, rule)).chain(summary.stages().flat_map(asked_of))
+}
+
+fn asked_of(stage: &GroupSummary) -> impl Iterator<Item = Asked<'_>> {
+    let rules = stage.slo.iter().map(|rule| Asked::Rule(Some(&stage.name), rule));
+    rules.chain(stage.recovery.iter().map(Asked::Recovery))
+}
+
+impl Asked<'_> {
+    const fn status(&self) -> SloStatus {
+        match self {
+            Self::Rule(_, verdict) => verdict.status,
+            Self::Recovery(verdict) => verdict.status(),
+        }
+    }
+
+    /// `spike: TTFT p95 ≤ 1,000 ms`.
+    fn rule(&self) -> String {
+        match self {
+            Self::Rule(None, verdict) => rule_text(verdict),
+            Self::Rule(Some(stage), verdict) => format!("{stage}: {}", rule_text(verdict)),
+            Self::Recovery(r) => {
+                format!("{}: latency is back at {}'s, at most +{:.0} %", r.stage, r.of, r.within * 100.0)
+            }
+        }
+    }
+
+    /// Why it fails; `None` where it doesn't.
+    fn missed(&self) -> Option<String> {
+        (self.status() == SloStatus::Fail).then(|| match self {
+            Self::Rule(None, verdict) => verdict_text(verdict),
+            Self::Rule(Some(stage), verdict) => format!("in {stage} {}", verdict_text(verdict)),
+            Self::Recovery(r) => r.text.clone(),
+        })
+    }
+
+    /// Its figure as a number that rises as things get worse, and in words.
+    fn figure(&self) -> Option<(f64, String)> {
+        match self {
+            Self::Rule(_, verdict) => {
+                let value = verdict.value?;
+                let better = metrics::metric(&verdict.metric).map(|m| m.better);
+                let badness = if better == Some(metrics::Better::Higher) { -value } else { value };
+                Some((badness, value_with_unit(&verdict.metric, value)))
+            }
+            Self::Recovery(r) => {
+                let over = r.worst()?;
+                Some((over, format!("{:+.1} %", (over - 1.0) * 100.0)))
+            }
+        }
+    }
+}
+
 /// How a level stands to the SLO.
 enum Standing {
     Pass,
@@ -229,8 +290,8 @@ fn standing(level: &Level<'_>) -> Standing {
         let mut ran = level.repeats.summaries().peekable();
         return if ran.peek().is_some() && ran.all(silent) { Standing::Silent } else { Standing::Unjudged };
     }
-    if let Some(failed) = summaries.iter().flat_map(|s| &s.slo).find(|v| !v.pass) {
-        return Standing::Fail(verdict_text(failed));
+    if let Some(why) = summaries.iter().flat_map(|s| asked(s)).find_map(|asked| asked.missed()) {
+        return Standing::Fail(why);
     }
     if level.repeats.flags().overloaded {
         return Standing::Fail("the server is overloaded".into());
@@ -239,7 +300,7 @@ fn standing(level: &Level<'_>) -> Standing {
 }
 
 fn limits(family: &Family<'_>) -> Vec<String> {
-    let judged = |g: &&Group<'_>| g.levels.iter().any(|l| l.repeats.summaries().any(|s| !s.slo.is_empty()));
+    let judged = |g: &&Group<'_>| g.levels.iter().any(|l| l.repeats.summaries().any(|s| s.statuses().next().is_some()));
     family.groups.iter().filter(judged).map(|g| limit_of(family, g)).collect()
 }
 
@@ -288,27 +349,25 @@ fn rules(run: &RunData) -> Vec<RuleLine> {
             continue;
         };
         let label = Repeats { cells: vec![data] }.label();
-        for verdict in &summary.slo {
-            let rule = rule_text(verdict);
+        for asked in asked(summary) {
+            let rule = asked.rule();
+            let status = asked.status();
             let i = lines.iter().position(|(line, _)| line.rule == rule).unwrap_or_else(|| {
                 let worst = "no samples".to_owned();
-                let status = SloStatus::Pass;
-                lines.push((RuleLine { rule, status, passed: 0, acceptable: 0, of: 0, worst }, None));
+                let line = RuleLine { rule, status, passed: 0, acceptable: 0, of: 0, worst };
+                lines.push((line, None));
                 lines.len() - 1
             });
             let (line, worst) = &mut lines[i];
             line.of += 1;
-            line.passed += usize::from(verdict.status == SloStatus::Pass);
-            line.acceptable += usize::from(verdict.status == SloStatus::Warning);
-            line.status = line.status.max(verdict.status);
-            let higher =
-                metrics::metric(&verdict.metric).is_some_and(|m| m.better == metrics::Better::Higher);
-            if let Some(value) = verdict.value {
-                let badness = if higher { -value } else { value };
-                if worst.is_none_or(|known| badness > known) {
-                    line.worst = format!("{} at {label}", value_with_unit(&verdict.metric, value));
-                    *worst = Some(badness);
-                }
+            line.passed += usize::from(status == SloStatus::Pass);
+            line.acceptable += usize::from(status == SloStatus::Warning);
+            line.status = line.status.max(status);
+            if let Some((badness, words)) = asked.figure()
+                && worst.is_none_or(|known| badness > known)
+            {
+                line.worst = format!("{words} at {label}");
+                *worst = Some(badness);
             }
         }
     }

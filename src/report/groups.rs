@@ -53,12 +53,15 @@ pub(super) struct Breakdown<'a> {
     pub(super) cell: &'a CellData,
     /// What tells the cell from the others.
     pub(super) label: String,
-    pub(super) groups: &'a [GroupSummary],
+    pub(super) groups: Vec<&'a GroupSummary>,
 }
 
-/// Every cell and repeat that has groups, in plan order.
-pub(super) fn breakdowns(run: &RunData) -> Vec<Breakdown<'_>> {
-    let some = run.cells.iter().filter_map(|cell| Some((cell, cell.summary.as_ref()?.groups.as_slice())));
+/// Every cell and repeat that has groups of the `wanted` kinds, in plan order.
+pub(super) fn breakdowns(run: &RunData, wanted: impl Fn(GroupKind) -> bool) -> Vec<Breakdown<'_>> {
+    let some = run.cells.iter().filter_map(|cell| {
+        let groups = &cell.summary.as_ref()?.groups;
+        Some((cell, groups.iter().filter(|g| wanted(g.kind)).collect::<Vec<_>>()))
+    });
     some.filter(|(_, groups)| !groups.is_empty())
         .map(|(cell, groups)| {
             let repeat =

@@ -8,10 +8,11 @@ use serde_json::Value;
 use super::columns::COLUMNS;
 use super::findings::{self, Findings};
 use super::signs::{CellVerdicts, Sign, class, verdicts};
-use super::{MAX_STRIP_FILES, ReportError, contention, groups, plotly as drawing, terminal};
+use super::{MAX_STRIP_FILES, ReportError, contention, groups, plotly as drawing, stages, terminal};
 use crate::analysis::{CellData, RunData};
 use crate::chart::{Body, Chart, Repeats, count, figure, short_name, value_text};
-use crate::measure::{CellSummary, GroupSummary, Verdict};
+use crate::experiment::Settings;
+use crate::measure::{CellSummary, GroupKind, GroupSummary, Verdict};
 use crate::metrics;
 
 /// The whole page. `charts` are those of [`crate::chart::all`].
@@ -42,8 +43,9 @@ pub fn page(run: &RunData, charts: &[Chart]) -> Result<String, ReportError> {
             .map(|(i, c)| Figure::of(c, i < strip_files))
             .collect::<Result<_, _>>()?,
         cells: cells(run),
-        kinds: groups::kinds(&groups::breakdowns(run)),
+        kinds: groups::kinds(&groups::breakdowns(run, |_| true)),
         groups: group_table(run),
+        recoveries: recoveries(run),
         contention: contention::sentences(run),
         remarks: remarks(run),
         environment: flat(&run.environment),
@@ -85,6 +87,7 @@ struct Page<'a> {
     /// What `groups` are by, such as `task and endpoint`; empty without any.
     kinds: String,
     groups: Table,
+    recoveries: Vec<Recovery>,
     contention: Vec<String>,
     remarks: Vec<Remark>,
     environment: Vec<(String, String)>,
@@ -323,12 +326,7 @@ fn cell_row(data: &CellData, varying: &[String], repeated: bool) -> Vec<Field> {
         _ => "so-so",
     };
     let slo = terminal::verdict(&alone);
-    let slo_class = match slo {
-        "PASS" => "good",
-        "WARNING" => "so-so",
-        "FAIL" => "bad",
-        _ => "none",
-    };
+    let slo_class = verdict_class(slo);
     row.push(Field { text: valid.into(), sort: None, class });
     row.push(Field { text: slo.into(), sort: None, class: slo_class });
     let summary: Option<&CellSummary> = data.summary.as_ref();
@@ -340,20 +338,74 @@ fn cell_row(data: &CellData, varying: &[String], repeated: bool) -> Vec<Field> {
 
 /// A row for each task, endpoint and stage of each cell and repeat.
 fn group_table(run: &RunData) -> Table {
+    let all = groups::breakdowns(run, |_| true);
     let mut head = vec![Head::number("Cell", ""), Head::text("Which"), Head::text("By"), Head::text("Name")];
+    // Only stages have a level, and limits that the cell's verdict depends on.
+    let staged = all.iter().flat_map(|b| &b.groups).any(|g| g.kind == GroupKind::Stage);
+    if staged {
+        head.extend(["Level", "SLO", "Recovery"].map(Head::text));
+    }
     head.extend(["Requests", "OK", "Failed"].map(|title| Head::number(title, "")));
     head.push(Head::number("Output", "tokens"));
     head.extend(groups::COLUMNS.iter().map(|c| Head::number(c.title, c.unit)));
     let row = |of: &groups::Breakdown<'_>, group: &GroupSummary| {
-        let mut row = vec![Field::count(Some(u64::from(of.cell.cell.index)))];
+        let mut row = vec![Field::count(Some(u64::from(of.cell.cell.index) + 1))];
         row.extend([of.label.as_str(), group.kind.name(), group.name.as_str()].map(Field::text));
+        if staged {
+            row.extend(of_stage(&of.cell.cell.settings, group));
+        }
         let (c, t) = (&group.counts, &group.tokens);
         row.extend([c.attempted, c.ok, c.failed, t.output].map(|n| Field::count(Some(n))));
         row.extend(groups::COLUMNS.iter().map(|c| Field::number(c.value(group))));
         row
     };
-    let all = groups::breakdowns(run);
-    Table { head, rows: all.iter().flat_map(|b| b.groups.iter().map(move |g| row(b, g))).collect() }
+    Table { head, rows: all.iter().flat_map(|b| b.groups.iter().map(|g| row(b, g)).collect::<Vec<_>>()).collect() }
+}
+
+/// Level, SLO and recovery of a stage; of any other group nothing.
+fn of_stage(settings: &Settings, group: &GroupSummary) -> [Field; 3] {
+    if group.kind != GroupKind::Stage {
+        return ["", "", ""].map(Field::text);
+    }
+    let word = |word: &'static str| Field { text: word.into(), sort: None, class: verdict_class(word) };
+    let recovery = group.recovery.as_ref().map_or("–", |recovery| recovery.status().word());
+    [Field::text(stages::level(settings, &group.name)), word(stages::slo(group)), word(recovery)]
+}
+
+/// The look of a verdict's word.
+fn verdict_class(word: &str) -> &'static str {
+    match word {
+        "PASS" => "good",
+        "WARNING" => "so-so",
+        "FAIL" => "bad",
+        _ => "none",
+    }
+}
+
+/// Whether stages recovered, in a sentence each.
+fn recoveries(run: &RunData) -> Vec<Recovery> {
+    let all = groups::breakdowns(run, |kind| kind == GroupKind::Stage);
+    let of = |b: &groups::Breakdown<'_>| -> Vec<Recovery> {
+        let verdicts = b.groups.iter().filter_map(|g| g.recovery.as_ref());
+        verdicts
+            .map(|verdict| Recovery {
+                word: verdict.status().word(),
+                class: verdict_class(verdict.status().word()),
+                label: b.label.clone(),
+                text: verdict.text.clone(),
+            })
+            .collect()
+    };
+    all.iter().flat_map(of).collect()
+}
+
+#[derive(Serialize)]
+struct Recovery {
+    word: &'static str,
+    class: &'static str,
+    /// The cell and repeat.
+    label: String,
+    text: String,
 }
 
 /// A cell that is not to be taken at face value.

@@ -12,6 +12,7 @@ mod palette;
 mod plotly;
 pub mod png;
 mod signs;
+mod stages;
 pub mod terminal;
 
 use std::io::Write;

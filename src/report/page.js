@@ -76,17 +76,18 @@
       layout.annotations.push(panelTitle(figure.panels[i], 0, top + 2 / plotHeight, palette, 12));
     }
     const range = layout.xaxis.range;
+    const rows = Math.max(0, ...figure.spans.map((span) => span.row));
     for (const span of figure.spans) {
       const text = span.strong ? "<b>" + span.text + "</b>" : span.text;
       if ((span.to - span.from) / (range[1] - range[0]) * (width - 80) < span.text.length * 7) continue;
       layout.annotations.push({
-        text, xref: "x", yref: "paper", x: (span.from + span.to) / 2, y: 1 + 20 / plotHeight, yanchor: "bottom",
+        text, xref: "x", yref: "paper", x: (span.from + span.to) / 2, y: 1 + (20 + 18 * span.row) / plotHeight, yanchor: "bottom",
         showarrow: false, font: { size: 12, color: span.strong ? palette.ink : palette.muted },
       });
     }
     // The labels stand below the mode bar.
-    layout.margin = { l: 64, r: 16, t: 76, b: 50 };
-    layout.height = plotHeight + 126;
+    layout.margin = { l: 64, r: 16, t: 76 + 18 * rows, b: 50 };
+    layout.height = plotHeight + 126 + 18 * rows;
   };
 
   const prepare = (plot) => {

@@ -339,11 +339,21 @@ fn of_strip(strip: &Strip) -> Value {
             "layer": "below", "fillcolor": fill, "line": { "width": 0 },
         })
     };
-    let shapes: Vec<Value> = strip.spans.iter().map(|s| span(s.from, s.to, "@shade")).collect();
+    let edge = |x: f64| {
+        json!({
+            "type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1,
+            "layer": "below", "line": { "width": 1, "dash": "dash", "color": "@muted" },
+        })
+    };
+    let mut shapes: Vec<Value> = strip.spans.iter().map(|s| span(s.from, s.to, "@shade")).collect();
+    shapes.extend(strip.stages.iter().skip(1).map(|stage| edge(stage.from)));
     layout.insert("shapes".into(), shapes.into());
-    let mark = |from: f64, to: f64, text: &str, strong: bool| json!({ "from": from, "to": to, "text": plain(text), "strong": strong });
-    let mut spans: Vec<Value> = strip.spans.iter().map(|s| mark(s.from, s.to, &s.name, false)).collect();
-    spans.push(mark(strip.window.0, strip.window.1, "measured window", true));
+    // Where there are stages, their names stand below the window's.
+    let mark = |from: f64, to: f64, text: &str, strong: bool, row: u8| json!({ "from": from, "to": to, "text": plain(text), "strong": strong, "row": row });
+    let named = strip.spans.iter().chain(&strip.stages);
+    let mut spans: Vec<Value> = named.map(|s| mark(s.from, s.to, &s.name, false, 0)).collect();
+    let row = u8::from(!strip.stages.is_empty());
+    spans.push(mark(strip.window.0, strip.window.1, "measured window", true, row));
     json!({ "kind": "strip", "panels": titles, "legend": false, "spans": spans, "data": data, "layout": layout })
 }
 

@@ -75,7 +75,7 @@ pub(super) fn verdicts(run: &RunData) -> Vec<CellVerdicts> {
         let repeat =
             if cell.cell.repeat > 1 { format!(", repeat {}", cell.cell.repeat) } else { String::new() };
         CellVerdicts {
-            cell: cell.cell.index,
+            cell: cell.cell.index + 1,
             label: format!("{}{repeat}", Repeats { cells: vec![cell] }.label()),
             lines: diagnosis::verdicts(cell).into_iter().map(line).collect(),
         }

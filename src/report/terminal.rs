@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::columns::COLUMNS;
-use super::{contention, findings, groups};
+use super::{contention, findings, groups, stages};
 use crate::analysis::RunData;
 use crate::analysis::diagnosis::{self, Severity};
 use crate::chart::{Repeats, count, figure};
-use crate::measure::{SloStatus, Verdict};
+use crate::measure::{GroupKind, SloStatus, Verdict};
 
 /// A table of the run's cells, the SLO's verdicts, what was invalid, and where the report
 /// lies. Plain text; every line ends in a newline.
@@ -25,6 +25,7 @@ pub fn summary(run: &RunData, report: Option<&Path>) -> String {
         out.push_str(&format!("{sentence}\n"));
     }
     breakdown(run, &mut out);
+    stages::blocks(run, &mut out);
     contended(run, &mut out);
     slo(run, &found, &mut out);
     analysis(run, &found, report.is_some(), &mut out);
@@ -67,10 +68,10 @@ fn table(run: &RunData) -> String {
     format!("{}Latencies in ms.\n", align(&rows))
 }
 
-/// A table for each cell that has tasks, endpoints or stages, a row for each of them.
+/// A table for each cell that has tasks or endpoints, a row for each of them.
 fn breakdown(run: &RunData, out: &mut String) {
     const MOST: usize = 8;
-    let all = groups::breakdowns(run);
+    let all = groups::breakdowns(run, |kind| kind != GroupKind::Stage);
     if all.is_empty() {
         return;
     }
@@ -84,7 +85,7 @@ fn breakdown(run: &RunData, out: &mut String) {
             unit => unit.to_owned(),
         }));
         let mut rows = vec![head];
-        for group in one.groups {
+        for group in &one.groups {
             let mut row = vec![groups::name(group)];
             let (c, t) = (&group.counts, &group.tokens);
             row.extend([c.attempted, c.ok, c.failed, t.output].map(count));
@@ -129,11 +130,11 @@ pub(super) fn verdict(repeats: &Repeats<'_>) -> &'static str {
         return "–";
     }
     let usable = repeats.usable();
-    usable.iter().flat_map(|s| &s.slo).map(|v| v.status).max().map_or("–", SloStatus::word)
+    usable.iter().flat_map(|s| s.statuses()).max().map_or("–", SloStatus::word)
 }
 
 /// Left-aligned first column, the rest right-aligned.
-fn align(rows: &[Vec<String>]) -> String {
+pub(super) fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |i: usize| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

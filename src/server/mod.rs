@@ -107,6 +107,12 @@ pub enum DiscoverError {
         "target.api is \"auto\", and {url} speaks \"{api}\" ({because}), which this version has no provider for"
     )]
     NoProvider { url: String, api: String, because: String },
+    /// `api = "auto"`, and what the server speaks has no place for pictures.
+    #[error(
+        "workload.images asks for pictures, and {url} speaks \"{api}\", which has no place for them. Leave them out, or \
+         name an API that takes them in target.api"
+    )]
+    NoImages { url: String, api: String },
     /// `workload.tokenizer = "server"`, and the server has no usable one.
     #[error("workload.tokenizer is \"server\", but {url} doesn't tokenize: {reason}. Use \"auto\" or a file")]
     NoTokenizer { url: String, reason: String },
@@ -138,7 +144,7 @@ impl DiscoverError {
             Self::Client(e) => e.is_usage(),
             Self::Unreachable { .. } | Self::Stopped | Self::Refused { .. } => false,
             Self::NoModel { .. } | Self::NoTokenizer { .. } => false,
-            Self::NoApi { .. } | Self::NoProvider { .. } => false,
+            Self::NoApi { .. } | Self::NoProvider { .. } | Self::NoImages { .. } => false,
         }
     }
 
@@ -175,6 +181,8 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
     let mut notes = Vec::new();
     let settings = &resolved(settings, &base, &stop, &mut notes)?;
     let target = &settings.target;
+    let provider = target.provider().ok_or_else(|| DiscoverError::Api(target.api.clone()))?;
+    hold_to_found(settings, provider.as_ref(), &base, &mut notes)?;
     let lenient = target.is_sim() || is_loopback(&base);
     let headers = client::headers(target, lenient, |name| std::env::var(name).ok(), &mut notes)?;
     let asker = Arc::new(Asker::new(target, &base, headers.clone(), stop)?);
@@ -231,6 +239,24 @@ fn resolved(
         notes.push(note);
     }
     Ok(settings)
+}
+
+/// What the file asks for, held to the API that was found: where it names the API itself, that
+/// was done when it was read, and nothing is left to tell.
+fn hold_to_found(
+    settings: &Settings,
+    provider: &dyn Provider,
+    base: &Url,
+    notes: &mut Vec<String>,
+) -> Result<(), DiscoverError> {
+    let (features, api) = (provider.features(), &settings.target.api);
+    if settings.workload.images.is_some() && !features.takes_images {
+        return Err(DiscoverError::NoImages { url: shown(base), api: api.clone() });
+    }
+    if settings.workload.stream && !features.streams {
+        notes.push(format!("the API \"{api}\" has no streams: answers come whole, and have no TTFT"));
+    }
+    Ok(())
 }
 
 /// What is known of a server without asking it: enough to send it a cell's requests and

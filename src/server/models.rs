@@ -198,11 +198,11 @@ fn is_named(listed: &str, wanted: &str) -> bool {
     listed == wanted || listed.strip_suffix(":latest") == Some(wanted)
 }
 
-/// Whether small requests to it tell anything of its answers: not where nothing is generated,
-/// nor where nothing is read out of an answer.
+/// Whether small requests to it tell anything of its prompts or answers: not where documents are
+/// ranked, each of which counts the query again, nor where nothing is read out of an answer.
 pub(super) fn is_probed(target: &Target) -> bool {
     match target.api.as_str() {
-        "openai-embeddings" | "openai-rerank" => false,
+        "openai-rerank" => false,
         "custom" => target.custom.as_ref().is_some_and(Custom::reads_answers),
         _ => true,
     }

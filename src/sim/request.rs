@@ -95,7 +95,10 @@ impl Ask {
     pub fn pooled(prompts: Vec<Vec<u64>>, config: &Config) -> Result<Self, ApiError> {
         let limit = u64::from(config.max_model_len);
         let mut sequences = Vec::with_capacity(prompts.len());
-        for prompt in prompts {
+        for mut prompt in prompts {
+            if config.add_bos && !prompt.is_empty() {
+                prompt.insert(0, mark::BOS);
+            }
             let length = prompt.len() as u64;
             if length == 0 || length > limit {
                 return Err(match length {

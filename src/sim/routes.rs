@@ -264,7 +264,12 @@ fn ending(conn: &Arc<Conn>, mut response: Reply, tokens: u32, outcome: TruthOutc
     let status = response.status().as_u16();
     conn.note(|r| (r.status, r.outcome) = (Some(status), outcome));
     if let Answer::Whole(whole) = response.body_mut() {
-        whole.record = Some((Arc::clone(conn), tokens));
+        if whole.bytes.as_ref().is_none_or(bytes::Bytes::is_empty) {
+            // Nobody asks for a body of no bytes: it ends with its head.
+            conn.end();
+        } else {
+            whole.record = Some((Arc::clone(conn), tokens));
+        }
     }
     response
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Manifest, StoredCell};
 use crate::experiment::Load;
-use crate::measure::{CellSummary, SloVerdict, Verdict};
+use crate::measure::{CellSummary, SloStatus, SloVerdict, Verdict};
 use crate::metrics::{self, Kind, METRICS, STATS};
 use crate::plan::Cell;
 
@@ -226,10 +226,7 @@ fn tokens(summary: &CellSummary) -> [String; 9] {
 
 fn verdicts(summary: &CellSummary) -> [String; 5] {
     let reasons: Vec<&str> = summary.validity.reasons.iter().map(|r| r.text.as_str()).collect();
-    let slo_pass = match summary.slo.as_slice() {
-        [] => String::new(),
-        rules => rules.iter().all(|rule| rule.pass).to_string(),
-    };
+    let slo_pass = passes(summary.statuses());
     let slo: Vec<String> = summary.slo.iter().map(slo_text).collect();
     [
         verdict(summary.validity.verdict).to_owned(),
@@ -238,6 +235,11 @@ fn verdicts(summary: &CellSummary) -> [String; 5] {
         slo.join("; "),
         summary.semi_open.to_string(),
     ]
+}
+
+/// Whether nothing of what was asked fails; empty where nothing was.
+pub(super) fn passes(statuses: impl Iterator<Item = SloStatus>) -> String {
+    statuses.max().map_or_else(String::new, |worst| (worst != SloStatus::Fail).to_string())
 }
 
 /// `ttft_p95_ms 812.5 (limit 1000) pass`, `e2e_p95_ms 312.5 (target 200, limit 500) warning`.

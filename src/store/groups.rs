@@ -1,7 +1,7 @@
 //! `groups.csv`: a run's figures for each task, endpoint and stage of its cells, a line each.
 //! Made from the `summary.json` files like `summary.csv`, which stands beside it.
 
-use super::columns::{self, json, one_line, slo_text};
+use super::columns::{self, json, one_line, passes, slo_text};
 use super::{Manifest, StoredCell};
 use crate::measure::GroupSummary;
 use crate::metrics::{self, Kind, METRICS, STATS};
@@ -40,7 +40,9 @@ const AFTER: &[&str] = &[
     "chunks",
     "prompt_mismatches",
     "output_mismatches",
+    "slo_pass",
     "slo",
+    "recovery",
 ];
 
 /// Metrics that a group can have: all but those that are pooled over the cell.
@@ -92,7 +94,9 @@ fn row(manifest: &Manifest, cell: &Cell, group: &GroupSummary) -> Vec<String> {
     fields.extend([t.prompt_asked, t.prompt, t.max_tokens, t.output].iter().map(u64::to_string));
     fields.push(t.cached.map(|n| n.to_string()).unwrap_or_default());
     fields.extend([t.chunks, t.prompt_mismatches, t.output_mismatches].iter().map(u64::to_string));
+    fields.push(passes(group.statuses()));
     fields.push(group.slo.iter().map(slo_text).collect::<Vec<_>>().join("; "));
+    fields.push(group.recovery.as_ref().map(|r| r.text.clone()).unwrap_or_default());
     fields.iter_mut().for_each(one_line);
     fields
 }
@@ -105,12 +109,14 @@ pub(super) fn line_key(run: &str, cell_index: u32, group: &GroupSummary) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::GroupKind;
+    use crate::experiment::Recovery;
+    use crate::measure::{GroupKind, recovery};
     use crate::store::tests::{cell, manifest, summary};
 
     fn stored() -> StoredCell {
         let mut whole = summary(3);
-        whole.groups = [(GroupKind::Task, "short"), (GroupKind::Endpoint, "flash")]
+        let kinds = [(GroupKind::Task, "short"), (GroupKind::Endpoint, "flash"), (GroupKind::Stage, "after")];
+        whole.groups = kinds
             .into_iter()
             .map(|(kind, name)| GroupSummary {
                 kind,
@@ -120,8 +126,14 @@ mod tests {
                 scalars: whole.scalars.clone(),
                 tokens: whole.tokens.clone(),
                 slo: whole.slo.clone(),
+                window: None,
+                recovery: None,
             })
             .collect();
+        let rule = Recovery { of: "before".to_owned(), within: 0.2 };
+        let after = &whole.groups[2];
+        let recovery = recovery("after", &rule, &after.distributions, &after.distributions);
+        whole.groups[2].recovery = Some(recovery);
         whole.groups[1].scalars.insert("output_tps".to_owned(), f64::NAN);
         StoredCell::new("r", &cell(3), "tiny".into(), &whole)
     }
@@ -133,7 +145,7 @@ mod tests {
         assert_eq!(unique.len(), names.len());
         let stored = stored();
         let rows = group_rows(&manifest("r"), &cell(3), &stored);
-        assert_eq!(rows.len(), 2);
+        assert_eq!(rows.len(), 3);
         let at = |row: &[String], name: &str| row[names.iter().position(|n| n == name).unwrap()].clone();
         for (row, group) in rows.iter().zip(&stored.summary.groups) {
             assert_eq!(row.len(), names.len());
@@ -149,6 +161,10 @@ mod tests {
         }
         assert_ne!(at(&rows[0], "output_tps"), "");
         assert_eq!(at(&rows[1], "output_tps"), "", "what is no number is absent");
+        // Only of a stage do rules decide.
+        let passes = rows.iter().map(|row| at(row, "slo_pass"));
+        assert_eq!(passes.collect::<Vec<_>>(), ["", "", "false"]);
+        assert_eq!((at(&rows[0], "recovery"), at(&rows[2], "recovery").contains("recovered: ")), (String::new(), true));
     }
 
     #[test]

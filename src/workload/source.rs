@@ -186,7 +186,8 @@ impl Source {
                 let entry = trace.entry(seq);
                 (entry.prompt_tokens, entry.max_tokens)
             }
-            Content::Talks(_) | Content::Sessions(_) => {
+            Content::Sessions(_) => (self.drawn_prompt(seq), output),
+            Content::Talks(_) => {
                 let first = self.turn(seq, 0, seq, &[]);
                 (first.prompt_tokens_asked, first.max_tokens)
             }

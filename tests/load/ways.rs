@@ -2,6 +2,7 @@
 //! fresh connections; the questions before the load go by them as well.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use rcgen::{CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -73,6 +74,27 @@ fn connections_are_kept_for_each_user_or_made_for_each_request() {
         } else {
             assert_eq!(relay.connections(), records.len());
         }
+    }
+}
+
+#[test]
+fn headers_of_ones_own_go_out_with_every_request() {
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&heads);
+    let server = serve(move |conn| {
+        into.lock().expect("no test panics while it holds this").push(conn.head.to_owned());
+        conn.answer(1);
+        true
+    });
+    let mut cell = closed(4);
+    cell.settings.cell.requests = Some(REQUESTS as u64);
+    let (_, records) = run(&cell, server.address);
+    let heads = heads.lock().expect("no test panics while it holds this");
+    assert_eq!(heads.len(), records.len());
+    for head in heads.iter() {
+        // The key of the endpoint that tests ask.
+        let mine = head.lines().filter(|line| line.eq_ignore_ascii_case("authorization: Bearer x"));
+        assert_eq!(mine.count(), 1, "{head}");
     }
 }
 

@@ -37,6 +37,8 @@ pub const TRANSCRIPTS: &[Row] = &[
     ("triton-generate", "nostream", [1, 1], [None, None, None], "", NONE),
     ("llamacpp", "stream", [4, 4], [Some(5), Some(4), Some(4)], "limit", [Some(23_558), Some(55_555)]),
     ("llamacpp", "nostream", [1, 1], [Some(9), Some(2), Some(3)], "word", [Some(20_000), Some(30_500)]),
+    ("llamacpp", "llama-server-stream", [3, 3], [Some(8), Some(5), Some(0)], "limit", [Some(822), Some(1_784)]),
+    ("llamacpp", "llama-server-nostream", [1, 1], [Some(8), Some(5), Some(7)], "limit", [Some(313), Some(1_045)]),
     ("llamacpp", "older", [2, 2], [Some(3), Some(2), Some(0)], "eos", [Some(12_000), Some(20_000)]),
     ("ollama", "stream", [3, 3], [Some(17), Some(3), None], "length", [Some(400_000), Some(900_000)]),
     ("ollama", "thinking", [4, 2], [Some(17), Some(3), None], "stop", [Some(400_000), Some(900_000)]),

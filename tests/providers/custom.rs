@@ -409,6 +409,21 @@ fn settings_are_held_to_what_an_api_can_do() {
             "workload.force_length",
             "the API \"ollama\" has no keys that force the length of an answer",
         ),
+        (
+            "api = \"llamacpp\"\n[workload]\nimages = { width = 64, height = 64 }",
+            "workload.images",
+            "the API \"llamacpp\" has no place for pictures. Allowed: an API that takes them",
+        ),
+        (
+            "api = \"custom\"\ncustom = { path = \"/a\" }\n[workload]\nimages = { width = 64, height = 64 }",
+            "workload.images",
+            "the API \"custom\" has no place for pictures",
+        ),
+        (
+            "api = \"custom\"\ncustom = { path = \"/a\", body = \"x\" }\n[workload]\nseed = \"per_request\"",
+            "workload.seed",
+            "has no placeholder of this name",
+        ),
         ("api = \"triton\"", "target.api", "did you mean \"triton-generate\"?"),
         ("api = \"Claude\"", "target.api", "did you mean \"anthropic-messages\"?"),
         ("api = \"openai\"", "target.api", "did you mean \"openai-chat\"?"),
@@ -420,4 +435,16 @@ fn settings_are_held_to_what_an_api_can_do() {
         assert_eq!(found[0].0, key, "{text}");
         assert!(found[0].2.contains(words), "{text}\n{}", found[0].2);
     }
+}
+
+#[test]
+fn a_seed_of_each_requests_own_can_stand_in_a_template() {
+    let text = "[target]\nurl = \"http://h\"\napi = \"custom\"\ncustom = { path = \"/a\", body = { s = \"{{seed}}\" } }\n\
+                [workload]\nseed = \"per_request\"\n";
+    let settings = settings(text);
+    assert!(settings.workload.seed_per_request);
+    let line = json!({ "seed": 9 });
+    let call = Call { line_body: line.as_object().expect("a table"), ..Call::new("m", "p", 3) };
+    let body = settings.target.provider().expect("a provider").request(&call).body;
+    assert_eq!(serde_json::from_slice::<Value>(&body).expect("JSON"), json!({ "s": 9 }));
 }

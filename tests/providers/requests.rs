@@ -101,6 +101,22 @@ fn sampling_goes_by_each_apis_own_names() {
 }
 
 #[test]
+fn sampling_keys_go_to_openai_as_they_are() {
+    let sampling = map(json!({ "temperature": 0.7, "top_k": 40, "n": 2, "reasoning_effort": "high",
+                               "logprobs": true, "top_logprobs": 5 }));
+    for api in ["openai-chat", "openai-completions", "vllm", "fireworks"] {
+        let body = body(api, &Call { sampling: &sampling, ..Call::new("m", "p", 9) });
+        for (key, value) in &sampling {
+            assert_eq!(body.get(key), Some(value), "{api}: {key}");
+        }
+    }
+    let pooled = map(json!({ "dimensions": 256, "top_n": 3 }));
+    let call = Call { sampling: &pooled, ..Call::new("m", "p", 9) };
+    assert_eq!(body("openai-embeddings", &call)["dimensions"], 256);
+    assert_eq!(body("openai-rerank", &call)["top_n"], 3);
+}
+
+#[test]
 fn every_setting_of_triton_infer_is_a_tensor() {
     let sampling = map(json!({ "temperature": 0, "seed": 7, "stop": ["A", "B"], "top_k": 3 }));
     let extra = map(json!({ "return_log_probs": true, "max_tokens": 5, "id": "x", "beam": -1, "p": 0.5 }));
@@ -272,7 +288,12 @@ fn a_line_of_a_data_set_has_the_last_word() {
         ("openai-rerank", "query"),
     ] {
         let got = body(api, &call);
-        assert_eq!((&got[key], &got["temperature"]), (&line[key], &json!(0.3)), "{api}");
+        let settings = match api {
+            "tgi" => &got["parameters"],
+            "ollama" => &got["options"],
+            _ => &got,
+        };
+        assert_eq!((&got[key], &settings["temperature"]), (&line[key], &json!(0.3)), "{api}");
     }
     // Tables that an API nests its settings in are added to, not replaced.
     let extra = map(json!({ "options": { "num_ctx": 4096 }, "parameters": { "truncate": 5 } }));
@@ -283,4 +304,47 @@ fn a_line_of_a_data_set_has_the_last_word() {
         body("tgi", &call)["parameters"],
         json!({ "max_new_tokens": 1, "details": true, "truncate": 5 })
     );
+}
+
+#[test]
+fn a_seed_of_each_requests_own_goes_where_seeds_go() {
+    let sampling = map(json!({ "seed": 1, "top_p": 0.5 }));
+    let line = map(json!({ "seed": 9, "stop": "END" }));
+    let call = Call { sampling: &sampling, line_body: &line, ..Call::new("m", "p", 9) };
+    for (api, seed, stop, list) in [
+        ("openai-chat", "/seed", "/stop", false),
+        ("openai-completions", "/seed", "/stop", false),
+        ("together", "/seed", "/stop", false),
+        ("tgi", "/parameters/seed", "/parameters/stop", true),
+        ("llamacpp", "/seed", "/stop", true),
+        ("ollama", "/options/seed", "/options/stop", true),
+        ("anthropic-messages", "/seed", "/stop_sequences", true),
+        ("triton-generate", "/random_seed", "/stop_words", false),
+    ] {
+        let got = body(api, &call);
+        assert_eq!(got.pointer(seed), Some(&json!(9)), "{api}: {got}");
+        let want = if list { json!(["END"]) } else { json!("END") };
+        assert_eq!(got.pointer(stop), Some(&want), "{api}: {got}");
+        let plain = seed.rsplit('/').next().expect("a name") == "seed" && seed != "/seed";
+        assert!(!plain || got.get("seed").is_none(), "{api}: nor anywhere else: {got}");
+    }
+    let inputs = &body("triton-infer", &call)["inputs"];
+    let seeds: Vec<_> =
+        inputs.as_array().expect("a list").iter().filter(|i| i["name"] == "random_seed").collect();
+    assert_eq!(
+        json!(seeds),
+        json!([{ "name": "random_seed", "datatype": "UINT64", "shape": [1, 1], "data": [[9]] }])
+    );
+    // What stands in extra_body for all requests gives way to what is one request's own.
+    let extra = map(json!({ "parameters": { "seed": 5 }, "options": { "seed": 5 } }));
+    let call = Call { extra_body: &extra, ..call };
+    assert_eq!(body("tgi", &call)["parameters"]["seed"], 9);
+    assert_eq!(body("ollama", &call)["options"]["seed"], 9);
+}
+
+#[test]
+fn tools_stand_beside_ollamas_options() {
+    let sampling = map(json!({ "tools": [{ "type": "function", "function": { "name": "look" } }] }));
+    let got = body("ollama", &Call { sampling: &sampling, ..Call::new("m", "p", 9) });
+    assert_eq!((&got["tools"], &got["options"]), (&sampling["tools"], &json!({ "num_predict": 9 })));
 }

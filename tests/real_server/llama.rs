@@ -14,7 +14,7 @@ use plimsoll::plan::{self, Cell};
 use plimsoll::record::{Outcome, RecordSink, RequestRecord};
 use plimsoll::server::{Found, Idle, discover, wait_idle};
 use plimsoll::stats::quantile;
-use plimsoll::{provider, workload};
+use plimsoll::workload;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -36,6 +36,11 @@ impl Drop for Llama {
 impl Llama {
     /// Start one on a free port, if the environment says where it is.
     pub fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// The same with more arguments.
+    fn start_with(more: &[&str]) -> Option<Self> {
         let given = |name| std::env::var_os(name).map(PathBuf::from);
         let (Some(binary), Some(model)) = (given("PLIMSOLL_LLAMA_SERVER"), given("PLIMSOLL_LLAMA_MODEL"))
         else {
@@ -53,6 +58,7 @@ impl Llama {
             .arg(model)
             .args(["--alias", "tiny", "--host", "127.0.0.1", "--port", &address.port().to_string()])
             .args(["-c", "16384", "-np", "8", "-t", "1", "-tb", "1", "--metrics", "--no-warmup"])
+            .args(more)
             .stdout(Stdio::from(file.try_clone().expect("a second handle")))
             .stderr(Stdio::from(file))
             .spawn()
@@ -144,10 +150,9 @@ impl RecordSink for Memory {
 fn put(cell: &Cell, found: &Found) -> (Vec<RequestRecord>, CellSummary) {
     let source =
         workload::Source::new(cell.settings.workload.clone(), cell.seed, "salt", found.tokenizer.clone());
-    let entry = provider::find(&cell.settings.target.api).expect("a provider");
     let part = JobPart {
         endpoint: found.endpoint.clone(),
-        provider: (entry.build)(&plimsoll::provider::Options::default()).into(),
+        provider: found.provider(&cell.settings.target).expect("a provider").into(),
         source: Arc::new(source),
     };
     let job = Job { cell, parts: vec![part] };
@@ -283,5 +288,142 @@ fn times(cell: &Cell, records: &[RequestRecord], summary: &CellSummary, timings:
         let off = middle(records.iter().zip(timings).map(|(r, t)| span(r) - t.eval_ms).collect());
         assert!(over < 10.0, "{over} ms to the first token that the server knows nothing of");
         assert!(off.abs() < 2.0, "{off} ms from first to last token that the server knows nothing of");
+    }
+}
+
+/// One cell of four users, all of whose requests must go well; what was found, and what the server
+/// counted meanwhile.
+fn one_api(llama: &Llama, api: &str, more: &str) -> (Found, Vec<RequestRecord>, CellSummary, Counters) {
+    let text = format!(
+        r#"
+        name = "api"
+        seed = 7
+        [target]
+        url = "{}"
+        api = "{api}"
+        [workload]
+        prompt_tokens = {{ mean = 60, distribution = "uniform", range = 0.5 }}
+        max_tokens = {{ mean = 24, distribution = "uniform", range = 0.5 }}
+        {more}
+        [load]
+        users = 4
+        [cell]
+        requests = 60
+        duration = "60s"
+        warmup = "0s"
+        cooldown = {{ min = "0s", max = "60s" }}
+        "#,
+        llama.url()
+    );
+    let experiment = Experiment::parse(Path::new("api.toml"), &text, &[]).unwrap_or_else(|e| panic!("{e}"));
+    let cell = plan::build(&experiment).expect("a plan").cells.remove(0);
+    let base = llama.url().parse().expect("an address");
+    let found = discover(&cell.settings, base).unwrap_or_else(|e| panic!("{e}"));
+    let idle = || {
+        let idle = wait_idle(&found, &cell.settings.cell.cooldown, &|| false);
+        assert!(matches!(idle, Idle::Idle { .. }), "{idle:?}");
+    };
+    idle();
+    let before = llama.counters();
+    let (records, summary) = put(&cell, &found);
+    idle();
+    let after = llama.counters();
+    for record in &records {
+        assert_eq!(record.outcome, Outcome::Ok, "{api}: {record:?}");
+    }
+    assert_eq!((records.len(), summary.counts.ok), (60, 60), "{api}");
+    let counted = Counters {
+        prompt: after.prompt - before.prompt,
+        cached: after.cached - before.cached,
+        predicted: after.predicted - before.predicted,
+    };
+    (found, records, summary, counted)
+}
+
+fn sum(records: &[RequestRecord], of: fn(&RequestRecord) -> Option<u32>) -> u64 {
+    records.iter().map(|r| u64::from(of(r).expect("the server told"))).sum()
+}
+
+/// Each of its APIs, streamed and whole, against the server's own counters.
+#[test]
+fn every_api_of_a_real_server_agrees_with_its_counters() {
+    let Some(llama) = Llama::start() else { return };
+    for api in ["llamacpp", "openai-chat", "openai-completions"] {
+        for stream in [true, false] {
+            let (found, records, summary, theirs) = one_api(&llama, api, &format!("stream = {stream}"));
+            assert_eq!(found.api, api);
+            let (prompt, cached) = (sum(&records, |r| r.prompt_tokens), sum(&records, |r| r.cached_tokens));
+            let ours =
+                Counters { prompt: prompt - cached, cached, predicted: sum(&records, |r| r.output_tokens) };
+            println!(
+                "{api}, stream = {stream}: {ours:?} here, {theirs:?} there; TTFT p50 {:?} ms, E2E p50 {:?} ms; \
+                 forced {}",
+                summary.value("ttft", "p50"),
+                summary.value("e2e", "p50"),
+                found.endpoint.force_length
+            );
+            assert_eq!(ours, theirs, "{api}, stream = {stream}");
+            for r in &records {
+                let what = format!("{api}, stream = {stream}: {r:?}");
+                assert_eq!(r.prompt_tokens, Some(r.prompt_tokens_asked), "{what}");
+                assert_eq!(r.output_tokens, Some(r.max_tokens), "{what}");
+                assert_eq!(r.first_token_us.is_some(), stream, "{what}");
+                // Pieces of a character that is not whole yet come with the next token, or never.
+                assert!((1..=r.max_tokens).contains(&r.chunks), "{what}");
+                if api == "llamacpp" {
+                    server_times(r);
+                } else {
+                    assert_eq!((r.server_ttft_us, r.server_e2e_us), (None, None), "{what}");
+                }
+            }
+        }
+    }
+}
+
+/// The server's own times lie within those of this client.
+fn server_times(r: &RequestRecord) {
+    let (ttft, e2e) = (r.server_ttft_us.expect("told"), r.server_e2e_us.expect("told"));
+    let sent = r.sent_us.expect("sent");
+    let last = r.end_us.expect("an end") - sent;
+    let first = r.first_token_us.or(r.last_token_us).expect("a stamp") - sent;
+    assert!(ttft > 0 && ttft <= e2e, "{r:?}");
+    assert!(ttft <= first + 1000 && e2e <= last + 1000, "{r:?}");
+}
+
+#[test]
+fn what_a_real_server_speaks_is_found() {
+    let Some(llama) = Llama::start() else { return };
+    let (found, records, _, theirs) = one_api(&llama, "auto", "");
+    println!("{:?}", found.notes);
+    assert_eq!(found.api, "openai-chat");
+    assert_eq!(
+        found.notes[0],
+        "api: openai-chat (GET /props answered with llama.cpp's settings; it has OpenAI's chat too)"
+    );
+    assert_eq!(sum(&records, |r| r.output_tokens), theirs.predicted);
+    assert_eq!(sum(&records, |r| r.prompt_tokens), theirs.prompt + theirs.cached);
+}
+
+#[test]
+fn embeddings_of_a_real_server_agree_with_its_counters() {
+    let Some(llama) = Llama::start_with(&["--embeddings", "--pooling", "mean"]) else { return };
+    for batch in [1, 3] {
+        let (found, records, summary, theirs) =
+            one_api(&llama, "openai-embeddings", &format!("batch = {batch}"));
+        let prompt = sum(&records, |r| r.prompt_tokens);
+        println!(
+            "openai-embeddings, batch = {batch}: {prompt} prompt tokens here, {theirs:?} there; asked {}; \
+             E2E p50 {:?} ms; {:?}",
+            sum(&records, |r| Some(r.prompt_tokens_asked)),
+            summary.value("e2e", "p50"),
+            found.notes
+        );
+        assert_eq!(prompt, theirs.prompt + theirs.cached, "batch = {batch}");
+        assert!(records.iter().all(|r| r.prompt_tokens == Some(r.prompt_tokens_asked)), "batch = {batch}");
+        assert_eq!(theirs.predicted, 0);
+        for r in &records {
+            assert_eq!((r.chunks, r.output_tokens, r.first_token_us), (1, None, None), "{r:?}");
+            assert!(r.last_token_us.is_some() && r.bytes > 0, "{r:?}");
+        }
     }
 }

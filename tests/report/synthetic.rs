@@ -308,6 +308,7 @@ fn summary(spec: &Spec, fate: Fate, server: &Server) -> CellSummary {
             .collect(),
         workload_hash: "0".repeat(16),
         groups: Vec::new(),
+        drift: Vec::new(),
         semi_open: false,
     }
 }

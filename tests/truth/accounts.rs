@@ -13,8 +13,11 @@ fn every_fault() -> String {
     Fault::ALL.iter().map(|f| format!("fault_{} = 0.045\n", f.name())).collect()
 }
 
+/// What a client should say of a request of which this is the truth: its outcome and class.
+pub(super) type Expected = fn(TruthOutcome) -> (Outcome, Option<&'static str>);
+
 /// What a client should say of each fault in a stream.
-fn in_a_stream(truth: TruthOutcome) -> (Outcome, Option<&'static str>) {
+pub(super) fn in_a_stream(truth: TruthOutcome) -> (Outcome, Option<&'static str>) {
     let fault = match truth {
         TruthOutcome::Ok => return (Outcome::Ok, None),
         TruthOutcome::Fault(fault) => fault,
@@ -36,7 +39,7 @@ fn in_a_stream(truth: TruthOutcome) -> (Outcome, Option<&'static str>) {
 
 /// What a client should say of each in an answer that comes whole: one that never comes runs
 /// into the whole limit, and half of a JSON document under a whole body is one that can't be read.
-fn in_one_piece(truth: TruthOutcome) -> (Outcome, Option<&'static str>) {
+pub(super) fn in_one_piece(truth: TruthOutcome) -> (Outcome, Option<&'static str>) {
     match truth {
         TruthOutcome::ClientGone | TruthOutcome::Fault(Fault::Stall) => {
             (Outcome::Timeout, Some("timeout_total"))
@@ -48,7 +51,7 @@ fn in_one_piece(truth: TruthOutcome) -> (Outcome, Option<&'static str>) {
 }
 
 /// Hold each pair to `expected`, and the summary's counts to the sums over the truth.
-fn agree(held: &Held, expected: fn(TruthOutcome) -> (Outcome, Option<&'static str>)) {
+pub(super) fn agree(held: &Held, expected: Expected) {
     let mut classes: BTreeMap<String, u64> = BTreeMap::new();
     let mut ok = 0;
     for Pair { record, truth } in held.pairs() {

@@ -89,6 +89,26 @@ fn in_an_open_loop_the_schedule_has_the_first_turns() {
     assert_eq!(held.run.planned, Some(by.len() as u64));
     assert_eq!(held.summary.counts.planned, by.len() as u64 + later);
     assert_eq!(held.summary.counts.planned, held.summary.counts.sent);
+    assert_eq!(held.summary.validity.signals["sent_off_plan"], 0.0, "{:?}", held.summary.validity);
+}
+
+/// Whoever still thinks when the window closes is not waited for, and nothing is due before then.
+#[test]
+fn who_thinks_past_the_windows_end_sends_no_more() {
+    let workload = "prompt_tokens = 16\nmax_tokens = 4\nsession = { turns = 3, think = \"5s\" }";
+    for (cell, by) in
+        [("duration = \"600ms\"", EndedBy::Duration), ("requests = 6\nduration = \"8s\"", EndedBy::Requests)]
+    {
+        let held = asked(workload, "users = 4", &format!("{cell}\nwarmup = \"0s\""));
+        assert_eq!(held.run.window.ended_by, by);
+        for record in &held.records {
+            assert!(record.intended_us < held.run.window.end_us, "{record:?}");
+            let lag = record.sent_us.expect("sent") - record.intended_us;
+            assert!(lag < 2_000_000, "a due time of before the pause: {record:?}");
+        }
+        let first: Vec<_> = held.records.iter().filter(|r| r.turn == Some(0)).collect();
+        assert_eq!(first.len(), 4, "no user begins a second conversation in its first pause");
+    }
 }
 
 #[test]
@@ -128,7 +148,7 @@ fn a_trace_is_repeated_when_and_as_it_was() {
         assert_eq!((record.prompt_tokens, record.output_tokens), (Some(prompt), Some(max)));
     }
     assert_eq!((held.summary.counts.planned, held.summary.counts.attempted), (5, 5));
-    assert_eq!(held.run.window.end_us, 451_000, "just after the last");
+    assert_eq!(held.run.window.end_us, 450_001, "just after the last");
 }
 
 #[test]
@@ -143,5 +163,21 @@ fn a_data_set_that_is_not_to_repeat_ends_the_cell() {
         assert_eq!(held.all_ok().len(), 10, "{load}: each line once");
         assert_eq!(held.run.window.ended_by, EndedBy::Requests, "{load}");
         assert!(held.run.window.seconds() < 30.0, "{load}");
+    }
+}
+
+#[test]
+fn bursts_of_a_data_set_that_ends_are_whole_on_any_number_of_cores() {
+    let lines: String =
+        (0..10).map(|k| format!("{{\"prompt\":\"line {k} of ten\",\"max_tokens\":3}}\n")).collect();
+    let data = file(&lines);
+    let workload =
+        format!("force_length = \"always\"\ndataset = {{ file = {:?}, repeat = false }}", data.path());
+    for threads in [1, 2] {
+        let load = format!("users = 4\nburst = \"300ms\"\n[client]\nthreads = {threads}");
+        let held = asked(&workload, &load, "duration = \"60s\"\ndrain = \"20s\"");
+        assert_eq!(held.all_ok().len(), 10, "on {threads}");
+        assert_eq!((held.summary.counts.planned, held.summary.counts.attempted), (10, 10), "on {threads}");
+        assert_eq!(held.run.window.end_us, 600_001, "just after the third burst, of two");
     }
 }

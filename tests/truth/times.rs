@@ -4,7 +4,7 @@ use super::{Held, Pair, hold, mean, median};
 
 /// The median distance between a stamp here and the system call there that wrote the bytes,
 /// in milliseconds. Measured: about 0.1 on an idle machine, in debug builds.
-const BOUND_MS: f64 = 5.0;
+pub(super) const BOUND_MS: f64 = 5.0;
 
 /// How far each stamp is from the server's, in milliseconds.
 struct Off {

@@ -1,24 +1,18 @@
 //! What changed over the time of a cell: queue, latencies, throughput.
 
-use super::{Hit, Kind, Severity, client_ms, kinds, rose};
+use super::{Hit, Kind, LEAST_MS, Severity, client_ms, kinds, rose};
 use crate::analysis::text::figure;
 use crate::analysis::{CellData, words};
-use crate::measure::{CellSummary, OVERLOAD};
-use crate::record::{TICK_US, Tick, Window};
-use crate::stats::{Line, Moments, regress, student_t_quantile};
+use crate::measure::{Batches, CellSummary, Course, DriftVerdict, OVERLOAD};
+use crate::record::{TICK_US, Tick};
+use crate::stats::Moments;
 
-/// Trends are read from so many means, which makes neighbours nearly independent.
-const PARTS: usize = 10;
-/// Parts of the beginning and of the end that are held against each other.
-const ENDS: usize = 3;
-/// No trend is read from a shorter window, in seconds.
-const TREND_SECONDS: f64 = 5.0;
 /// Whole seconds below which throughput is not called unsteady.
 const FEWEST_SECONDS: usize = 10;
 
 pub(super) fn look(cell: &CellData, summary: &CellSummary) -> Vec<Hit> {
-    // A window that goes through stages is meant to change.
-    if !cell.cell.settings.stages.is_empty() {
+    // A window whose stages have different levels is meant to change.
+    if cell.cell.settings.level_changes() {
         return Vec::new();
     }
     let view = View { cell, summary, place: words::place(&cell.cell) };
@@ -28,48 +22,8 @@ pub(super) fn look(cell: &CellData, summary: &CellSummary) -> Vec<Hit> {
         hits.extend(view.ttft());
     }
     hits.extend(queue);
-    hits.extend([view.tpot(), view.throughput(), view.unsteady()].into_iter().flatten());
+    hits.extend([view.tpot(), view.errors(), view.throughput(), view.unsteady()].into_iter().flatten());
     hits
-}
-
-/// A quantity over the window.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Course {
-    /// Means over the window's beginning and end.
-    from: f64,
-    to: f64,
-    line: Line,
-}
-
-impl Course {
-    /// Whether its slope is more than chance, at one-sided 99 %.
-    fn is_sure(&self) -> bool {
-        self.line.t.abs() > student_t_quantile(0.99, self.line.df as f64)
-    }
-
-    /// Whether it rose by so many times and more, and not by chance.
-    fn rises(&self, times: f64) -> bool {
-        self.line.slope > 0.0 && self.to >= self.from * times && self.is_sure()
-    }
-}
-
-/// The course of points (microseconds, value); `None` where the window is short or a part of it
-/// has no point.
-pub(super) fn course(window: &Window, points: impl Iterator<Item = (u64, f64)>) -> Option<Course> {
-    if window.seconds() < TREND_SECONDS {
-        return None;
-    }
-    let width = (window.end_us - window.start_us) as f64 / PARTS as f64;
-    let mut parts = [Moments::default(); PARTS];
-    for (t_us, value) in points.filter(|(t, _)| (window.start_us..window.end_us).contains(t)) {
-        let part = ((t_us - window.start_us) as f64 / width) as usize;
-        parts[part.min(PARTS - 1)].add(value);
-    }
-    let means: Vec<f64> = parts.iter().map(Moments::mean).collect::<Option<_>>()?;
-    let times: Vec<f64> = (0..PARTS).map(|i| (i as f64 + 0.5) * width / 1e6).collect();
-    let line = regress(&times, &means)?;
-    let mean = |some: &[f64]| some.iter().sum::<f64>() / some.len() as f64;
-    Some(Course { from: mean(&means[..ENDS]), to: mean(&means[PARTS - ENDS..]), line })
 }
 
 struct View<'a> {
@@ -86,7 +40,11 @@ impl View<'_> {
 
     /// Of a number that each tick has.
     fn ticks(&self, value: impl Fn(&Tick) -> f64) -> Option<Course> {
-        course(&self.summary.window, self.cell.timeline.iter().map(|tick| (tick.t_us, value(tick))))
+        let window = self.summary.window;
+        let mut batches = Batches::new(window);
+        let inside = |tick: &&Tick| (window.start_us..window.end_us).contains(&tick.t_us);
+        self.cell.timeline.iter().filter(inside).for_each(|tick| batches.add(tick.t_us, value(tick)));
+        batches.course()
     }
 
     /// Of a number that a tick counts, per second.
@@ -94,20 +52,27 @@ impl View<'_> {
         self.ticks(|tick| f64::from(value(tick)) * 1e6 / TICK_US as f64)
     }
 
-    /// Of a latency of the good answers, by when they were sent.
-    fn latency(&self, value: impl Fn(&crate::analysis::RequestPoint) -> Option<f64>) -> Option<Course> {
-        let good = self.cell.points.iter().filter(|p| p.ok);
-        let points = good.filter_map(|p| Some(((p.sent_s.max(0.0) * 1e6) as u64, value(p)?)));
-        course(&self.summary.window, points)
+    /// A figure's drift that is more than chance and more than this client could have added.
+    fn drift(&self, metric: &str, least_ms: f64) -> Option<&DriftVerdict> {
+        let drift = self.summary.drift_of(metric).filter(|drift| drift.drifts)?;
+        (drift.to - drift.from > least_ms).then_some(drift)
+    }
+
+    /// A latency that drifts: a warning from `times` what it was at the window's start.
+    fn grown(&self, kind: &'static Kind, drift: &DriftVerdict, times: f64) -> Hit {
+        let evidence = format!("At {} {}.", self.place, drift.text);
+        let warns = 1.0 + drift.growth >= times;
+        let severity = if warns { Severity::Warning } else { Severity::Info };
+        Hit { severity, ..self.hit(kind, drift.growth, evidence) }
     }
 
     fn queue(&self) -> Option<Hit> {
         let overloaded = self.summary.validity.reasons.iter().any(|r| r.signal == OVERLOAD);
         let in_flight = self.ticks(|tick| f64::from(tick.in_flight))?;
         let completed = self.rate(|tick| tick.completed)?;
-        let ttft = self.latency(|p| p.ttft_ms);
-        let waits_longer =
-            ttft.is_some_and(|c| c.rises(1.5) && rose(c.from, c.to, 1.5, client_ms(self.summary)));
+        let ttft = self.summary.drift_of("ttft");
+        let client = client_ms(self.summary);
+        let waits_longer = ttft.is_some_and(|d| d.drifts && rose(d.from, d.to, 1.5, client));
         let grows = in_flight.rises(1.5) && waits_longer && !completed.rises(1.2);
         if !overloaded && !grows {
             return None;
@@ -135,24 +100,22 @@ impl View<'_> {
     }
 
     fn ttft(&self) -> Option<Hit> {
-        let ttft = self.latency(|p| p.ttft_ms)?;
-        if !ttft.rises(1.5) || !rose(ttft.from, ttft.to, 1.5, client_ms(self.summary)) {
-            return None;
-        }
-        let evidence = self.change_of("TTFT", &ttft, "ms");
-        Some(self.hit(&kinds::TTFT_GROWS, ttft.to / ttft.from, evidence))
+        let drift = self.drift("ttft", LEAST_MS.max(3.0 * client_ms(self.summary)))?;
+        Some(self.grown(&kinds::TTFT_GROWS, drift, 1.5))
     }
 
     fn tpot(&self) -> Option<Hit> {
         /// Milliseconds that matter, whatever the share.
         const LEAST: f64 = 0.5;
-        let tpot = self.latency(|p| p.tpot_ms)?;
         let overshoot = self.summary.validity.signals.get("timer_overshoot_p99_ms").copied().unwrap_or(0.0);
-        if !tpot.rises(1.2) || tpot.to - tpot.from <= f64::max(LEAST, overshoot) {
-            return None;
-        }
-        let evidence = self.change_of("TPOT", &tpot, "ms");
-        Some(self.hit(&kinds::TPOT_GROWS, tpot.to / tpot.from, evidence))
+        let drift = self.drift("tpot", f64::max(LEAST, overshoot))?;
+        Some(self.grown(&kinds::TPOT_GROWS, drift, 1.2))
+    }
+
+    fn errors(&self) -> Option<Hit> {
+        let drift = self.summary.drift_of("error_rate").filter(|drift| drift.drifts)?;
+        let evidence = format!("At {} {}.", self.place, drift.text);
+        Some(self.hit(&kinds::ERRORS_GROW, drift.growth, evidence))
     }
 
     fn change_of(&self, what: &str, course: &Course, unit: &str) -> String {

@@ -1,4 +1,4 @@
-//! Failures by class, and whether they became more.
+//! Failures by class.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,6 @@ use crate::measure::validity::NOTHING_ANSWERED_NAME;
 /// Shares of a cell's requests from which on failures are a warning, and failing.
 const WARNS: f64 = 0.01;
 const FAILS: f64 = 0.1;
-/// Standard errors that two shares have to differ by: one-sided 99 %.
-const CHANCE: f64 = 2.33;
 
 /// The finding that a class of failure belongs to.
 fn kind_of(class: &str) -> &'static Kind {
@@ -42,9 +40,6 @@ pub(super) fn look(run: &RunData) -> Vec<Hit> {
         let silent = summary.validity.reasons.iter().any(|r| r.signal == NOTHING_ANSWERED_NAME);
         let sound = usable(cell).is_some();
         hits.extend(by_class(cell, summary).into_iter().filter(|hit| sound || silent || is_said(hit.kind)));
-        if sound && cell.cell.settings.stages.is_empty() {
-            hits.extend(growth(cell, summary));
-        }
     }
     hits
 }
@@ -85,42 +80,4 @@ fn by_class(cell: &CellData, summary: &CellSummary) -> Vec<Hit> {
         }
     };
     kinds.into_values().map(hit).collect()
-}
-
-/// Failures and all that ended in the ticks of a stretch of the window.
-fn ended(cell: &CellData, from: f64, to: f64) -> (f64, f64) {
-    let inside = |t_us: u64| (from..to).contains(&(t_us as f64));
-    let ticks = cell.timeline.iter().filter(|tick| inside(tick.t_us));
-    ticks.fold((0.0, 0.0), |(failed, all), tick| {
-        (failed + f64::from(tick.failed), all + f64::from(tick.failed) + f64::from(tick.completed))
-    })
-}
-
-fn growth(cell: &CellData, summary: &CellSummary) -> Option<Hit> {
-    let (start, end) = (summary.window.start_us as f64, summary.window.end_us as f64);
-    let third = (end - start) / 3.0;
-    let (first, of_first) = ended(cell, start, start + third);
-    let (last, of_last) = ended(cell, end - third, end);
-    if of_first < 10.0 || of_last < 10.0 {
-        return None;
-    }
-    let (before, after) = (first / of_first, last / of_last);
-    let pooled = (first + last) / (of_first + of_last);
-    let error = (pooled * (1.0 - pooled) * (1.0 / of_first + 1.0 / of_last)).sqrt();
-    if after - before < WARNS || after - before <= CHANCE * error {
-        return None;
-    }
-    let place = words::place(&cell.cell);
-    Some(Hit {
-        kind: &kinds::ERRORS_GROW,
-        severity: Severity::Warning,
-        weight: after - before,
-        evidence: format!(
-            "At {place} {} % of what ended in the window's first third had failed, and {} % in its last.",
-            figure(before * 100.0),
-            figure(after * 100.0)
-        ),
-        place,
-        cells: vec![cell.cell.index],
-    })
 }

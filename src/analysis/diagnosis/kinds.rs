@@ -153,7 +153,7 @@ pub(super) const OTHER_FAILURES: Kind = Kind {
 pub(super) const ERRORS_GROW: Kind = server(
     "errors_grow",
     "Failures became more over a cell",
-    "The share of failures in the window's last third is above the first third's by 1 percentage point and more than chance (one-sided 99 %).",
+    "The share of failures, by when requests were due, drifts: it grows by 1 percentage point over the window and more than chance (one-sided 99 %).",
     &[
         "A queue that reached a limit: of its length, of the time-out, of memory.",
         "Something leaks: memory, connections, open files.",
@@ -244,7 +244,7 @@ pub(super) const FIRST_REQUEST: Kind = server(
 pub(super) const TTFT_GROWS: Kind = server(
     "ttft_grows",
     "TTFT rises over a cell",
-    "TTFT rises by half over the window and more than chance (one-sided 99 %), with no growing queue.",
+    "TTFT drifts: it grows by 10 % over the window and more than chance (one-sided 99 %), with no growing queue. A warning from a half.",
     &[
         "The cache for keys and values fills up, and prompts wait for room.",
         "The server slows down: clock, heat, memory, other work beside it.",
@@ -281,7 +281,7 @@ pub(super) const TPOT_ALWAYS: Kind = server(
 pub(super) const TPOT_GROWS: Kind = server(
     "tpot_grows",
     "TPOT rises over a cell",
-    "TPOT rises by 20 % over the window and more than chance (one-sided 99 %).",
+    "TPOT drifts: it grows by 10 % and 0.5 ms over the window and more than chance (one-sided 99 %). A warning from 20 %.",
     &[
         "More sequences share each step as the cell goes on, or their contexts become longer.",
         "The server slows down: clock, heat, memory, other work beside it.",
@@ -370,7 +370,7 @@ pub(super) const COMMON_LIMITS: Kind = Kind {
 };
 pub(super) const HEALTHY: Kind = Kind {
     server: false,
-    ..server("healthy", "Nothing points to trouble", "There is no warning and no failure.", &[], &[])
+    ..server("healthy", "Nothing points to trouble", "There is no warning and no failure, and no stage misses an SLO or its recovery.", &[], &[])
 };
 
 /// Every kind of finding, in the order in which they are looked for.

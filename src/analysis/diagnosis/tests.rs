@@ -8,9 +8,9 @@ use super::*;
 use crate::analysis::RequestPoint;
 use crate::experiment::SloRule;
 use crate::measure::validity::{NOTHING_ANSWERED_NAME, SIGNALS};
-use crate::measure::{Counts, Distribution, OVERLOAD, TokenCounts, Validity};
+use crate::measure::{Counts, Distribution, Drift, OVERLOAD, TokenCounts, Validity};
 use crate::plan::CellId;
-use crate::record::{EndedBy, TICK_US, Tick, Window};
+use crate::record::{EndedBy, Outcome, RequestRecord, TICK_US, Tick, Window};
 use crate::store::tests::{cell as blank_cell, summary as blank_summary};
 
 fn distribution(p50: f64, p95: f64) -> Distribution {
@@ -112,10 +112,34 @@ fn run_of(cells: Vec<CellData>) -> RunData {
     }
 }
 
+/// What a sweep finds of a cell's drift: from its requests, each failing where `fails` says so.
+fn read_drift(cell: &mut CellData, fails: impl Fn(usize, f64) -> bool) {
+    let mut drift = Drift::new(summary_of(cell).window);
+    let us = |ms: f64| (ms * 1e3) as u64;
+    for (i, p) in cell.points.iter().enumerate() {
+        let due = us(p.sent_s * 1e3);
+        let first = due + us(p.ttft_ms.unwrap_or(0.0));
+        let failed = fails(i, progress(p.sent_s));
+        drift.take(&RequestRecord {
+            intended_us: due,
+            sent_us: Some(due),
+            first_token_us: Some(first),
+            last_token_us: Some(first + us(p.tpot_ms.unwrap_or(0.0) * 10.0)),
+            output_tokens: Some(11),
+            outcome: if failed { Outcome::Timeout } else { Outcome::Ok },
+            ..RequestRecord::blank(i as u64)
+        });
+    }
+    summary_of(cell).drift = drift.verdicts();
+}
+
 /// The calm cell with a change.
 fn changed(change: impl FnOnce(&mut CellData)) -> RunData {
     let mut cell = steady(0, CALM);
     change(&mut cell);
+    if summary_of(&mut cell).drift.is_empty() {
+        read_drift(&mut cell, |_, _| false);
+    }
     run_of(vec![cell])
 }
 
@@ -254,7 +278,7 @@ fn latencies_that_rise_over_the_cell_are_found_and_noise_is_not() {
     assert_eq!(codes(&ttft), ["ttft_grows",]);
     let tpot = changed(|cell| grow_points(cell, |p, at| p.tpot_ms = p.tpot_ms.map(|t| t * (1.0 + at))));
     assert_eq!(codes(&tpot), ["tpot_grows"]);
-    assert!(finding(&tpot, "tpot_grows").evidence.contains("At 4 users TPOT went from 11."));
+    assert!(finding(&tpot, "tpot_grows").evidence.contains("At 4 users TPOT grew by "));
     let noise = changed(|cell| {
         for (i, p) in cell.points.iter_mut().enumerate() {
             p.ttft_ms = Some(100.0 * wave(i as u64 * 7, 0.9));
@@ -348,10 +372,11 @@ fn of_a_cell_with_a_late_client_only_the_servers_own_words_count() {
 
 #[test]
 fn failures_that_become_more_are_found() {
-    let growing = changed(|cell| grow_ticks(cell, |t, at| t.failed = u32::from(at > 0.5)));
+    let growing = changed(|cell| read_drift(cell, |i, at| i % 4 == 0 && at > 0.5));
     assert_eq!(codes(&growing), ["errors_grow"]);
-    let even =
-        changed(|cell| grow_ticks(cell, |t, _| t.failed = u32::from((t.t_us / TICK_US).is_multiple_of(10))));
+    let text = finding(&growing, "errors_grow").evidence;
+    assert!(text.starts_with("At 4 users the error rate grew by 3") && text.contains("percentage points"), "{text}");
+    let even = changed(|cell| read_drift(cell, |i, _| i.is_multiple_of(10)));
     assert_eq!(codes(&even), Vec::<&str>::new());
 }
 

@@ -4,7 +4,7 @@ use super::{Finding, Severity, kinds, usable};
 use crate::analysis::words::{metric_name, place, rule_text, value_with_unit, verdict_text};
 use crate::analysis::{CellData, RunData};
 use crate::experiment::presets;
-use crate::measure::{CellSummary, SloStatus, SloVerdict, Verdict};
+use crate::measure::{CellSummary, GroupSummary, SloStatus, SloVerdict, Verdict};
 
 /// One line about a cell: a figure, its limits, and how it stands to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +18,8 @@ pub struct VerdictLine {
 /// What is told of every cell, whether limits were set or not.
 const ALWAYS: [(&str, &str); 3] = [("error_rate", ""), ("e2e", "p90"), ("ttft", "p50")];
 
-/// Verdict lines of a cell: one for each rule of its `[slo]`, else for each of the preset
+/// Verdict lines of a cell: one for each rule of its `[slo]` and of its stages' and for each
+/// recovery, else for each of the preset
 /// `llm-good`, marked as such; and the figures of error rate, latency and TTFT in any case.
 /// Nothing for a cell that did not run.
 #[must_use]
@@ -28,7 +29,7 @@ pub fn verdicts(cell: &CellData) -> Vec<VerdictLine> {
         let text = "not judged: the cell is invalid".to_owned();
         return vec![VerdictLine { severity: Severity::Info, text }];
     }
-    let given = !summary.slo.is_empty();
+    let given = summary.statuses().next().is_some();
     let judged = if given { summary.slo.clone() } else { by_default(summary) };
     let mut lines: Vec<VerdictLine> = judged
         .iter()
@@ -44,6 +45,14 @@ pub fn verdicts(cell: &CellData) -> Vec<VerdictLine> {
             }
         })
         .collect();
+    lines.extend(summary.stages().flat_map(of_stage));
+    // One long stage is there to show whether anything grows.
+    if !cell.cell.settings.stages.is_empty() {
+        lines.extend(summary.drift.iter().map(|drift| VerdictLine {
+            severity: if drift.drifts { Severity::Warning } else { Severity::Pass },
+            text: drift.text.clone(),
+        }));
+    }
     for (metric, stat) in ALWAYS {
         let told = judged.iter().any(|v| v.metric == metric && v.stat == stat);
         if let Some(value) = summary.value(metric, stat).filter(|_| !told) {
@@ -55,6 +64,17 @@ pub fn verdicts(cell: &CellData) -> Vec<VerdictLine> {
     lines
 }
 
+/// A line for each rule of a stage, and for its recovery.
+fn of_stage(stage: &GroupSummary) -> Vec<VerdictLine> {
+    let rule = |verdict: &SloVerdict| VerdictLine {
+        severity: verdict.status.into(),
+        text: format!("{}: {}", stage.name, verdict_text(verdict)),
+    };
+    let recovery = stage.recovery.iter();
+    let recovery = recovery.map(|r| VerdictLine { severity: r.status().into(), text: r.text.clone() });
+    stage.slo.iter().map(rule).chain(recovery).collect()
+}
+
 /// The common limits on figures that the cell has.
 pub(super) fn by_default(summary: &CellSummary) -> Vec<SloVerdict> {
     let rules = presets::find(presets::DEFAULT).map_or(&[][..], |preset| preset.rules);
@@ -64,7 +84,7 @@ pub(super) fn by_default(summary: &CellSummary) -> Vec<SloVerdict> {
 /// A run without any SLO, held against the common limits.
 pub(super) fn common_limits(run: &RunData) -> Option<Finding> {
     let cells: Vec<_> = run.cells.iter().filter_map(|cell| Some((cell, usable(cell)?))).collect();
-    if cells.is_empty() || cells.iter().any(|(_, s)| !s.slo.is_empty()) {
+    if cells.is_empty() || cells.iter().any(|(_, s)| s.statuses().next().is_some()) {
         return None;
     }
     let judged: Vec<_> = cells

@@ -207,7 +207,8 @@ fn spawn_ramp(root: &Section<'_>, first: Load) -> Option<Duration> {
 
 /// `first`: the load that the cell begins with. The stages, if there are any, say how long the
 /// window is.
-pub(super) fn read(root: &Section<'_>, first: Load, stages: &[Stage]) -> CellSettings {
+/// `ends`: the workload has but so many requests, of which a warm-up would take the first.
+pub(super) fn read(root: &Section<'_>, first: Load, stages: &[Stage], ends: bool) -> CellSettings {
     let section = root.sub("cell");
     let time = |key, min| section.get(key).and_then(|f: Field<'_>| f.duration(min, LONGEST));
     let requests = section.get("requests").and_then(|f| f.int(1, 1_000_000_000)).map(|n| n as u64);
@@ -234,7 +235,7 @@ pub(super) fn read(root: &Section<'_>, first: Load, stages: &[Stage]) -> CellSet
             .or(duration)
             .or((requests.is_none() && !by_trace).then_some(Duration::from_secs(60))),
         requests,
-        warmup: warmup.unwrap_or(if by_trace { Duration::ZERO } else { Duration::from_secs(5) }),
+        warmup: warmup.unwrap_or(if by_trace || ends { Duration::ZERO } else { Duration::from_secs(5) }),
         ramp: ramp_field
             .and_then(|f| f.duration(Duration::ZERO, LONGEST))
             .or(spawn)

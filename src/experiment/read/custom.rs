@@ -235,7 +235,7 @@ pub(super) fn check_effect(
     if !matches!(custom.body, Some(Value::Object(_))) {
         let problem = "the body of target.custom is no table, and has no placeholder of this name";
         let extra = target_section.sub("extra_body").entries();
-        let sampling = workload_section.entries().filter(|f| workload.sampling.contains_key(f.name()));
+        let sampling = workload_section.entries().filter(|f| sets(workload, f.name()));
         for field in extra.chain(sampling).filter(|f| !names.contains(f.name())) {
             field.key_mistake(no_effect(problem));
         }
@@ -251,14 +251,19 @@ pub(super) fn check_sampling(
     target: &Section<'_>,
     custom: &Custom,
     extra_body: &Map<String, Value>,
-    sampling: &Map<String, Value>,
+    workload: &Workload,
 ) {
     for name in custom.names() {
-        let set = extra_body.contains_key(&name) || sampling.contains_key(&name);
+        let set = extra_body.contains_key(&name) || sets(workload, &name);
         if !set && sampling_names().any(|known| known == name) {
             let problem = format!("not set, but target.custom has {{{{{name}}}}}");
             let mistake = Mistake::new(MistakeKind::Missing, problem);
             target.reader.add(target.sub("custom").origin, format!("workload.{name}"), mistake);
         }
     }
+}
+
+/// Whether `[workload]` sets the sampling key of this name; the seed may be each request's own.
+fn sets(workload: &Workload, name: &str) -> bool {
+    workload.sampling.contains_key(name) || (name == "seed" && workload.seed_per_request)
 }

@@ -21,7 +21,7 @@ pub(crate) use mix::refuse_strange_axes;
 
 use super::mistake::{Mistake, MistakeKind, nearest};
 use super::reader::{Reader, Section};
-use super::settings::{ClientSettings, Part, Settings};
+use super::settings::{ClientSettings, Part, Settings, Workload};
 use super::tree::{Table, Value as Written};
 use crate::sim::{Config, KNOBS};
 
@@ -50,13 +50,21 @@ pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
     if mix.parts.is_empty() {
         target::hold_to_api(&root.sub("target"), &root.sub("workload"), &target, &mut workload);
     }
+    let once = |workload: &Workload| workload.dataset.as_ref().is_some_and(|data| !data.repeat);
+    let ends = once(&workload);
+    if mix.parts.iter().any(|part| once(&part.workload)) {
+        let problem =
+            "no data set without repeats in a mix: each part asks the lines of its own arrivals alone";
+        let mistake = Mistake::new(MistakeKind::Conflict, problem).allowed("repeat = true");
+        reader.add(root.sub("workload").origin, "workload.dataset.repeat", mistake);
+    }
     let timed = |part: &Part| part.workload.trace.as_ref().is_some_and(|trace| trace.times);
     refuse_beside_trace(&root, by_trace, mix.parts.iter().any(timed), !stages.is_empty());
     let mut settings = Settings {
         target,
         workload,
         load,
-        cell: cell::read(&root, first, &stages),
+        cell: cell::read(&root, first, &stages, ends),
         slo: slo::read(root.sub("slo")),
         client: client(root.sub("client")),
         sim: sim(&root.sub("sim")),

@@ -142,3 +142,14 @@ fn texts(field: &Field<'_>) -> Option<Value> {
     });
     texts.collect::<Option<Vec<_>>>().map(Value::Array)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn providers_know_the_same_names() {
+        let ours: Vec<&str> = sampling_names().collect();
+        assert_eq!(ours, crate::provider::SAMPLING);
+    }
+}

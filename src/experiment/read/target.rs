@@ -111,8 +111,13 @@ pub(super) fn hold_to_api(
         let problem = format!("the API \"{api}\" has no keys that force the length of an answer");
         tell("force_length", problem, "\"auto\" or \"never\"");
     }
+    if !features.takes_images && workload.images.is_some() {
+        let problem = format!("the API \"{api}\" has no place for pictures");
+        tell("images", problem, "an API that takes them, such as \"openai-chat\"");
+        workload.images = None;
+    }
     let Some(described) = &target.custom else { return };
-    custom::check_sampling(target_section, described, &target.extra_body, &workload.sampling);
+    custom::check_sampling(target_section, described, &target.extra_body, workload);
     custom::check_effect(target_section, workload_section, target, workload);
 }
 

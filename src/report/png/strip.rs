@@ -9,12 +9,16 @@ use super::lines::horizontal_grid;
 use crate::chart::{Dash, Draw, Marker, Series, Strip, StripPanel};
 
 const TICK: u32 = 23;
+/// Height of a row of names.
+const ROW: i32 = 34;
 
 /// All panels, one above the other.
 pub(super) fn draw(canvas: &Canvas<'_>, strip: &Strip, body: Rect) -> Result<(), DrawError> {
     let panels = strip.panels.len().max(1) as i32;
     let gap = 26;
-    let area = Rect { x0: body.x0 + 330, y0: body.y0 + 30, x1: body.x1 - 12, y1: body.y1 - 74 };
+    // Names of stages stand in a row of their own below the window's.
+    let names = if strip.stages.is_empty() { 0 } else { ROW };
+    let area = Rect { x0: body.x0 + 330, y0: body.y0 + 30 + names, x1: body.x1 - 12, y1: body.y1 - 74 };
     let height = (area.height() - gap * (panels - 1)) / panels;
     for (i, panel) in strip.panels.iter().enumerate() {
         let y0 = area.y0 + i as i32 * (height + gap);
@@ -22,7 +26,7 @@ pub(super) fn draw(canvas: &Canvas<'_>, strip: &Strip, body: Rect) -> Result<(),
         ground(canvas, strip, plot)?;
         draw_panel(canvas, strip, panel, plot, body.x0)?;
     }
-    for span in &strip.spans {
+    for span in strip.spans.iter().chain(&strip.stages) {
         let (a, b) = (area.x(strip.x.share(span.from)), area.x(strip.x.share(span.to)));
         if b - a > canvas.width(&span.name, TICK, false) {
             let at = ((a + b) / 2, area.y0 - 4);
@@ -31,7 +35,12 @@ pub(super) fn draw(canvas: &Canvas<'_>, strip: &Strip, body: Rect) -> Result<(),
     }
     let (a, b) = (area.x(strip.x.share(strip.window.0)), area.x(strip.x.share(strip.window.1)));
     let how = Text::new(TICK).bold().at(HPos::Center, VPos::Bottom);
-    canvas.text("measured window", ((a + b) / 2, area.y0 - 4), &how)?;
+    canvas.text("measured window", ((a + b) / 2, area.y0 - 4 - names), &how)?;
+    if names > 0 {
+        // A bracket holds the stages together as the window.
+        let (top, bottom) = (area.y0 - names, area.y0 - names + 6);
+        canvas.line(&[(a, bottom), (a, top), (b, top), (b, bottom)], MUTED, 2)?;
+    }
     for tick in &strip.x.ticks {
         let x = area.x(strip.x.share(tick.at));
         canvas.text(&tick.text, (x, area.y1 + 8), &Text::new(TICK).muted().at(HPos::Center, VPos::Top))?;
@@ -40,7 +49,7 @@ pub(super) fn draw(canvas: &Canvas<'_>, strip: &Strip, body: Rect) -> Result<(),
     canvas.text(&strip.x.title(), at, &Text::new(26).at(HPos::Center, VPos::Bottom))
 }
 
-/// What is not measured is shaded; the window's edges are lines.
+/// What is not measured is shaded; the window's edges are lines, those between stages dashed.
 fn ground(canvas: &Canvas<'_>, strip: &Strip, plot: Rect) -> Result<(), DrawError> {
     for span in &strip.spans {
         let (x0, x1) = (plot.x(strip.x.share(span.from)), plot.x(strip.x.share(span.to)));
@@ -49,6 +58,10 @@ fn ground(canvas: &Canvas<'_>, strip: &Strip, plot: Rect) -> Result<(), DrawErro
     for tick in &strip.x.ticks {
         let x = plot.x(strip.x.share(tick.at));
         canvas.line(&[(x, plot.y0), (x, plot.y1)], GRID, 1)?;
+    }
+    for stage in strip.stages.iter().skip(1) {
+        let x = plot.x(strip.x.share(stage.from));
+        canvas.dashed(&[(x, plot.y0), (x, plot.y1)], MUTED, 2, Dash::Dashed)?;
     }
     for edge in [strip.window.0, strip.window.1] {
         let x = plot.x(strip.x.share(edge));

@@ -49,6 +49,8 @@ struct Generation {
     seed: Option<u64>,
     /// Alternatives told with each token.
     top: u32,
+    /// The prompt's tokens, where a whole answer is to tell them.
+    prefill: Vec<u64>,
 }
 
 /// `/generate` and `/generate_stream`.
@@ -61,10 +63,16 @@ pub(super) fn generate(request: &Request<'_>, stream: bool) -> Understood {
     if top > 5 {
         return Err(ApiError::bad_request(None, "`top_n_tokens` must be >= 0 and <= 5"));
     }
+    let prefill = flag(&parameters, "decoder_input_details")?;
+    if prefill && stream {
+        let message = "`decoder_input_details` == true is not supported when streaming tokens";
+        return Err(ApiError::bad_request(None, message));
+    }
     let wanted = Wanted::of(&parameters, number(&parameters, "max_new_tokens")?, Some(USUAL))?;
     let sequence = wanted.answer(prompt, config)?;
     let details = flag(&parameters, "details")?;
-    let form = Generation { key: sequence.key, details, seed, top: top as u32 };
+    let prefill = if prefill { sequence.prompt.clone() } else { Vec::new() };
+    let form = Generation { key: sequence.key, details, seed, top: top as u32, prefill };
     Ok((Ask::one(sequence, stream, false), Box::new(form)))
 }
 
@@ -84,7 +92,6 @@ impl Generation {
         json!({
             "finish_reason": match finish { Finish::Stop => "eos_token", Finish::Length => "length" },
             "generated_tokens": account.usage.output, "seed": self.seed,
-            "input_length": account.usage.prompt,
         })
     }
 }
@@ -95,7 +102,9 @@ impl Form for Generation {
         let mut answer = json!({"generated_text": tokens::answer(self.key, 0, output)});
         if self.details {
             let mut details = self.details(ask.finish(), account);
-            details["prefill"] = json!([]);
+            // How long the prompt was shows in this list alone, and it is empty unless asked for.
+            let token = |id: &u64| json!({"id": id, "text": tokens::piece_of(*id), "logprob": null});
+            details["prefill"] = self.prefill.iter().map(token).collect();
             details["tokens"] = (0..output).map(|n| self.token(n)).collect();
             if self.top > 0 {
                 details["top_tokens"] = (0..output).map(|n| self.top(n)).collect();
@@ -128,10 +137,15 @@ impl Frames for Events {
         token["text"] = json!(text.text);
         token["special"] = json!(text.text.is_empty());
         let end = finish.filter(|_| self.done);
+        let details = |finish| {
+            let mut details = self.form.details(finish, account);
+            details["input_length"] = json!(account.usage.prompt);
+            details
+        };
         let mut event = json!({
             "index": text.to, "token": token,
             "generated_text": end.map(|_| tokens::answer(self.form.key, 0, text.to)),
-            "details": end.map(|finish| self.form.details(finish, account)),
+            "details": end.map(details),
         });
         if self.form.top > 0 {
             event["top_tokens"] = self.form.top(last);
