@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::text::{figure, tick};
+use crate::experiment::Load;
 use crate::measure::SloVerdict;
 use crate::metrics::{self, Better, Unit};
 use crate::plan::Cell;
@@ -66,6 +67,17 @@ pub fn level(path: &str, value: f64) -> String {
         ("load.qps", n) => format!("{n} req/s"),
         (_, n) => format!("{} {n}", super::short_name(path).replace('_', " ")),
     }
+}
+
+/// The level of a cell's stage of this name: `20 users`, `150 req/s`; empty where it has none.
+#[must_use]
+pub fn stage_level(cell: &Cell, name: &str) -> String {
+    let path = match cell.settings.load {
+        Load::Closed { .. } => "load.users",
+        Load::Open { .. } => "load.qps",
+    };
+    let stage = cell.settings.stages.iter().find(|stage| stage.name == name);
+    stage.map_or_else(String::new, |stage| level(path, stage.level))
 }
 
 /// What tells a cell from the others of its run: `16 users, prompt tokens 512`; its load where

@@ -5,7 +5,6 @@ use super::grid::{Flags, Repeats};
 use super::{Body, Chart, Dash, Draw, Look, Marker, Point, Series, Span, Strip, StripPanel, text};
 use crate::analysis::{CellData, RequestPoint, RunData, words};
 use crate::measure::{CellSummary, GroupSummary};
-use crate::experiment::{Load, Stage};
 use crate::record::{TICK_US, Tick};
 
 /// Most bins of a line: about one for three pixels.
@@ -195,10 +194,9 @@ fn caption(data: &CellData) -> String {
 
 /// What the stages are, and whether they recovered.
 fn stage_sentences(data: &CellData, summary: &CellSummary) -> String {
-    let settings = &data.cell.settings;
-    let path = if matches!(settings.load, Load::Closed { .. }) { "load.users" } else { "load.qps" };
-    let one = |stage: &Stage| format!("{} at {}", stage.name, words::level(path, stage.level));
-    let stages: Vec<String> = settings.stages.iter().map(one).collect();
+    let one =
+        |stage: &GroupSummary| format!("{} at {}", stage.name, words::stage_level(&data.cell, &stage.name));
+    let stages: Vec<String> = summary.stages().map(one).collect();
     if stages.is_empty() {
         return String::new();
     }

@@ -138,7 +138,8 @@ fn gate(args: &RunArgs, data: &RunData) -> Exit {
         say_err("the gate can't be judged: not every cell is valid (exit code 4)");
         return Exit::Invalid;
     }
-    let Some((_, what)) = ran().flat_map(|(c, s)| missed(args, c, s)).max_by_key(|(status, _)| *status) else {
+    let Some((_, what)) = ran().flat_map(|(c, s)| missed(args, c, s)).max_by_key(|(status, _)| *status)
+    else {
         return Exit::Fine;
     };
     say_err(&format!("the gate failed: {what} (exit code 1)"));
@@ -168,7 +169,9 @@ fn missed(args: &RunArgs, cell: &CellData, summary: &CellSummary) -> Vec<(SloSta
     for (gate, stage) in gates.zip(summary.stages()) {
         let rules = stage.slo.iter().map(|v| v.status).filter(|status| fails(gate, *status));
         out.extend(
-            rules.map(|status| (status, format!("the stage {} of a cell misses {}", stage.name, what(status)))),
+            rules.map(|status| {
+                (status, format!("the stage {} of a cell misses {}", stage.name, what(status)))
+            }),
         );
         let recovery = stage.recovery.iter().filter(|r| fails(gate, r.status()));
         out.extend(recovery.map(|r| (r.status(), format!("a stage of a cell did not recover: {}", r.text))));

@@ -203,8 +203,16 @@ fn mistakes_about_stages() {
         ("[stage.two]\nduration = \"5s\"\nrecovers = \"on\"", "stage.two.recovers", "did you mean \"one\"?"),
         ("[stage.two]\nduration = \"5s\"\nwithin = 0.1", "stage.two.within", "no effect without recovers"),
         ("[stage.two]\nduration = \"5s\"\nuser = 1", "stage.two.user", "did you mean \"users\"?"),
-        ("[stage.two]\nduration = \"5s\"\nslo = { ttft_p59 = \"1s\" }", "stage.two.slo.ttft_p59", "did you mean"),
-        ("[stage.two]\nduration = \"5s\"\nslo = { chunk_gap_p95 = \"1s\" }", "stage.two.slo.chunk_gap_p95", "no figure of a stage"),
+        (
+            "[stage.two]\nduration = \"5s\"\nslo = { ttft_p59 = \"1s\" }",
+            "stage.two.slo.ttft_p59",
+            "did you mean",
+        ),
+        (
+            "[stage.two]\nduration = \"5s\"\nslo = { chunk_gap_p95 = \"1s\" }",
+            "stage.two.slo.chunk_gap_p95",
+            "no figure of a stage",
+        ),
         ("[stage]\ntwo = 5", "stage.two", "[stage.NAME]"),
     ] {
         let text = if rest.starts_with("[stage]") {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::totals::{Scope, Totals};
 use super::stages::{RecoveryVerdict, recovery};
+use super::totals::{Scope, Totals};
 use super::{Counts, Distribution, SloStatus, SloVerdict, TokenCounts, value_of};
 use crate::experiment::{Recovery, Settings, SloRule, Stage};
 use crate::record::{CellRun, RequestRecord, Window};

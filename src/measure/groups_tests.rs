@@ -142,11 +142,12 @@ fn a_stage_recovers_the_latency_of_an_earlier_one_in_its_real_time() {
         slo: Slo::default(),
         recovers: recovers.map(|of| Recovery { of: of.to_owned(), within: 0.2 }),
     };
-    cell.settings.stages =
-        vec![stage("before", None), stage("spike", None), stage("after", Some("before"))];
+    cell.settings.stages = vec![stage("before", None), stage("spike", None), stage("after", Some("before"))];
     // The engine's account of when they were is what holds, whatever the plan says.
-    let bounds = [("before", 1_000_000, 5_000_000), ("spike", 5_000_000, 7_000_000), ("after", 7_000_000, 11_000_000)];
-    let windows = bounds.map(|(name, start_us, end_us)| StageWindow { name: name.to_owned(), start_us, end_us });
+    let bounds =
+        [("before", 1_000_000, 5_000_000), ("spike", 5_000_000, 7_000_000), ("after", 7_000_000, 11_000_000)];
+    let windows =
+        bounds.map(|(name, start_us, end_us)| StageWindow { name: name.to_owned(), start_us, end_us });
     let records = |slower_us: u64| -> Vec<RequestRecord> {
         let of = |seq| {
             let mut r = good(seq);

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Distribution, SloStatus};
 use super::samples::of_request;
 use super::trend::{Batches, Course};
+use super::{Distribution, SloStatus};
 use crate::experiment::Recovery;
 use crate::record::{Outcome, Phase, RequestRecord, Window};
 
@@ -243,7 +243,9 @@ fn verdict(name: &str, growth: f64, matters: f64, course: &Course) -> DriftVerdi
             let ends = format!("{} to {} %", percent(course.from.max(0.0)), percent(course.to.max(0.0)));
             ("the error rate".to_owned(), "percentage points", ends)
         }
-        latency => (latency.to_uppercase(), "%", format!("{:.1} to {:.1} ms", course.from, course.to.max(0.0))),
+        latency => {
+            (latency.to_uppercase(), "%", format!("{:.1} to {:.1} ms", course.from, course.to.max(0.0)))
+        }
     };
     let figures =
         format!("{} {unit} over the window (t = {:.1}), from {ends}", percent(growth.abs()), line.t);

@@ -300,7 +300,9 @@ fn standing(level: &Level<'_>) -> Standing {
 }
 
 fn limits(family: &Family<'_>) -> Vec<String> {
-    let judged = |g: &&Group<'_>| g.levels.iter().any(|l| l.repeats.summaries().any(|s| s.statuses().next().is_some()));
+    let judged = |g: &&Group<'_>| {
+        g.levels.iter().any(|l| l.repeats.summaries().any(|s| s.statuses().next().is_some()))
+    };
     family.groups.iter().filter(judged).map(|g| limit_of(family, g)).collect()
 }
 

@@ -9,9 +9,8 @@ use super::columns::COLUMNS;
 use super::findings::{self, Findings};
 use super::signs::{CellVerdicts, Sign, class, verdicts};
 use super::{MAX_STRIP_FILES, ReportError, contention, groups, plotly as drawing, stages, terminal};
-use crate::analysis::{CellData, RunData};
+use crate::analysis::{CellData, RunData, words};
 use crate::chart::{Body, Chart, Repeats, count, figure, short_name, value_text};
-use crate::experiment::Settings;
 use crate::measure::{CellSummary, GroupKind, GroupSummary, Verdict};
 use crate::metrics;
 
@@ -352,24 +351,27 @@ fn group_table(run: &RunData) -> Table {
         let mut row = vec![Field::count(Some(u64::from(of.cell.cell.index) + 1))];
         row.extend([of.label.as_str(), group.kind.name(), group.name.as_str()].map(Field::text));
         if staged {
-            row.extend(of_stage(&of.cell.cell.settings, group));
+            row.extend(of_stage(of.cell, group));
         }
         let (c, t) = (&group.counts, &group.tokens);
         row.extend([c.attempted, c.ok, c.failed, t.output].map(|n| Field::count(Some(n))));
         row.extend(groups::COLUMNS.iter().map(|c| Field::number(c.value(group))));
         row
     };
-    Table { head, rows: all.iter().flat_map(|b| b.groups.iter().map(|g| row(b, g)).collect::<Vec<_>>()).collect() }
+    Table {
+        head,
+        rows: all.iter().flat_map(|b| b.groups.iter().map(|g| row(b, g)).collect::<Vec<_>>()).collect(),
+    }
 }
 
 /// Level, SLO and recovery of a stage; of any other group nothing.
-fn of_stage(settings: &Settings, group: &GroupSummary) -> [Field; 3] {
+fn of_stage(cell: &CellData, group: &GroupSummary) -> [Field; 3] {
     if group.kind != GroupKind::Stage {
         return ["", "", ""].map(Field::text);
     }
     let word = |word: &'static str| Field { text: word.into(), sort: None, class: verdict_class(word) };
     let recovery = group.recovery.as_ref().map_or("–", |recovery| recovery.status().word());
-    [Field::text(stages::level(settings, &group.name)), word(stages::slo(group)), word(recovery)]
+    [Field::text(words::stage_level(&cell.cell, &group.name)), word(stages::slo(group)), word(recovery)]
 }
 
 /// The look of a verdict's word.

@@ -1,10 +1,9 @@
 //! What each stage of a cell came to, for the terminal.
 
-use super::terminal::align;
 use super::groups;
-use crate::analysis::{RunData, words};
+use super::terminal::align;
+use crate::analysis::{CellData, RunData, words};
 use crate::chart::{count, figure};
-use crate::experiment::{Load, Settings};
 use crate::measure::{GroupKind, GroupSummary, SloStatus};
 
 /// Cells that are shown; groups.csv and the page have all.
@@ -27,12 +26,11 @@ pub(super) fn blocks(run: &RunData, out: &mut String) {
     }
     out.push_str("\nBy stage\n");
     for one in all.iter().take(MOST) {
-        let settings = &one.cell.cell.settings;
         let mut head = vec![one.label.clone()];
         head.extend(["level", "requests"].map(String::from));
         head.extend(FIGURES.iter().map(|(title, ..)| (*title).to_owned()));
         head.push("SLO".to_owned());
-        let rows = one.groups.iter().map(|stage| row(settings, stage));
+        let rows = one.groups.iter().map(|stage| row(one.cell, stage));
         out.push_str(&align(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
         for recovery in one.groups.iter().filter_map(|stage| stage.recovery.as_ref()) {
             out.push_str(&format!("  {:<7}  {}\n", recovery.status().word(), recovery.text));
@@ -43,8 +41,9 @@ pub(super) fn blocks(run: &RunData, out: &mut String) {
     }
 }
 
-fn row(settings: &Settings, stage: &GroupSummary) -> Vec<String> {
-    let mut row = vec![stage.name.clone(), level(settings, &stage.name), count(stage.counts.attempted)];
+fn row(cell: &CellData, stage: &GroupSummary) -> Vec<String> {
+    let mut row =
+        vec![stage.name.clone(), words::stage_level(&cell.cell, &stage.name), count(stage.counts.attempted)];
     row.extend(FIGURES.iter().map(|(_, metric, stat, times)| {
         stage.value(metric, stat).map_or_else(|| "–".to_owned(), |v| figure(v * times))
     }));
@@ -55,11 +54,4 @@ fn row(settings: &Settings, stage: &GroupSummary) -> Vec<String> {
 /// How the worst of a stage's own rules stands; its recovery is told apart.
 pub(super) fn slo(stage: &GroupSummary) -> &'static str {
     stage.slo.iter().map(|verdict| verdict.status).max().map_or("–", SloStatus::word)
-}
-
-/// The level of the stage of this name: `20 users`, `150 req/s`.
-pub(super) fn level(settings: &Settings, name: &str) -> String {
-    let Some(stage) = settings.stages.iter().find(|stage| stage.name == name) else { return String::new() };
-    let path = if matches!(settings.load, Load::Closed { .. }) { "load.users" } else { "load.qps" };
-    words::level(path, stage.level)
 }

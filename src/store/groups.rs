@@ -164,7 +164,10 @@ mod tests {
         // Only of a stage do rules decide.
         let passes = rows.iter().map(|row| at(row, "slo_pass"));
         assert_eq!(passes.collect::<Vec<_>>(), ["", "", "false"]);
-        assert_eq!((at(&rows[0], "recovery"), at(&rows[2], "recovery").contains("recovered: ")), (String::new(), true));
+        assert_eq!(
+            (at(&rows[0], "recovery"), at(&rows[2], "recovery").contains("recovered: ")),
+            (String::new(), true)
+        );
     }
 
     #[test]

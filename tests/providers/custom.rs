@@ -448,3 +448,12 @@ fn a_seed_of_each_requests_own_can_stand_in_a_template() {
     let body = settings.target.provider().expect("a provider").request(&call).body;
     assert_eq!(serde_json::from_slice::<Value>(&body).expect("JSON"), json!({ "s": 9 }));
 }
+
+#[test]
+fn a_part_of_a_mix_goes_without_pictures_where_there_is_no_place_for_them() {
+    let text = "[target]\nurl = \"http://h\"\n[workload]\nimages = { width = 64, height = 64 }\n[task.look]\n\
+                [task.read]\ntarget.api = \"llamacpp\"\n";
+    let settings = settings(text);
+    let has: Vec<bool> = settings.parts.iter().map(|part| part.workload.images.is_some()).collect();
+    assert_eq!(has, [true, false]);
+}

@@ -8,7 +8,7 @@ use plimsoll::analysis::{CellData, RequestPoint, RunData};
 use plimsoll::experiment::*;
 use plimsoll::measure::*;
 use plimsoll::plan::{Cell, CellId};
-use plimsoll::record::{EndedBy, TICK_US, Tick, Window};
+use plimsoll::record::{EndedBy, Outcome, RequestRecord, TICK_US, Tick, Window};
 use serde_json::{Value, json};
 
 /// One load level of a synthetic run.
@@ -237,9 +237,28 @@ fn cell(
     }
     let noise = 1.0 + 0.08 * ((f64::from(index) * 2.399 + f64::from(spec.repeat)).sin());
     let server = server(spec, noise);
-    let summary = summary(spec, fate, &server);
+    let mut summary = summary(spec, fate, &server);
     let (timeline, points) = time(fate, &server);
+    summary.drift = drift(summary.window, &points);
     CellData { cell, summary: Some(summary), timeline, records: None, points }
+}
+
+/// What a sweep finds of the drift of these requests.
+fn drift(window: Window, points: &[RequestPoint]) -> Vec<DriftVerdict> {
+    let mut drift = Drift::new(window);
+    for (seq, point) in points.iter().enumerate() {
+        let due = (point.sent_s * 1e6) as u64;
+        let first = point.ttft_ms.map(|ms| due + (ms * 1e3) as u64);
+        drift.take(&RequestRecord {
+            intended_us: due,
+            sent_us: Some(due),
+            first_token_us: first,
+            last_token_us: first,
+            outcome: if point.ok { Outcome::Ok } else { Outcome::HttpError },
+            ..RequestRecord::blank(seq as u64)
+        });
+    }
+    drift.verdicts()
 }
 
 fn load_bits(load: Load) -> u64 {

@@ -370,7 +370,13 @@ pub(super) const COMMON_LIMITS: Kind = Kind {
 };
 pub(super) const HEALTHY: Kind = Kind {
     server: false,
-    ..server("healthy", "Nothing points to trouble", "There is no warning and no failure, and no stage misses an SLO or its recovery.", &[], &[])
+    ..server(
+        "healthy",
+        "Nothing points to trouble",
+        "There is no warning and no failure, and no stage misses an SLO or its recovery.",
+        &[],
+        &[],
+    )
 };
 
 /// Every kind of finding, in the order in which they are looked for.

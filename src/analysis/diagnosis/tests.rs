@@ -375,7 +375,10 @@ fn failures_that_become_more_are_found() {
     let growing = changed(|cell| read_drift(cell, |i, at| i % 4 == 0 && at > 0.5));
     assert_eq!(codes(&growing), ["errors_grow"]);
     let text = finding(&growing, "errors_grow").evidence;
-    assert!(text.starts_with("At 4 users the error rate grew by 3") && text.contains("percentage points"), "{text}");
+    assert!(
+        text.starts_with("At 4 users the error rate grew by 3") && text.contains("percentage points"),
+        "{text}"
+    );
     let even = changed(|cell| read_drift(cell, |i, _| i.is_multiple_of(10)));
     assert_eq!(codes(&even), Vec::<&str>::new());
 }

@@ -55,19 +55,19 @@ fn one(field: &Field<'_>, load: Load, before: &[Stage]) -> Stage {
         slo: slo::read(section.sub("slo")),
         recovers: recovery(&section, before),
     };
-    section.done();
     for field in section.sub("slo").entries().filter(|f| of_cells_alone(f.name())) {
         let problem = "no figure of a stage: it is taken over the whole window, and belongs into [slo]";
         field.key_mistake(Mistake::new(MistakeKind::Conflict, problem));
     }
+    section.done();
     stage
 }
 
 /// Whether a limit of this name is on a metric that a cell has as a whole.
 fn of_cells_alone(name: &str) -> bool {
-    ["chunk_gap", "whole_run_output_tps"].iter().any(|metric| {
-        name.strip_prefix(metric).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
-    })
+    ["chunk_gap", "whole_run_output_tps"]
+        .iter()
+        .any(|metric| name.strip_prefix(metric).is_some_and(|rest| rest.is_empty() || rest.starts_with('_')))
 }
 
 /// `users` or `qps`, as the load has it; or `times` the load's own.
