@@ -147,7 +147,12 @@ pub const METRICS: &[Metric] = &[
         "Gaps between content chunks, pooled over all requests of the cell (other tools' raw-gap \"ITL\").",
     ),
     dist("max_gap", Unit::Ms, Better::Lower, "Each request's largest gap between content chunks."),
-    dist("normalised_latency", Unit::Ms, Better::Lower, "End-to-end latency divided by the output tokens; not of several answers at once."),
+    dist(
+        "normalised_latency",
+        Unit::Ms,
+        Better::Lower,
+        "End-to-end latency divided by the output tokens; not of several answers at once.",
+    ),
     dist(
         "user_tps",
         Unit::TokensPerSecond,

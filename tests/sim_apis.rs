@@ -320,6 +320,15 @@ fn triton_echoes_the_prompt_unless_it_streams() {
         tensor("bad_words", "BYTES", json!("")), tensor("temperature", "FP32", json!(1.0)),
     ]});
     let path = "/v2/models/ensemble/infer";
+    let mut wrong = body.clone();
+    wrong["inputs"][1]["datatype"] = json!("UINT32");
+    let refused = post(&s, path, wrong);
+    assert_eq!(refused.status, 400);
+    let words = refused.json()["error"].to_string();
+    assert!(
+        words.contains("'max_tokens' data-type is 'UINT32', but model 'ensemble' expects 'INT32'"),
+        "{words}"
+    );
     let infer = named(&s, path, &body, "i", "").json();
     let output = &infer["outputs"][0];
     assert_eq!((&output["name"], &output["datatype"]), (&json!("text_output"), &json!("BYTES")));

@@ -193,7 +193,8 @@ pub fn read_points(path: &Path, most: usize) -> Result<Vec<RequestPoint>, Analys
     let mut reader = ParquetReader::new(File::open(path).map_err(StoreError::io("open", path))?);
     let metadata = reader.get_metadata().map_err(|e| unreadable(path, &e))?.clone();
     // Runs of earlier versions lack it.
-    columns.extend(reader.schema().map_err(|e| unreadable(path, &e))?.contains("choices").then_some("choices"));
+    columns
+        .extend(reader.schema().map_err(|e| unreadable(path, &e))?.contains("choices").then_some("choices"));
     let rows = metadata.num_rows;
     let most = most.min(rows);
     // One place is kept for the first that was sent: it may have ended late.

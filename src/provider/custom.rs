@@ -173,7 +173,14 @@ impl Provider for Endpoint {
         if let Some(content_type) = content_type.filter(|_| !own("content-type")) {
             headers.push(("content-type".to_owned(), content_type.to_owned()));
         }
-        WireRequest { method: self.method, path: self.path.fill(call, in_path), headers, body, echo: None, choices: 1 }
+        WireRequest {
+            method: self.method,
+            path: self.path.fill(call, in_path),
+            headers,
+            body,
+            echo: None,
+            choices: 1,
+        }
     }
 
     fn framing(&self, stream: bool) -> Framing {

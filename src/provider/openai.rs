@@ -302,6 +302,39 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn several_answers_end_when_each_has_ended() {
+        let chunk = |index: u32| {
+            format!(r#"{{"choices":[{{"index":{index},"delta":{{}},"finish_reason":"length"}}]}}"#)
+        };
+        let mut reader = Reader::new(Api::Chat, true, false);
+        reader.expect_choices(2);
+        for (index, frames) in [(0, 2), (1, 1)] {
+            assert!(!reader.closing.complete, "before {index}");
+            for _ in 0..frames {
+                reader.frame(chunk(index).as_bytes()).expect("a chunk");
+            }
+        }
+        assert!(reader.close().complete);
+        let mut one = Reader::new(Api::Chat, true, false);
+        one.frame(chunk(0).as_bytes()).expect("a chunk");
+        assert!(one.close().complete);
+    }
+
+    #[test]
+    fn an_answer_that_the_server_gave_up_is_an_error() {
+        for (choice, words) in [
+            (r#""finish_reason":"abort""#, "finish_reason \"abort\""),
+            (r#""finish_reason":"error""#, "finish_reason \"error\""),
+            (r#""finish_reason":"error","error":{"message":"upstream died"}"#, "upstream died"),
+        ] {
+            let frame = format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"a"}},{choice}}}]}}"#);
+            let mut reader = in_mid_stream(Api::Chat, false);
+            reader.frame(frame.as_bytes()).expect("a chunk");
+            assert_eq!(reader.close().error.as_deref(), Some(words), "{choice}");
+        }
+    }
+
     /// A reader in mid-stream; with `keep_text` it reads every frame in full.
     fn in_mid_stream(api: Api, keep_text: bool) -> Reader {
         Reader { begun: true, ..Reader::new(api, true, keep_text) }

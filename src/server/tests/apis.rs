@@ -61,7 +61,10 @@ fn an_endpoint_without_models_or_tokens_is_found_without_a_word_about_them() {
     health.workload.stream = false;
     let found = found(&server, &health);
     assert_eq!(found.endpoint.model, "custom");
-    assert!(server.asked("GET /health").is_empty(), "where nothing is read out of an answer, none is asked for");
+    assert!(
+        server.asked("GET /health").is_empty(),
+        "where nothing is read out of an answer, none is asked for"
+    );
     let about = |word: &str| found.notes.iter().any(|note| note.contains(word));
     assert!(!about("usage") && !about("failed") && !about("model"), "{:?}", found.notes);
 }
