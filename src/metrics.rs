@@ -124,7 +124,7 @@ pub const METRICS: &[Metric] = &[
         "tpot",
         Unit::Ms,
         Better::Lower,
-        "Time per output token: (last token − first token)/(n − 1); not applicable when n ≤ 1.",
+        "Time per output token: (last token − first token)/(n − 1); not applicable when n ≤ 1, nor to several answers at once.",
     ),
     dist(
         "e2e",
@@ -147,7 +147,12 @@ pub const METRICS: &[Metric] = &[
         "Gaps between content chunks, pooled over all requests of the cell (other tools' raw-gap \"ITL\").",
     ),
     dist("max_gap", Unit::Ms, Better::Lower, "Each request's largest gap between content chunks."),
-    dist("normalised_latency", Unit::Ms, Better::Lower, "End-to-end latency divided by the output tokens."),
+    dist(
+        "normalised_latency",
+        Unit::Ms,
+        Better::Lower,
+        "End-to-end latency divided by the output tokens; not of several answers at once.",
+    ),
     dist(
         "user_tps",
         Unit::TokensPerSecond,

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::rig::program::{directory, only_run, plimsoll, stderr};
+use super::rig::scripted;
 use super::sim::server as simulator;
 
 fn settings(more: &str) -> Settings {
@@ -63,7 +64,7 @@ fn every_make_is_told_by_its_own_sign() {
 fn hosts_are_told_by_their_names_alone() {
     for (base, api) in [
         ("https://api.fireworks.ai/inference", "fireworks"),
-        ("https://api.together.xyz", "together"),
+        ("https://api.together.xyz/v1", "openai-chat"),
         ("https://api.anthropic.com", "anthropic-messages"),
         ("https://api.openai.com/v1", "openai-chat"),
     ] {
@@ -200,4 +201,43 @@ fn a_sweep_runs_with_what_was_found_and_says_so() {
     let plan = std::fs::read_to_string(run.join("plan.json")).unwrap();
     let plan: Value = serde_json::from_str(&plan).unwrap();
     assert_eq!(plan["cells"][0]["settings"]["target"]["api"], "auto", "the plan holds what was asked for");
+}
+
+#[test]
+fn whole_numbers_go_to_triton_in_the_type_that_its_model_states() {
+    for int in ["INT32", "UINT32"] {
+        let server = simulator(json!({"apis": "triton", "triton_int": int}));
+        let mut wanted = settings("model = \"ensemble\"");
+        wanted.target.api = "triton-infer".to_owned();
+        wanted.workload.stream = false;
+        let found = server::discover(&wanted, url(&server)).unwrap_or_else(|e| panic!("{e}"));
+        assert!(!found.notes.iter().any(|note| note.contains("failed")), "{:?}", found.notes);
+        let request = found
+            .provider(&wanted.target)
+            .expect("a provider")
+            .request(&provider::Call { force_length: true, ..provider::Call::new("ensemble", "p", 3) });
+        let body: Value = serde_json::from_slice(&request.body).expect("JSON");
+        let inputs = body["inputs"].as_array().expect("a list");
+        for name in ["max_tokens", "min_length"] {
+            let input = inputs.iter().find(|input| input["name"] == name).expect(name);
+            assert_eq!(input["datatype"], int, "{name}");
+        }
+    }
+}
+
+/// Neither a page elsewhere nor a closed door says that an API is there.
+#[test]
+fn redirects_are_no_sign_and_refusals_are_told_as_such() {
+    let answering = |status: &'static str| {
+        let server = scripted::serve(move |conn| {
+            conn.raw(&format!("HTTP/1.1 {status}\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n"));
+            true
+        });
+        let base = format!("http://{}", server.address).parse().expect("an address");
+        server::detect(&settings("").target, &base, Arc::new(|| false)).expect_err("no API")
+    };
+    let error = answering("302 Found");
+    assert!(matches!(error, DiscoverError::NoApi { .. }), "{error}");
+    let error = answering("401 Unauthorized");
+    assert!(matches!(error, DiscoverError::Refused { status: 401, .. }), "{error}");
 }

@@ -274,3 +274,124 @@ fn the_command_says_where_the_run_is_and_what_is_not_known() {
     let wrong = plimsoll(dir.path(), &["import", sample("unknown/other.json").to_str().unwrap()]);
     assert_eq!(wrong.status.code(), Some(2));
 }
+
+/// A run of one file with this text.
+fn import_text(root: &Path, name: &str, text: &str) -> Result<RunData, ImportError> {
+    let path = root.join(name);
+    std::fs::write(&path, text).unwrap();
+    import(&[path], None, &Told::default(), root).map(|done| RunData::load(&done.path).unwrap())
+}
+
+#[test]
+fn arrivals_of_another_burstiness_are_cells_of_their_own() {
+    let root = tempfile::tempdir().unwrap();
+    let result = |burstiness: f64| {
+        serde_json::json!({
+            "duration": 10.0, "completed": 5, "failed": 0, "request_throughput": 0.5, "request_rate": 2.0,
+            "burstiness": burstiness, "num_prompts": 5,
+        })
+    };
+    let text = serde_json::json!([result(1.0), result(0.5), result(2.0), result(0.5)]).to_string();
+    let run = import_text(root.path(), "shapes.json", &text).unwrap();
+    let mut loads: Vec<(String, u32)> = run
+        .cells
+        .iter()
+        .map(|c| {
+            (serde_json::to_value(&c.cell.settings.load).unwrap()["arrivals"].to_string(), c.cell.repeat)
+        })
+        .collect();
+    loads.sort();
+    let gamma = |shape: &str, repeat| (format!("{{\"gamma\":{{\"burstiness\":{shape}}}}}"), repeat);
+    assert_eq!(loads, [("\"poisson\"".to_owned(), 1), gamma("0.5", 1), gamma("0.5", 2), gamma("2.0", 1)]);
+    // Nothing of a first token: whether answers were streamed isn't said.
+    let text = std::fs::read_to_string(run.path.join("experiment.toml")).unwrap();
+    assert!(!text.contains("stream ="), "{text}");
+}
+
+#[test]
+fn numbers_without_end_are_told_or_left_out() {
+    let root = tempfile::tempdir().unwrap();
+    let long =
+        r#"{"duration": 1e15, "completed": 5, "request_throughput": 1, "request_rate": 2, "num_prompts": 5}"#;
+    let error = import_text(root.path(), "long.json", long).err().expect("no cell lasts so long").to_string();
+    assert!(error.contains("long.json, duration") && error.contains("at most 604800 seconds"), "{error}");
+    let details = r#"{"details": [{"request_id": 1, "start_ts": 1.0, "end_ts": 2.0, "ttft": 1e300, "latency": 1e18, "output_tokens": 3}]}"#;
+    let run = import_text(root.path(), "details.json", details).unwrap();
+    let records = read_requests(run.cells[0].records.as_deref().unwrap()).unwrap();
+    assert_eq!((records[0].first_token_us, records[0].last_token_us), (None, None));
+    let line = |ns: u64, ttft: f64| {
+        serde_json::json!({
+            "metadata": {"request_start_ns": ns, "request_end_ns": ns + 1_000_000},
+            "metrics": {"time_to_first_token": {"value": ttft, "unit": "ms"}},
+        })
+        .to_string()
+    };
+    let lines = [line(1_000, 1.0), line(u64::MAX - 2_000_000, 1e30)].join("\n");
+    // Five hundred years between two requests are no cell.
+    assert!(import_text(root.path(), "lines.jsonl", &lines).is_err());
+    let run = import_text(root.path(), "one.jsonl", &line(1_000, 1e30)).unwrap();
+    let records = read_requests(run.cells[0].records.as_deref().unwrap()).unwrap();
+    assert_eq!(records[0].first_token_us, None);
+    report::terminal::summary(&run, None);
+}
+
+#[test]
+fn aiperf_says_in_which_unit_a_run_lasted() {
+    let root = tempfile::tempdir().unwrap();
+    for (unit, value) in [("ms", 20_000.0), ("sec", 20.0), ("ns", 2e10)] {
+        let text = serde_json::json!({
+            "request_latency": {"unit": "ms", "avg": 5.0}, "request_count": {"unit": "requests", "avg": 3.0},
+            "benchmark_duration": {"unit": unit, "avg": value},
+        });
+        let run = import_text(root.path(), &format!("{unit}.json"), &text.to_string()).unwrap();
+        let seconds = run.cells[0].summary.as_ref().unwrap().window.seconds();
+        assert!((seconds - 20.0).abs() < 1e-6, "{unit}: {seconds}");
+    }
+}
+
+#[test]
+fn a_sample_of_the_requests_is_no_record_of_a_cell_with_a_warm_up() {
+    let root = tempfile::tempdir().unwrap();
+    let file = |ok: u64| {
+        let request = |start: f64| {
+            serde_json::json!({
+                "request_start_time": start, "first_token_time": start + 0.1, "last_token_time": start + 0.5,
+                "request_end_time": start + 0.5, "output_tokens": 4,
+            })
+        };
+        serde_json::json!({"benchmarks": [{
+            "start_time": 110.0, "end_time": 130.0, "duration": 20.0,
+            "scheduler_metrics": {"request_start_time": 100.0},
+            "metrics": {"request_totals": {"successful": ok, "errored": 0, "incomplete": 0}},
+            "requests": {"successful": [request(105.0), request(112.0), request(115.0)]},
+        }]})
+        .to_string()
+    };
+    let whole = import_text(root.path(), "whole.json", &file(2)).unwrap();
+    let counts = &whole.cells[0].summary.as_ref().unwrap().counts;
+    assert_eq!((counts.ok, counts.before_window), (2, 1));
+    assert!(whole.cells[0].records.is_some());
+    let sample = import_text(root.path(), "sample.json", &file(50)).unwrap();
+    assert_eq!(sample.cells[0].summary.as_ref().unwrap().counts.ok, 50);
+    assert!(sample.cells[0].records.is_none());
+}
+
+#[test]
+fn the_first_request_is_looked_at_however_many_there_are() {
+    let root = tempfile::tempdir().unwrap();
+    let detail = |i: u32, start: f64, ttft: f64| {
+        serde_json::json!({
+            "request_id": i, "start_ts": start, "end_ts": start + ttft + 0.1, "ttft": ttft,
+            "latency": ttft + 0.1, "output_tokens": 2,
+        })
+    };
+    // It was sent first and stands where every second request is passed over.
+    let mut details: Vec<_> = (1..5_000).map(|i| detail(i, 100.0 + f64::from(i) / 100.0, 0.01)).collect();
+    details.insert(1, detail(0, 100.0, 3.0));
+    let text = serde_json::json!({ "details": details }).to_string();
+    let run = import_text(root.path(), "cold.json", &text).unwrap();
+    let points = &run.cells[0].points;
+    assert_eq!(points.len(), 2_000);
+    assert_eq!((points[0].sent_s, points[0].ttft_ms), (0.0, Some(3_000.0)));
+    assert!(points[1..].iter().all(|p| p.sent_s > 0.0));
+}

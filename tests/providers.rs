@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 /// The provider of this name; of `custom` the one that its transcripts come from.
 fn built(name: &str) -> Box<dyn Provider> {
     let custom = custom::transcripts(Framing::Sse);
-    (provider::find(name).expect("a provider").build)(&Options { custom: Some(custom) })
+    (provider::find(name).expect("a provider").build)(&Options { custom: Some(custom), ..Options::default() })
 }
 
 fn testdata(dir: &str) -> PathBuf {

@@ -316,10 +316,19 @@ fn triton_echoes_the_prompt_unless_it_streams() {
     let s = server(json!({"apis": "triton"}));
     let tensor = |name: &str, kind: &str, value: Value| json!({"name": name, "datatype": kind, "shape": [1, 1], "data": [[value]]});
     let body = json!({"inputs": [
-        tensor("text_input", "BYTES", json!("the tide is high")), tensor("max_tokens", "UINT32", json!(3)),
+        tensor("text_input", "BYTES", json!("the tide is high")), tensor("max_tokens", "INT32", json!(3)),
         tensor("bad_words", "BYTES", json!("")), tensor("temperature", "FP32", json!(1.0)),
     ]});
     let path = "/v2/models/ensemble/infer";
+    let mut wrong = body.clone();
+    wrong["inputs"][1]["datatype"] = json!("UINT32");
+    let refused = post(&s, path, wrong);
+    assert_eq!(refused.status, 400);
+    let words = refused.json()["error"].to_string();
+    assert!(
+        words.contains("'max_tokens' data-type is 'UINT32', but model 'ensemble' expects 'INT32'"),
+        "{words}"
+    );
     let infer = named(&s, path, &body, "i", "").json();
     let output = &infer["outputs"][0];
     assert_eq!((&output["name"], &output["datatype"]), (&json!("text_output"), &json!("BYTES")));

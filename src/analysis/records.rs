@@ -173,13 +173,13 @@ fn unreadable(path: &Path, error: &PolarsError) -> AnalysisError {
 }
 
 /// At most `most` requests of a `records.parquet` for a picture of the cell over time: every
-/// n-th in the order in which they ended, sorted by their sending. The file is read piece by
-/// piece.
+/// n-th in the order in which they ended, and the first that was sent, sorted by their sending.
+/// The file is read piece by piece.
 ///
 /// # Errors
 /// When the file can't be read or isn't one of records.
 pub fn read_points(path: &Path, most: usize) -> Result<Vec<RequestPoint>, AnalysisError> {
-    let columns = [
+    let mut columns = vec![
         "intended_us",
         "sent_us",
         "first_token_us",
@@ -192,10 +192,17 @@ pub fn read_points(path: &Path, most: usize) -> Result<Vec<RequestPoint>, Analys
     ];
     let mut reader = ParquetReader::new(File::open(path).map_err(StoreError::io("open", path))?);
     let metadata = reader.get_metadata().map_err(|e| unreadable(path, &e))?.clone();
+    // Runs of earlier versions lack it.
+    columns
+        .extend(reader.schema().map_err(|e| unreadable(path, &e))?.contains("choices").then_some("choices"));
     let rows = metadata.num_rows;
     let most = most.min(rows);
-    let mut wanted = (0..most).map(|k| k * rows / most).peekable();
+    // One place is kept for the first that was sent: it may have ended late.
+    let every = if most < rows { most.saturating_sub(1) } else { most };
+    let mut wanted = (0..every).map(|k| k * rows / every).peekable();
     let mut points = Vec::with_capacity(most);
+    let mut first: Option<(u64, RequestPoint)> = None;
+    let mut first_taken = true;
     for start in (0..rows).step_by(SLICE) {
         let r = Records::slice(path, &metadata, &columns, start)?;
         let (intended, sent) = (r.all_counts("intended_us")?, r.counts("sent_us")?);
@@ -207,19 +214,30 @@ pub fn read_points(path: &Path, most: usize) -> Result<Vec<RequestPoint>, Analys
         let asked = r.all_small("prompt_tokens_asked")?;
         let (counted, told) = (r.small("prompt_tokens_counted")?, r.small("prompt_tokens")?);
         let outcome = r.words("outcome")?;
+        let choices = if r.has("choices") { r.small("choices")? } else { vec![None; r.len()] };
+        let point = |i: usize| RequestPoint {
+            sent_s: sent[i].unwrap_or(intended[i]) as f64 / 1e6,
+            ttft_ms: ttft_ms[i],
+            e2e_ms: e2e_ms[i],
+            lag_ms: lag_ms[i],
+            tpot_ms: decode_ms[i]
+                .zip(output[i].filter(|n| *n > 1 && choices[i].is_none()))
+                .map(|(ms, n)| ms / f64::from(n - 1)),
+            prompt_tokens: told[i].or(counted[i]).or(Some(asked[i])),
+            ok: outcome[i].as_deref() == Some(Outcome::Ok.name()),
+        };
+        let earliest = (0..r.len()).filter_map(|i| Some((sent[i]?, i))).min();
+        let earliest = earliest.filter(|(t, _)| first.as_ref().is_none_or(|(before, _)| t < before));
+        if let Some((t, i)) = earliest {
+            first = Some((t, point(i)));
+            first_taken = false;
+        }
         while let Some(row) = wanted.next_if(|row| *row < start + r.len()) {
-            let i = row - start;
-            points.push(RequestPoint {
-                sent_s: sent[i].unwrap_or(intended[i]) as f64 / 1e6,
-                ttft_ms: ttft_ms[i],
-                e2e_ms: e2e_ms[i],
-                lag_ms: lag_ms[i],
-                tpot_ms: decode_ms[i].zip(output[i].filter(|n| *n > 1)).map(|(ms, n)| ms / f64::from(n - 1)),
-                prompt_tokens: told[i].or(counted[i]).or(Some(asked[i])),
-                ok: outcome[i].as_deref() == Some(Outcome::Ok.name()),
-            });
+            points.push(point(row - start));
+            first_taken |= earliest.is_some_and(|(_, i)| i == row - start);
         }
     }
+    points.extend(first.filter(|_| !first_taken && points.len() < most).map(|(_, point)| point));
     points.sort_by(|a, b| a.sent_s.total_cmp(&b.sent_s));
     Ok(points)
 }
@@ -260,6 +278,9 @@ pub fn read_requests(path: &Path) -> Result<Vec<RequestRecord>, AnalysisError> {
         fill(&mut requests, r.small("turn")?, |q, v| q.turn = v);
         fill(&mut requests, r.counts("server_ttft_us")?, |q, v| q.server_ttft_us = v);
         fill(&mut requests, r.counts("server_e2e_us")?, |q, v| q.server_e2e_us = v);
+    }
+    if r.has("choices") {
+        fill(&mut requests, r.small("choices")?, |q, v| q.choices = v);
     }
     Ok(requests)
 }

@@ -159,7 +159,7 @@ impl Target {
     /// What the provider is built with.
     #[must_use]
     pub fn options(&self) -> provider::Options {
-        provider::Options { custom: self.custom.clone() }
+        provider::Options { custom: self.custom.clone(), ..provider::Options::default() }
     }
 
     /// The provider that `api` names; `None` when there is none of that name, or the server has

@@ -98,7 +98,7 @@ fn request(measured: &Measured, r: &RequestRecord) -> Value {
         "response_time": total,
         "prompt_tokens": prompt,
         "completion_tokens": r.output_tokens,
-        "total_tokens": prompt.zip(r.output_tokens).map(|(p, o)| p + o),
+        "total_tokens": prompt.zip(r.output_tokens).map(|(p, o)| u64::from(p) + u64::from(o)),
         "tokens_per_second": per_second,
     })
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::figures::{error, json_bytes, ok, prompt_tokens, seconds, span_s};
 use super::{ExportError, File, Input, Measured};
 use crate::measure::CellSummary;
-use crate::record::RequestRecord;
+use crate::record::{Outcome, RequestRecord};
 
 /// Their metric and ours.
 const METRICS: [(&str, &str); 4] =
@@ -66,6 +66,8 @@ fn totals(result: &mut Map<String, Value>, measured: &Measured, requests: &[Requ
     let output: u64 = good.iter().filter_map(|r| r.output_tokens).map(u64::from).sum();
     let duration = span_s(requests).filter(|s| *s > 0.0);
     let rate = |count: f64| duration.map(|s| count / s);
+    // What attainment is a share of: a request that was cut off on purpose is none.
+    let judged = requests.iter().filter(|r| r.outcome != Outcome::Cancelled).count();
     // Only where a limit was set is there something to be good by.
     let met = if limited { summary.value("attainment", "") } else { None };
     result.extend(object(json!({
@@ -75,7 +77,7 @@ fn totals(result: &mut Map<String, Value>, measured: &Measured, requests: &[Requ
         "total_input_tokens": prompt,
         "total_output_tokens": output,
         "request_throughput": rate(good.len() as f64),
-        "request_goodput": met.and_then(|share| rate(share * requests.len() as f64)),
+        "request_goodput": met.and_then(|share| rate(share * judged as f64)),
         "output_throughput": rate(output as f64),
         "total_token_throughput": rate((prompt + output) as f64),
         "max_output_tokens_per_s": null,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::content::Content;
-use super::look::{at, count, distribution, first, micros, number, same, small, text};
+use super::look::{at, count, distribution, first, micros, number, same, small, text, whole};
 use super::{Asked, Found, ImportError, failure};
 use crate::record::{EndedBy, Outcome, Phase, RequestRecord};
 
@@ -89,10 +89,10 @@ fn summary(found: &mut Found, value: &Value) {
     found.started_at = text(value, &["start_time"]).and_then(|t| moment(&t));
     let avg = |metric: &str| number(value, &[&format!("{metric}.avg")]);
     found.seconds = avg("benchmark_duration").map(|x| {
-        let unit = text(value, &["benchmark_duration.unit"]).unwrap_or_default();
-        x * times(&unit) / if times(&unit) == 1.0 { 1.0 } else { 1e3 }
+        let unit = text(value, &["benchmark_duration.unit"]).unwrap_or_else(|| "sec".to_owned());
+        x * times(&unit) / 1e3
     });
-    let whole = |metric: &str| avg(metric).filter(|x| *x >= 0.0).map(|x| x.round() as u64);
+    let whole = |metric: &str| avg(metric).and_then(whole);
     found.totals.ok = whole("request_count").unwrap_or(0);
     errors(found, value);
     // Its count of errors has the cancelled ones in it.
@@ -121,10 +121,11 @@ fn errors(found: &mut Found, value: &Value) {
         let words = words.into_iter().flatten().collect::<Vec<_>>().join(": ");
         failure::note(&mut record, &words, status(one, "error_details.code"));
         if record.outcome == Outcome::Cancelled {
-            found.totals.cancelled += n;
+            found.totals.cancelled = found.totals.cancelled.saturating_add(n);
         } else {
-            found.totals.failed += n;
-            *found.totals.errors.entry(record.error_class.unwrap_or_default()).or_default() += n;
+            found.totals.failed = found.totals.failed.saturating_add(n);
+            let of_class = found.totals.errors.entry(record.error_class.unwrap_or_default()).or_default();
+            *of_class = of_class.saturating_add(n);
         }
     }
 }
@@ -240,8 +241,8 @@ fn record(line: &Value, seq: u64, start_ns: u64, begun_ns: u64) -> RequestRecord
         let unit = text(line, &[&format!("metrics.{name}.unit")]).unwrap_or_default();
         number(line, &[&format!("metrics.{name}.value")]).map(|x| x * times(&unit))
     };
-    let after = |ms: Option<f64>| ms.and_then(|ms| micros(ms / 1e3)).map(|us| sent + us);
-    let tokens = |name: &str| metric(name).filter(|x| *x >= 0.0).map(|x| x.round() as u32);
+    let after = |ms: Option<f64>| ms.and_then(|ms| sent.checked_add(micros(ms / 1e3)?));
+    let tokens = |name: &str| metric(name).and_then(whole).and_then(|n| u32::try_from(n).ok());
     let ttft = metric("time_to_first_token");
     let mut record = RequestRecord {
         phase: match text(line, &["metadata.benchmark_phase"]).as_deref() {

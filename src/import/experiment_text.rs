@@ -1,6 +1,7 @@
 //! The experiment that would ask what imported cells were asked. Cells are then made from it as
 //! from any other file, so that a cell here has the id of ours that asks the same.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use super::{Asked, Found};
@@ -18,8 +19,10 @@ pub(super) struct Point<'f> {
 /// Cells by what they ask, in the order found.
 pub(super) fn points(cells: &[Found]) -> Vec<Point<'_>> {
     let mut points: Vec<Point<'_>> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
     for (i, cell) in cells.iter().enumerate() {
-        match points.iter_mut().find(|p| key(p.first) == key(cell)) {
+        let place = *places.entry(key(cell)).or_insert(points.len());
+        match points.get_mut(place) {
             Some(point) => point.members.push(i),
             None => points.push(Point { first: cell, members: vec![i] }),
         }
@@ -27,10 +30,13 @@ pub(super) fn points(cells: &[Found]) -> Vec<Point<'_>> {
     points
 }
 
-type Key<'f> = (&'f Asked, Option<u32>, Option<u32>, Vec<Option<String>>);
-
-fn key(cell: &Found) -> Key<'_> {
-    (&cell.load, cell.prompt_tokens, cell.max_tokens, SETTINGS.iter().map(|(_, _, of)| of(cell)).collect())
+/// The same for cells that ask the same, and for no others.
+fn key(cell: &Found) -> String {
+    let settings: Vec<Option<String>> = SETTINGS.iter().map(|(_, _, of)| of(cell)).collect();
+    format!(
+        "{:?}",
+        (&cell.load, cell.burstiness.map(f64::to_bits), cell.prompt_tokens, cell.max_tokens, settings)
+    )
 }
 
 /// A setting as TOML, of a cell that says it.
@@ -68,29 +74,39 @@ pub(super) fn text(name: &str, from: &str, points: &[Point<'_>]) -> String {
         }
     }
     let spacing = shared_spacing(points);
-    if let Some(word) = spacing {
+    if let Some((word, shape)) = spacing {
         let _ = write!(out, "\n[load]\narrivals = {}\n", quoted(word));
+        if let Some(shape) = shape {
+            let _ = writeln!(out, "burstiness = {shape:?}");
+        }
     }
     let _ = write!(out, "\n[cell]\n{}warmup = \"0s\"\n", length(points));
+    let unknown = StandIns::of(points);
     for point in points {
-        out.push_str(&grid(point, points, &axes));
-        if let (None, Some(word)) = (spacing, spacing_of(point)) {
+        out.push_str(&grid(point, &unknown, &axes));
+        if let (None, Some((word, shape))) = (spacing, spacing_of(point)) {
             let _ = writeln!(out, "\"load.arrivals\" = [{}]", quoted(word));
+            if let Some(shape) = shape {
+                let _ = writeln!(out, "\"load.burstiness\" = [{shape:?}]");
+            }
         }
     }
     out
 }
 
+/// A word of `load.arrivals`, and the shape that `gamma` wants.
+type Spacing<'f> = (&'f str, Option<f64>);
+
 /// How an open loop's arrivals are spaced, where the file says it.
-fn spacing_of<'f>(point: &Point<'f>) -> Option<&'f str> {
+fn spacing_of<'f>(point: &Point<'f>) -> Option<Spacing<'f>> {
     match &point.first.load {
-        Asked::Rate { arrivals, .. } => arrivals.as_deref(),
+        Asked::Rate { arrivals, .. } => arrivals.as_deref().map(|word| (word, point.first.burstiness)),
         _ => None,
     }
 }
 
 /// The spacing of all open loops, if it is one.
-fn shared_spacing<'f>(points: &[Point<'f>]) -> Option<&'f str> {
+fn shared_spacing<'f>(points: &[Point<'f>]) -> Option<Spacing<'f>> {
     let open = points.iter().filter(|p| matches!(p.first.load, Asked::Rate { .. }));
     super::look::same(open.map(spacing_of)).flatten()
 }
@@ -105,7 +121,28 @@ fn length(points: &[Point<'_>]) -> String {
     first.map(|s| format!("duration = \"{}ms\"\n", (s * 1000.0).round() as u64)).unwrap_or_default()
 }
 
-fn grid(point: &Point<'_>, points: &[Point<'_>], axes: &[&Setting]) -> String {
+/// What stands for values that aren't known, each a number that no cell really has.
+struct StandIns {
+    users: u32,
+    prompt_tokens: u32,
+    max_tokens: u32,
+}
+
+impl StandIns {
+    fn of(points: &[Point<'_>]) -> Self {
+        let users = |p: &Found| match p.load {
+            Asked::Users(users) => Some(users),
+            _ => None,
+        };
+        Self {
+            users: stand_in(points, users),
+            prompt_tokens: stand_in(points, |p| p.prompt_tokens),
+            max_tokens: stand_in(points, |p| p.max_tokens),
+        }
+    }
+}
+
+fn grid(point: &Point<'_>, unknown: &StandIns, axes: &[&Setting]) -> String {
     let cell = point.first;
     let mut out = format!("\n[[grid]]\nrepeats = {}\n", point.members.len());
     match &cell.load {
@@ -119,20 +156,16 @@ fn grid(point: &Point<'_>, points: &[Point<'_>], axes: &[&Setting]) -> String {
             }
         }
         Asked::Unknown => {
-            let users = |p: &Point<'_>| match p.first.load {
-                Asked::Users(users) => Some(users),
-                _ => None,
-            };
-            let _ = writeln!(out, "users = [{}] # not known", stand_in(points, users));
+            let _ = writeln!(out, "users = [{}] # not known", unknown.users);
         }
     }
-    for (axis, of) in [
-        ("prompt_tokens", (|p| p.first.prompt_tokens) as fn(&Point<'_>) -> Option<u32>),
-        ("max_tokens", |p| p.first.max_tokens),
+    for (axis, tokens, unknown) in [
+        ("prompt_tokens", cell.prompt_tokens, unknown.prompt_tokens),
+        ("max_tokens", cell.max_tokens, unknown.max_tokens),
     ] {
-        let _ = match of(point) {
+        let _ = match tokens {
             Some(tokens) => writeln!(out, "{axis} = [{tokens}]"),
-            None => writeln!(out, "{axis} = [{}] # not known", stand_in(points, of)),
+            None => writeln!(out, "{axis} = [{unknown}] # not known"),
         };
     }
     for (section, key, of) in axes {
@@ -144,8 +177,8 @@ fn grid(point: &Point<'_>, points: &[Point<'_>], axes: &[&Setting]) -> String {
 }
 
 /// The least number from 1 on that no cell really has.
-fn stand_in(points: &[Point<'_>], of: impl Fn(&Point<'_>) -> Option<u32>) -> u32 {
-    let taken: Vec<u32> = points.iter().filter_map(of).collect();
+fn stand_in(points: &[Point<'_>], of: impl Fn(&Found) -> Option<u32>) -> u32 {
+    let taken: HashSet<u32> = points.iter().filter_map(|p| of(p.first)).collect();
     (1..).find(|n| !taken.contains(n)).unwrap_or(1)
 }
 

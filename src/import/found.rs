@@ -34,6 +34,8 @@ pub struct Found {
     /// The file's name.
     pub file: String,
     pub load: Asked,
+    /// Shape of gamma arrivals: 1 is Poisson, less is burstier.
+    pub burstiness: Option<f64>,
     /// Lengths asked for of every request.
     pub prompt_tokens: Option<u32>,
     pub max_tokens: Option<u32>,
@@ -88,6 +90,14 @@ impl Found {
         if super::look::says(&found) {
             self.distributions.insert(metric.to_owned(), found);
         }
+    }
+
+    /// For files that don't say whether answers were streamed: a time to first token is known
+    /// only of such.
+    pub(super) fn tell_streams(&mut self) {
+        let first = self.distributions.contains_key("ttft")
+            || self.requests.iter().any(|r| r.first_token_us.is_some());
+        self.stream = first.then_some(true);
     }
 
     /// Put in a figure, if it is known.

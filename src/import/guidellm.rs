@@ -65,7 +65,6 @@ fn cell(content: &Content, report: &Value, b: &Value) -> Found {
         api: Some("openai-chat".to_owned()).filter(|_| !completions(b, report)),
         model: text(b, &["config.backend.model", "worker.backend_model"])
             .or_else(|| text(report, &["args.model", "config.spec.backend.model"])),
-        stream: Some(true),
         started_at: begun.and_then(timestamp),
         window_start_us: begin.zip(begun).and_then(|(b, a)| micros(b - a)).unwrap_or(0),
         seconds: number(b, &["duration"]).or(begin.zip(end).map(|(begin, end)| end - begin)),
@@ -80,6 +79,7 @@ fn cell(content: &Content, report: &Value, b: &Value) -> Found {
     if let Some(begun) = begun {
         requests(&mut found, b, begun);
     }
+    found.tell_streams();
     if found.requests.is_empty() {
         let note = "guidellm's percentiles are the next sample's, without interpolation, and its ITL weighs requests by their tokens";
         found.notes.push(note.to_owned());
@@ -193,7 +193,11 @@ fn requests(found: &mut Found, b: &Value, begun: f64) {
         }
     }
     let good = records.iter().filter(|r| r.outcome == Outcome::Ok && r.phase == Phase::Measure);
-    let sampled = (good.clone().count() as u64) < found.totals.ok && found.window_start_us == 0;
+    // The scheduler's own counts have the warm-up's requests in them.
+    let of_measured = at(b, "metrics.request_totals.successful").is_some();
+    let counted = records.iter().filter(|r| r.outcome == Outcome::Ok);
+    let counted = if of_measured { good.clone().count() } else { counted.count() };
+    let sampled = (counted as u64) < found.totals.ok;
     if records.is_empty() || sampled {
         return;
     }

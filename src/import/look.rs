@@ -19,8 +19,7 @@ pub(super) fn number(value: &Value, paths: &[&str]) -> Option<f64> {
 }
 
 pub(super) fn count(value: &Value, paths: &[&str]) -> Option<u64> {
-    let x = number(value, paths)?;
-    (x >= 0.0).then(|| x.round() as u64)
+    whole(number(value, paths)?)
 }
 
 pub(super) fn small(value: &Value, paths: &[&str]) -> Option<u32> {
@@ -33,9 +32,18 @@ pub(super) fn text(value: &Value, paths: &[&str]) -> Option<String> {
     Some(text.to_owned()).filter(|t| !t.is_empty())
 }
 
-/// Whole microseconds of a time in seconds; `None` before 0.
+/// A count; `None` below 0, and of more than a number in JSON holds exactly, so that a sum of a
+/// few stays far from what 64 bits hold.
+pub(super) fn whole(x: f64) -> Option<u64> {
+    const MOST: f64 = (1_u64 << 53) as f64;
+    (0.0..=MOST).contains(&x).then(|| x.round() as u64)
+}
+
+/// Whole microseconds of a time in seconds; `None` before 0, and beyond what a date can be.
 pub(super) fn micros(seconds: f64) -> Option<u64> {
-    (seconds.is_finite() && seconds >= 0.0).then(|| (seconds * 1e6).round() as u64)
+    const MOST: f64 = (1_u64 << 60) as f64;
+    let us = (seconds * 1e6).round();
+    (0.0..=MOST).contains(&us).then_some(us as u64)
 }
 
 /// The one value that all have; `None` if there is none, or they differ.

@@ -16,6 +16,12 @@ use crate::plan::{self, Cell, Plan};
 use crate::record::{CellRun, ClientHealth, EndedBy, Outcome, RecordSink as _, RequestRecord, Window};
 use crate::store::{Imported, NewRun, RunDir, Status, StoreError};
 
+/// Longest cell that is taken, in seconds: as long as one of ours may be.
+const LONGEST: f64 = 7.0 * 86_400.0;
+
+/// Burstiness that arrivals of ours can have.
+const SHAPES: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
+
 /// Name of the remark that every imported cell has.
 const IMPORTED: &str = "imported";
 
@@ -60,7 +66,10 @@ impl Told {
         if let Asked::Rate { arrivals, .. } = &mut cell.load
             && let Some(word) = arrivals.take()
         {
-            if serde_json::from_value::<Arrivals>(json!(word)).is_ok() {
+            let shape = cell.burstiness.take().filter(|shape| SHAPES.contains(shape));
+            if word == "gamma" && shape.is_some() {
+                (*arrivals, cell.burstiness) = (Some(word), shape);
+            } else if serde_json::from_value::<Arrivals>(json!(word)).is_ok() {
                 *arrivals = Some(word);
             } else {
                 cell.notes.push(format!("its arrivals were spaced by {word:?}, which has no name here"));
@@ -78,6 +87,7 @@ pub(super) fn write(
 ) -> Result<Done, ImportError> {
     for cell in &mut cells {
         told.complete(cell);
+        bounded(cell)?;
     }
     let name = told.name.clone().unwrap_or_else(|| name_of(&cells));
     let points = experiment_text::points(&cells);
@@ -106,6 +116,17 @@ pub(super) fn write(
     }
     run.set_status(Status::Finished)?;
     Ok(Done { path: PathBuf::from(run.path()), cells: plan.cells.len(), with_requests, notes })
+}
+
+/// A cell's length is one that a cell can have: what is computed over its seconds has an end.
+fn bounded(cell: &Found) -> Result<(), ImportError> {
+    let Some(seconds) = cell.seconds.filter(|s| *s > LONGEST) else { return Ok(()) };
+    Err(ImportError::Wrong {
+        path: PathBuf::from(&cell.file),
+        place: "duration".to_owned(),
+        expected: format!("at most {LONGEST} seconds (7 days)"),
+        found: format!("{seconds} seconds"),
+    })
 }
 
 /// What the experiment can't say: factors that are not known, and how long this cell lasted.
@@ -268,7 +289,7 @@ fn count(found: &Found) -> u64 {
 
 fn cell_run(found: &Found) -> CellRun {
     let start_us = found.window_start_us;
-    let end_us = start_us + (seconds(found) * 1e6).round() as u64;
+    let end_us = start_us.saturating_add((seconds(found) * 1e6).round() as u64);
     let ended_by = found.ended_by.unwrap_or(EndedBy::Duration);
     let started_at = found.started_at.unwrap_or(Timestamp::UNIX_EPOCH);
     let last = found.requests.iter().filter_map(|r| r.end_us).max().unwrap_or(0).max(end_us);

@@ -29,7 +29,6 @@ pub(super) fn read(content: &Content) -> Result<Vec<Found>, ImportError> {
         max_tokens: small(config, &["prompts.max_tokens"]),
         url: text(config, &["server.base_url"]),
         model: text(config, &["server.model_alias"]),
-        stream: Some(true),
         started_at: micros(begun).and_then(|us| Timestamp::from_microsecond(i64::try_from(us).ok()?).ok()),
         ended_by: Some(EndedBy::Duration),
         placed: begun.is_finite(),
@@ -38,6 +37,7 @@ pub(super) fn read(content: &Content) -> Result<Vec<Found>, ImportError> {
     for (i, detail) in details.iter().enumerate() {
         found.requests.push(record(content, i, detail, begun)?);
     }
+    found.tell_streams();
     let good = found.requests.iter().filter(|r| r.outcome == Outcome::Ok);
     let tokens: u64 = good.clone().filter_map(|r| r.output_tokens).map(u64::from).sum();
     found.max_tokens = found.max_tokens.or(same(good.map(|r| r.output_tokens)).flatten());
@@ -66,7 +66,7 @@ fn record(content: &Content, i: usize, detail: &Value, begun: f64) -> Result<Req
         }
     }
     let sent = number(detail, &["start_ts"]).and_then(|t| micros(t - begun));
-    let after = |key: &str| Some(sent? + number(detail, &[key]).and_then(micros)?);
+    let after = |key: &str| sent?.checked_add(number(detail, &[key]).and_then(micros)?);
     let mut record = RequestRecord {
         sent_us: sent,
         intended_us: sent.unwrap_or(0),

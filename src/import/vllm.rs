@@ -44,10 +44,10 @@ fn cell(content: &Content, i: usize, value: &Value) -> Result<Found, ImportError
         version: text(value, &["vllm_version", "version"]),
         file: content.name.clone(),
         load: load(value),
+        burstiness: number(value, &["burstiness"]).filter(|shape| *shape != 1.0),
         url: text(value, &["base_url", "api_url"]),
         api: text(value, &["endpoint_type", "backend"]).map(|word| api(&word).to_owned()),
         model: text(value, &["model_id", "served_model_name"]),
-        stream: Some(true),
         started_at: started_at(value, seconds),
         seconds,
         ended_by: Some(EndedBy::Requests),
@@ -56,6 +56,7 @@ fn cell(content: &Content, i: usize, value: &Value) -> Result<Found, ImportError
     totals(&mut found, value);
     statistics(&mut found, value);
     requests(&mut found, content, value)?;
+    found.tell_streams();
     Ok(found)
 }
 

@@ -13,7 +13,7 @@ use super::feed::Prepared;
 use super::flight::{Flight, Limits};
 use super::http::Answer;
 use crate::provider::framing::Framer;
-use crate::provider::{self, Closing, Decoder};
+use crate::provider::{self, Closing, Decoder, Framing};
 use crate::record::Outcome;
 
 /// How long the end of the stream is awaited after the answer's own end marker, so that the
@@ -103,9 +103,13 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer,
         framer: Framer::new(lane.provider.framing(lane.stream)),
         decoder: lane.provider.decoder(lane.stream, lane.wants_text()),
         broken: None,
+        whole: lane.provider.framing(lane.stream) == Framing::Whole,
     };
     if let Some(prompt) = &echo {
         reader.decoder.expect_echo(prompt);
+    }
+    if let Some(choices) = flight.record.choices {
+        reader.decoder.expect_choices(choices);
     }
     let mut last_read = answer.head_us;
     let mut failure = None;
@@ -167,10 +171,14 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer,
             }
         }
     };
-    let unread = match reader.broken {
+    let mut unread = match reader.broken {
         None => reader.last_frame(flight, last_read, failure.is_none()),
         Some(_) => None,
     };
+    // A document that HTTP brought to its end has not been cut off: it is none.
+    if reader.whole && failure.is_none() {
+        reader.broken = reader.broken.or(unread.take());
+    }
     let mut closing = reader.decoder.close();
     let fault = judge(&mut closing, reader.broken, failure, unread);
     flight.close(closing);
@@ -238,6 +246,8 @@ async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer
 
 /// Bytes to content chunks.
 struct Reader {
+    /// The body is one document.
+    whole: bool,
     framer: Framer,
     decoder: Box<dyn Decoder>,
     broken: Option<String>,
@@ -245,7 +255,7 @@ struct Reader {
 
 impl Reader {
     fn take(&mut self, flight: &mut Flight, bytes: &[u8], t: u64) {
-        let Self { framer, decoder, broken } = self;
+        let Self { framer, decoder, broken, .. } = self;
         let cut = framer.push(bytes, |payload| {
             if broken.is_some() || flight.is_cut() {
                 return;

@@ -35,6 +35,8 @@ pub(super) struct Prepared {
     pub(super) request: Outgoing,
     /// What the answer may repeat first.
     pub(super) echo: Option<String>,
+    /// Answers that it asks for at once.
+    pub(super) choices: u32,
     pub(super) asked: u32,
     pub(super) counted: Option<u32>,
     pub(super) max_tokens: u32,
@@ -184,7 +186,7 @@ impl PartMaker {
         }
         put_header(&mut headers, "x-request-id", &format!("plimsoll-{}-{seq}", self.cell_index))?;
         let url = self.url(&wire);
-        let echo = wire.echo.take();
+        let (echo, choices) = (wire.echo.take(), wire.choices);
         let request = match self.version {
             HttpVersion::Http1 => self.http1(&wire, &url, &headers),
             HttpVersion::Http2 => http2(wire, &url, headers)?,
@@ -194,6 +196,7 @@ impl PartMaker {
             lane,
             request,
             echo,
+            choices,
             asked: asked.prompt_tokens_asked,
             counted: asked.prompt_tokens_counted,
             max_tokens: asked.max_tokens,

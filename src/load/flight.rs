@@ -100,6 +100,7 @@ impl Flight {
             prompt_tokens_asked: prepared.asked,
             prompt_tokens_counted: prepared.counted,
             max_tokens: prepared.max_tokens,
+            choices: Some(prepared.choices).filter(|n| *n > 1),
             task: lane.task.clone(),
             endpoint: lane.endpoint.clone(),
             session: prepared.session,

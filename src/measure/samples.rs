@@ -15,16 +15,18 @@ fn span_ms(from: Option<u64>, to: Option<u64>) -> Option<f64> {
 
 /// The value of a per-request metric by its name in `metrics::METRICS`, in that metric's
 /// unit. `None` where it does not apply to this request, such as TPOT to an answer of one
-/// token, or TTFT to an answer that was not streamed.
+/// token or to several answers at once, or TTFT to an answer that was not streamed.
 #[must_use]
 pub fn of_request(metric: &str, r: &RequestRecord) -> Option<f64> {
     let due = Some(r.intended_us);
     let tokens = r.output_tokens.map(f64::from);
+    // Of several answers at once the tokens of all are counted, and whose they were isn't known.
+    let of_one = tokens.filter(|_| r.choices.is_none());
     match metric {
         "ttft" => span_ms(due, r.first_token_us),
         "ttfv" => span_ms(due, r.first_visible_us),
         "tpot" => {
-            let n = tokens.filter(|&n| n > 1.0)?;
+            let n = of_one.filter(|&n| n > 1.0)?;
             Some(span_ms(r.first_token_us, r.last_token_us)? / (n - 1.0))
         }
         "e2e" => span_ms(due, r.last_token_us),
@@ -33,7 +35,7 @@ pub fn of_request(metric: &str, r: &RequestRecord) -> Option<f64> {
         "second_chunk_gap" => span_ms(r.first_token_us, r.second_chunk_us),
         "max_gap" => r.max_gap_us.map(|us| us as f64 / 1000.0),
         "normalised_latency" => {
-            let n = tokens.filter(|&n| n > 0.0)?;
+            let n = of_one.filter(|&n| n > 0.0)?;
             Some(span_ms(due, r.last_token_us)? / n)
         }
         "user_tps" => of_request("tpot", r).filter(|&ms| ms > 0.0).map(|ms| 1000.0 / ms),

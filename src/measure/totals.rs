@@ -265,7 +265,7 @@ impl<'a> Totals<'a> {
         let t = &mut self.tokens;
         t.prompt_asked += u64::from(r.prompt_tokens_asked);
         t.prompt += u64::from(prompt_tokens(r).unwrap_or(0));
-        t.max_tokens += u64::from(r.max_tokens);
+        t.max_tokens += r.output_asked();
         t.output += u64::from(r.output_tokens.unwrap_or(0));
         t.chunks += u64::from(r.chunks);
         if let Some(cached) = r.cached_tokens {
@@ -280,7 +280,7 @@ impl<'a> Totals<'a> {
         t.prompt_mismatches += u64::from(r.prompt_tokens.is_some_and(other));
         // A guess by chunks can't tell.
         let counted = r.output_tokens.filter(|_| r.token_source != Some(TokenSource::Chunks));
-        t.output_mismatches += u64::from(counted.is_some_and(|n| n != r.max_tokens));
+        t.output_mismatches += u64::from(counted.is_some_and(|n| u64::from(n) != r.output_asked()));
     }
 
     /// An open loop's workload is what was due in the window. How many requests a closed loop

@@ -173,7 +173,14 @@ impl Provider for Endpoint {
         if let Some(content_type) = content_type.filter(|_| !own("content-type")) {
             headers.push(("content-type".to_owned(), content_type.to_owned()));
         }
-        WireRequest { method: self.method, path: self.path.fill(call, in_path), headers, body, echo: None }
+        WireRequest {
+            method: self.method,
+            path: self.path.fill(call, in_path),
+            headers,
+            body,
+            echo: None,
+            choices: 1,
+        }
     }
 
     fn framing(&self, stream: bool) -> Framing {
@@ -185,7 +192,7 @@ impl Provider for Endpoint {
     fn decoder(&self, stream: bool, keep_text: bool) -> Box<dyn Decoder> {
         let whole = self.framing(stream) == Framing::Whole;
         let account = Account::new(!whole, keep_text);
-        Box::new(Reader { custom: Arc::clone(&self.custom), account, whole, readable: false })
+        Box::new(Reader { custom: Arc::clone(&self.custom), account, whole, readable: false, texts: false })
     }
 
     fn features(&self) -> Features {
@@ -233,6 +240,8 @@ struct Reader {
     whole: bool,
     /// There was a frame, and the last one could be read.
     readable: bool,
+    /// The pointer to the text has found something.
+    texts: bool,
 }
 
 impl Reader {
@@ -241,7 +250,9 @@ impl Reader {
         let custom = Arc::clone(&self.custom);
         let doc: Value = document(payload)?;
         let at = |pointer: &Option<String>| pointer.as_ref().and_then(|pointer| doc.pointer(pointer));
-        if let Some(error) = at(&custom.error).filter(|value| says_something(value)) {
+        // Where the file doesn't say it, an error stands where most APIs have it.
+        let error = if custom.error.is_some() { at(&custom.error) } else { doc.get("error") };
+        if let Some(error) = error.filter(|value| says_something(value)) {
             return Ok(self.account.error(error).unwrap_or_default());
         }
         let count = |pointer| at(pointer).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
@@ -256,7 +267,10 @@ impl Reader {
         }
         let delta = match (&custom.text, at(&custom.text)) {
             (None, _) => PIECE,
-            (Some(_), Some(text)) => self.account.visible(&text_of(text)),
+            (Some(_), Some(text)) => {
+                self.texts = true;
+                self.account.visible(&text_of(text))
+            }
             (Some(pointer), None) if self.whole => {
                 return Err(undecodable(&format!("nothing at {pointer}, nor an error"), payload));
             }
@@ -296,7 +310,9 @@ impl Decoder for Reader {
             // An empty answer is an answer, and this is when it came.
             return if self.readable { Delta::default() } else { PIECE };
         }
-        closing.complete |= !self.whole && self.readable && !custom.says_its_end();
+        // Without a sign of its end a stream is known by its text: one that has none is no answer.
+        let answered = self.readable && (self.texts || custom.text.is_none());
+        closing.complete |= !self.whole && answered && !custom.says_its_end();
         Delta::default()
     }
 

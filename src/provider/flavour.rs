@@ -80,12 +80,18 @@ fn content(call: &Call<'_>) -> Value {
     std::iter::once(text).chain(call.images.iter().map(picture)).collect()
 }
 
+/// Answers asked for at once: the last word on `n`.
+fn choices(call: &Call<'_>) -> u32 {
+    let n = call.overrides().filter(|(key, _)| *key == "n").last().and_then(|(_, n)| n.as_u64());
+    n.and_then(|n| u32::try_from(n).ok()).unwrap_or(1).max(1)
+}
+
 /// An API of a flavour.
 pub(super) struct OpenAi(pub &'static Flavour);
 
 impl Provider for OpenAi {
     fn request(&self, call: &Call<'_>) -> WireRequest {
-        WireRequest::json(self.0.path, self.0.body(call))
+        WireRequest { choices: choices(call), ..WireRequest::json(self.0.path, self.0.body(call)) }
     }
 
     fn framing(&self, stream: bool) -> Framing {

@@ -37,6 +37,7 @@ pub use custom::Custom;
 pub use error::{DETAIL_CHARS, clip, http_error};
 pub use features::Features;
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -84,11 +85,13 @@ pub struct Image {
 }
 
 /// What a provider is built with beside its name: the keys of `[target]` that only some APIs
-/// have.
+/// have, and what the server says of itself.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Options {
     /// `[target.custom]`, the whole description of the API `custom`.
     pub custom: Option<Custom>,
+    /// Datatypes of the model's inputs by name, such as `INT32`, of a server that tells them.
+    pub inputs: BTreeMap<String, String>,
 }
 
 static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
@@ -162,6 +165,8 @@ pub struct WireRequest {
     /// A text with which the answer may begin before it says anything of its own: the prompt,
     /// in APIs that repeat it.
     pub echo: Option<String>,
+    /// Answers that it asks for at once, 1 or more.
+    pub choices: u32,
 }
 
 impl WireRequest {
@@ -174,6 +179,7 @@ impl WireRequest {
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
             body: Bytes::from(Value::Object(body).to_string()),
             echo: None,
+            choices: 1,
         }
     }
 }
@@ -246,6 +252,10 @@ pub trait Decoder: Send {
     /// The text that the answer may repeat first ([`WireRequest::echo`]); called before the first
     /// frame.
     fn expect_echo(&mut self, _prompt: &str) {}
+
+    /// How many answers come at once ([`WireRequest::choices`]), where more than one; called
+    /// before the first frame.
+    fn expect_choices(&mut self, _choices: u32) {}
 
     /// The body has come to its end as HTTP tells it, after its last frame. Not called where the
     /// connection broke: in an API without an end marker that is how a whole answer is told.
@@ -322,6 +332,7 @@ pub fn find(name: &str) -> Option<&'static Entry> {
 /// segment, as the `…/v1` that most clients ask for does, doesn't get it twice.
 #[must_use]
 pub fn join(base: &Url, path: &str) -> Url {
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let path = path.trim_start_matches('/');
     let root = base.path().trim_end_matches('/');
     let first = path.split('/').next().unwrap_or(path);
@@ -329,9 +340,10 @@ pub fn join(base: &Url, path: &str) -> Url {
         Some(last) if !last.is_empty() && last == first => path[first.len()..].trim_start_matches('/'),
         _ => path,
     };
-    let (below, query) = below.split_once('?').map_or((below, None), |(below, query)| (below, Some(query)));
     let mut url = base.clone();
-    url.set_path(&format!("{root}/{below}"));
+    // A base that is the endpoint itself stays as it is written.
+    let slash = if below.is_empty() && !path.is_empty() { "" } else { "/" };
+    url.set_path(&format!("{root}{slash}{below}"));
     if query.is_some() {
         url.set_query(query);
     }
@@ -354,6 +366,13 @@ mod tests {
             ("http://h:1/v1?key=a", "/v1/models", "http://h:1/v1/models?key=a"),
             ("http://h:1/v1", "/v1/embed?truncate=true", "http://h:1/v1/embed?truncate=true"),
             ("http://h:1", "/", "http://h:1/"),
+            ("http://h:1/api/", "/", "http://h:1/api/"),
+            ("http://h:1/completion", "/completion", "http://h:1/completion"),
+            ("http://h:1/a/embed/", "/embed?x=1", "http://h:1/a/embed?x=1"),
+            // Together's path: the root, with and without the version below it.
+            ("http://h:1", "/v1/..", "http://h:1/"),
+            ("http://h:1/v1", "/v1/..", "http://h:1/"),
+            ("http://h:1/proxy/v1", "/v1/..", "http://h:1/proxy/"),
         ] {
             let base = Url::parse(base).expect("a url");
             assert_eq!(join(&base, path).as_str(), want);

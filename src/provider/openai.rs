@@ -34,6 +34,9 @@ pub(super) struct Reader {
     begun: bool,
     pattern: Pattern,
     ended: bool,
+    /// Answers that come at once, and those that have given their reason to end.
+    choices: usize,
+    finished: Vec<u64>,
     closing: Closing,
 }
 
@@ -46,6 +49,8 @@ impl Reader {
             begun: false,
             pattern: Pattern::default(),
             ended: false,
+            choices: 1,
+            finished: Vec::new(),
             closing: Closing::default(),
         }
     }
@@ -83,9 +88,20 @@ impl Reader {
     }
 
     fn choice(&mut self, choice: &Choice<'_>, delta: &mut Delta) {
+        if let Some(error) = choice.error.as_ref().filter(|error| !error.is_null()) {
+            self.closing.error = Some(words_of(error));
+        }
         if let Some(reason) = choice.finish_reason.as_ref().filter(|r| !r.is_empty()) {
+            // The server gave it up: neither the model nor a limit ended this answer.
+            if matches!(&**reason, "abort" | "error") && self.closing.error.is_none() {
+                self.closing.error = Some(format!("finish_reason {reason:?}"));
+            }
             self.closing.finish_reason = Some(reason.to_string());
-            self.closing.complete = true;
+            let index = choice.index.unwrap_or(0);
+            if !self.finished.contains(&index) {
+                self.finished.push(index);
+            }
+            self.closing.complete |= self.finished.len() >= self.choices;
         }
         let bodies = [&choice.delta, &choice.message];
         let visible = bodies
@@ -128,6 +144,10 @@ impl Decoder for Reader {
             }
         }
         self.parse(payload, false)
+    }
+
+    fn expect_choices(&mut self, choices: u32) {
+        self.choices = choices as usize;
     }
 
     fn done(&self) -> bool {
@@ -207,6 +227,8 @@ impl Document<'_> {
 
 #[derive(Deserialize)]
 struct Choice<'a> {
+    index: Option<u64>,
+    error: Option<Value>,
     #[serde(borrow)]
     delta: Option<Message<'a>>,
     #[serde(borrow)]
@@ -279,6 +301,39 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
+
+    #[test]
+    fn several_answers_end_when_each_has_ended() {
+        let chunk = |index: u32| {
+            format!(r#"{{"choices":[{{"index":{index},"delta":{{}},"finish_reason":"length"}}]}}"#)
+        };
+        let mut reader = Reader::new(Api::Chat, true, false);
+        reader.expect_choices(2);
+        for (index, frames) in [(0, 2), (1, 1)] {
+            assert!(!reader.closing.complete, "before {index}");
+            for _ in 0..frames {
+                reader.frame(chunk(index).as_bytes()).expect("a chunk");
+            }
+        }
+        assert!(reader.close().complete);
+        let mut one = Reader::new(Api::Chat, true, false);
+        one.frame(chunk(0).as_bytes()).expect("a chunk");
+        assert!(one.close().complete);
+    }
+
+    #[test]
+    fn an_answer_that_the_server_gave_up_is_an_error() {
+        for (choice, words) in [
+            (r#""finish_reason":"abort""#, "finish_reason \"abort\""),
+            (r#""finish_reason":"error""#, "finish_reason \"error\""),
+            (r#""finish_reason":"error","error":{"message":"upstream died"}"#, "upstream died"),
+        ] {
+            let frame = format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"a"}},{choice}}}]}}"#);
+            let mut reader = in_mid_stream(Api::Chat, false);
+            reader.frame(frame.as_bytes()).expect("a chunk");
+            assert_eq!(reader.close().error.as_deref(), Some(words), "{choice}");
+        }
+    }
 
     /// A reader in mid-stream; with `keep_text` it reads every frame in full.
     fn in_mid_stream(api: Api, keep_text: bool) -> Reader {

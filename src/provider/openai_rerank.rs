@@ -2,7 +2,8 @@
 //! Jina and Cohere have it. Nothing is generated: the order is the one piece of content.
 //!
 //! Answers differ: `results` or `data`, or the bare list of text-embeddings-inference; tokens
-//! under `usage` or `meta.tokens`.
+//! under `usage` or `meta.tokens`. That server is asked otherwise, by `custom`: only an answer of
+//! its form, as gateways pass it on, is read here.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;

@@ -9,9 +9,10 @@ use super::flavour::{Flavour, OpenAi};
 pub const ENTRY: Entry = Entry {
     name: "together",
     help: "Text completions of Together, asked at the root; stream is called stream_tokens.",
-    path: TOGETHER.path,
+    path: "/",
     build: |_| Box::new(OpenAi(&TOGETHER)),
 };
 
+/// Its path is the root, also of a base that ends in the `/v1` of its documentation.
 const TOGETHER: Flavour =
-    Flavour { path: "/", stream_key: "stream_tokens", min_tokens: false, ..Flavour::COMPLETIONS };
+    Flavour { path: "/v1/..", stream_key: "stream_tokens", min_tokens: false, ..Flavour::COMPLETIONS };

@@ -206,9 +206,19 @@ pub struct RequestRecord {
     /// Time of the whole request as the server reports it, in microseconds.
     #[serde(default)]
     pub server_e2e_us: Option<u64>,
+    /// Answers that it asked for at once (`n`), where more than one. `max_tokens` is the length
+    /// of each, all else counts over all of them.
+    #[serde(default)]
+    pub choices: Option<u32>,
 }
 
 impl RequestRecord {
+    /// Output tokens asked for, over all answers.
+    #[must_use]
+    pub fn output_asked(&self) -> u64 {
+        u64::from(self.max_tokens) * u64::from(self.choices.unwrap_or(1))
+    }
+
     /// A record of arrival `seq`, of which nothing else is known yet.
     #[must_use]
     pub const fn blank(seq: u64) -> Self {
@@ -250,6 +260,7 @@ impl RequestRecord {
             turn: None,
             server_ttft_us: None,
             server_e2e_us: None,
+            choices: None,
         }
     }
 }

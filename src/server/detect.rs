@@ -14,11 +14,12 @@ use crate::provider::{self, join};
 /// The word for it in `target.api`.
 pub(super) const AUTO: &str = "auto";
 
-/// Hosted services, told by their hosts.
+/// Hosted services, told by their hosts. Together's speaks OpenAI's chat below `/v1`, the address
+/// that it documents; text completions at its root are the provider `together`.
 const HOSTS: [(&str, &str); 6] = [
     ("api.fireworks.ai", "fireworks"),
-    ("api.together.xyz", "together"),
-    ("api.together.ai", "together"),
+    ("api.together.xyz", "openai-chat"),
+    ("api.together.ai", "openai-chat"),
     ("api.endpoints.anyscale.com", "anyscale"),
     ("api.anthropic.com", "anthropic-messages"),
     ("api.openai.com", "openai-chat"),
@@ -69,7 +70,7 @@ pub(super) fn resolve(target: &Target, base: &Url, stop: Stop) -> Result<(Target
     let mut spoken = seeker.seek()?;
     if provider::find(spoken.api).is_none() {
         let (path, chat) = OPENAI[0];
-        if !seeker.takes(path) {
+        if !seeker.takes(path)? {
             return Err(DiscoverError::NoProvider {
                 url: shown(base),
                 api: spoken.api.to_owned(),
@@ -115,18 +116,22 @@ impl Seeker {
         if words.starts_with("plimsoll simulator") {
             return Ok(Spoken::new("openai-chat", "GET / answered that it is the simulator, with every API"));
         }
-        let own = [Self::ollama, Self::tgi, Self::triton, Self::llama];
+        // llama.cpp has Ollama's /api/tags too.
+        if let Some(spoken) = self.llama()? {
+            return Ok(spoken);
+        }
+        let own = [Self::ollama, Self::tgi, Self::triton];
         if let Some(spoken) = own.iter().find_map(|ask| ask(self)) {
             return Ok(spoken);
         }
         self.listed()
     }
 
+    /// Others that have this path answer it with OpenAI's list beside Ollama's.
     fn ollama(&mut self) -> Option<Spoken> {
         let tags = self.document("/api/tags")?;
         tags.get("models")?.as_array()?;
-        // llama-server has had this path too, with OpenAI's list beside Ollama's.
-        if tags.get("data").is_some() {
+        if tags.get("object").is_some() || tags.get("data").is_some() {
             return None;
         }
         Some(Spoken::new("ollama", "GET /api/tags answered with a list of models"))
@@ -148,15 +153,17 @@ impl Seeker {
             .then(|| Spoken::new("triton-generate", "GET /v2/health/ready answered HTTP 200"))
     }
 
-    fn llama(&mut self) -> Option<Spoken> {
-        let props = self.document("/props")?;
-        props.get("default_generation_settings")?;
+    fn llama(&mut self) -> Result<Option<Spoken>, DiscoverError> {
+        let props = self.document("/props").unwrap_or_default();
+        if props.get("default_generation_settings").is_none() {
+            return Ok(None);
+        }
         let because = "GET /props answered with llama.cpp's settings";
-        Some(if self.takes(OPENAI[0].0) {
+        Ok(Some(if self.takes(OPENAI[0].0)? {
             Spoken::new("openai-chat", format!("{because}; it has OpenAI's chat too"))
         } else {
             Spoken::new("llamacpp", format!("{because}; it has no /v1/chat/completions"))
-        })
+        }))
     }
 
     /// By the list of models, which says who made it, and by what else is there.
@@ -170,9 +177,8 @@ impl Seeker {
                 "GET /v1/models answered with Anthropic's kind of error",
             ));
         }
-        if let Some(answer) = answer.filter(|a| matches!(a.status, 401 | 403)) {
-            let (_, words) = provider::http_error(answer.status, &answer.body);
-            return Err(DiscoverError::Refused { url: shown(&url), status: answer.status, words });
+        if let Some(answer) = answer.filter(is_refusal) {
+            return Err(refused(&url, &answer));
         }
         if document.get("has_more").is_some() && document.get("first_id").is_some() {
             return Ok(Spoken::new("anthropic-messages", "GET /v1/models answered with Anthropic's list"));
@@ -185,7 +191,7 @@ impl Seeker {
             (None, _) => String::new(),
         };
         for (place, (path, api)) in OPENAI.into_iter().enumerate() {
-            if self.takes(path) {
+            if self.takes(path)? {
                 // That of the usual one needs no words.
                 let there = format!("POST {path} is there");
                 return Ok(Spoken::new(
@@ -208,10 +214,13 @@ impl Seeker {
     }
 
     /// Whether requests can be sent to `path`: an empty one is refused otherwise than what is
-    /// sent to nowhere.
-    fn takes(&mut self, path: &str) -> bool {
-        let answer = self.empty(path);
-        answer.is_some_and(|a| !matches!(a.status, 404 | 405 | 501 | 502..=504))
+    /// sent to nowhere. A server that lets nobody in, or sends elsewhere, has not said so.
+    fn takes(&mut self, path: &str) -> Result<bool, DiscoverError> {
+        let Some(answer) = self.empty(path) else { return Ok(false) };
+        if is_refusal(&answer) {
+            return Err(refused(&join(&self.base, path), &answer));
+        }
+        Ok(!matches!(answer.status, 300..=399 | 404 | 405 | 501..=504))
     }
 
     fn empty(&mut self, path: &str) -> Option<Answer> {
@@ -252,6 +261,16 @@ impl Seeker {
         let kind = if answer.is_ok() { ", nothing that is known" } else { "" };
         self.tried.push(format!("{what}: HTTP {}{kind}", answer.status));
     }
+}
+
+/// No entry.
+fn is_refusal(answer: &Answer) -> bool {
+    matches!(answer.status, 401 | 403)
+}
+
+fn refused(url: &Url, answer: &Answer) -> DiscoverError {
+    let (_, words) = provider::http_error(answer.status, &answer.body);
+    DiscoverError::Refused { url: shown(url), status: answer.status, words }
 }
 
 fn json_of(answer: &Answer) -> Value {

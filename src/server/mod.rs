@@ -18,13 +18,14 @@ mod secrets;
 mod tls;
 mod tokenize;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 use url::Url;
 
 use crate::experiment::{Settings, Target, TokenizerChoice};
-use crate::provider::{Provider, join};
+use crate::provider::{self, Provider, join};
 use crate::workload::{BundledTokenizer, FileTokenizer, Tokenizer, TokenizerError};
 
 pub use ask::Stop;
@@ -66,6 +67,8 @@ pub struct Found {
     pub notes: Vec<String>,
     /// Whether the server tells how many requests it has in hand.
     pub gauges: bool,
+    /// Datatypes of the model's inputs, where the server tells them.
+    inputs: BTreeMap<String, String>,
     asker: Arc<Asker>,
     idle: IdleSign,
 }
@@ -123,8 +126,13 @@ impl Found {
     /// What speaks to it, with what `target` says beside the API's name.
     #[must_use]
     pub fn provider(&self, target: &Target) -> Option<Box<dyn Provider>> {
-        Target { api: self.api.clone(), ..target.clone() }.provider()
+        speaker(target, &self.api, &self.inputs)
     }
+}
+
+fn speaker(target: &Target, api: &str, inputs: &BTreeMap<String, String>) -> Option<Box<dyn Provider>> {
+    let options = provider::Options { inputs: inputs.clone(), ..target.options() };
+    provider::find(api).map(|entry| (entry.build)(&options))
 }
 
 impl DiscoverError {
@@ -182,6 +190,9 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
     let listed = models::list(&asker, &base, &target.api)?;
     let mut identity = listed.identity.clone();
     let model = listed.choose(&target.model, &mut notes)?;
+    let inputs = models::inputs(&asker, &base, &target.api, &model);
+    let provider =
+        speaker(target, &target.api, &inputs).ok_or_else(|| DiscoverError::Api(target.api.clone()))?;
     let root = client::root(&base);
     let metrics = asker.get(&join(&root, "/metrics")).ok().filter(Answer::is_ok);
     let metrics = metrics.map(|a| String::from_utf8_lossy(&a.body).into_owned());
@@ -211,7 +222,7 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
     };
     let api = target.api.clone();
     let endpoint = Endpoint { base, model, headers, force_length: learnt.force_length };
-    Ok(Found { endpoint, api, identity, tokenizer, notes, gauges, asker, idle })
+    Ok(Found { endpoint, api, identity, tokenizer, notes, gauges, inputs, asker, idle })
 }
 
 /// The settings with the API that the server speaks in the place of `auto`.
@@ -268,6 +279,7 @@ pub fn undiscovered(settings: &Settings, base: Url, stop: Stop) -> Result<Found,
         tokenizer: Arc::new(BundledTokenizer),
         notes: Vec::new(),
         gauges: false,
+        inputs: BTreeMap::new(),
         asker,
         idle: IdleSign::None,
     })

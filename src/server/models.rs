@@ -1,5 +1,7 @@
 //! Which models a server has: each make of server is asked in its own way.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use url::Url;
 
@@ -124,6 +126,17 @@ fn identity(kin: Kin, answer: &Answer) -> Identity {
         Kin::Custom => {}
     }
     identity
+}
+
+/// Datatypes of a model's inputs by name, as a Triton server tells them; none of other servers.
+pub(super) fn inputs(asker: &Asker, base: &Url, api: &str, model: &str) -> BTreeMap<String, String> {
+    if Kin::of(api) != Kin::Triton {
+        return BTreeMap::new();
+    }
+    let url = join(&client::root(base), &format!("/v2/models/{model}"));
+    let told = asker.get(&url).as_ref().map(document).unwrap_or_default();
+    let inputs = told.get("inputs").and_then(Value::as_array).into_iter().flatten();
+    inputs.filter_map(|input| Some((text_at(input, "name")?, text_at(input, "datatype")?))).collect()
 }
 
 /// The one model of a llama.cpp server, by its alias or its file.

@@ -60,6 +60,16 @@ words! {
     }
 }
 
+words! {
+    /// Type of the whole numbers that a model behind Triton takes.
+    TritonInt {
+        /// TensorRT-LLM's ensembles.
+        Int32 = "INT32",
+        /// Those of its first versions.
+        Uint32 = "UINT32",
+    }
+}
+
 macro_rules! knobs {
     ($($(#[doc = $help:literal])+ $name:ident : $ty:ty = $default:literal;)+) => {
         /// The simulator's settings. Each field is a knob of the same name.
@@ -180,6 +190,8 @@ knobs! {
     echo_prompt: bool = "true";
     /// Begin the answers of Triton's `infer` with `<s> `.
     triton_bos: bool = "true";
+    /// Type of the whole numbers among the inputs of Triton's model; `infer` refuses tensors of another.
+    triton_int: TritonInt = "INT32";
     /// Share of chunks sent empty, their text withheld until the next chunk.
     empty_chunks: Rate = "0.0";
     /// Share of frames preceded by a comment line, as keep-alive pings are.

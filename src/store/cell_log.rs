@@ -128,6 +128,7 @@ impl Serialize for Line<'_> {
             turn,
             server_ttft_us,
             server_e2e_us,
+            choices,
         )
     }
 }

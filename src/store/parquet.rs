@@ -153,6 +153,7 @@ fn records_frame(rows: &[RequestRecord]) -> PolarsResult<DataFrame> {
         column!(rows, "turn", |r| r.turn, Option<u32>),
         column!(rows, "server_ttft_us", |r| r.server_ttft_us, Option<u64>),
         column!(rows, "server_e2e_us", |r| r.server_e2e_us, Option<u64>),
+        column!(rows, "choices", |r| r.choices, Option<u32>),
     ];
     DataFrame::new(rows.len(), columns)
 }

@@ -264,3 +264,50 @@ fn what_is_in_flight_at_the_end_can_be_cancelled() {
     assert!(records.iter().all(|r| r.outcome == Outcome::Censored && r.first_token_us.is_some()));
     assert_eq!(run.window.end_us - run.window.start_us, 200_000);
 }
+
+/// Two answers at once: whole when both have ended, and their tokens are nobody's pace.
+#[test]
+fn several_answers_at_once_have_no_pace_of_one() {
+    let send = |both: bool| {
+        one(
+            |s| {
+                s.workload.sampling.insert("n".to_owned(), 2.into());
+            },
+            move |conn| {
+                conn.head();
+                conn.token();
+                conn.token();
+                let end = |index: u32| {
+                    format!(r#"{{"choices":[{{"index":{index},"delta":{{}},"finish_reason":"length"}}]}}"#)
+                };
+                conn.event(&end(0));
+                if both {
+                    conn.event(&end(1));
+                    conn.event(r#"{"choices":[],"usage":{"completion_tokens":8}}"#);
+                }
+                conn.end();
+                true
+            },
+        )
+    };
+    let whole = send(true);
+    assert_eq!((whole.outcome, whole.choices, whole.output_tokens), (Outcome::Ok, Some(2), Some(8)));
+    assert_eq!((whole.max_tokens, whole.output_asked()), (4, 8));
+    for metric in ["tpot", "user_tps", "normalised_latency"] {
+        assert_eq!(plimsoll::measure::of_request(metric, &whole), None, "{metric}");
+    }
+    assert_eq!(send(false).outcome, Outcome::Truncated);
+}
+
+/// A page in the place of a document came whole: it is no answer, and none that was cut.
+#[test]
+fn a_whole_body_that_cannot_be_read_is_a_bad_answer() {
+    let page = one(
+        |s| s.workload.stream = false,
+        |conn| {
+            conn.raw("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n<html></html>");
+            true
+        },
+    );
+    assert_eq!((page.outcome, page.error_class.as_deref()), (Outcome::BadStream, Some("bad_stream")));
+}

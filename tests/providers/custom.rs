@@ -30,7 +30,10 @@ pub fn transcripts(framing: Framing) -> Custom {
 }
 
 fn provider(custom: &Custom) -> Box<dyn Provider> {
-    (find("custom").expect("a provider").build)(&Options { custom: Some(custom.clone()) })
+    (find("custom").expect("a provider").build)(&Options {
+        custom: Some(custom.clone()),
+        ..Options::default()
+    })
 }
 
 /// The settings of the one cell of a file with these sections.
@@ -456,4 +459,16 @@ fn a_part_of_a_mix_goes_without_pictures_where_there_is_no_place_for_them() {
     let settings = settings(text);
     let has: Vec<bool> = settings.parts.iter().map(|part| part.workload.images.is_some()).collect();
     assert_eq!(has, [true, false]);
+}
+
+#[test]
+fn a_stream_that_says_an_error_alone_is_no_answer() {
+    let bare = Custom { finish: None, error: None, done: None, ..transcripts(Framing::JsonLines) };
+    let told = read_by(provider(&bare).as_ref(), true, false, [&b"{\"error\":\"no room\"}\n"[..]]);
+    assert_eq!(told.closing.error.as_deref(), Some("no room"));
+    // By another name it is not known for an error, but there is no text either.
+    let other = read_by(provider(&bare).as_ref(), true, false, [&b"{\"problem\":\"no room\"}\n"[..]]);
+    assert_eq!((other.closing.error, other.closing.complete), (None, false));
+    let fine = read_by(provider(&bare).as_ref(), true, false, [&b"{\"token\":\"a\",\"error\":null}\n"[..]]);
+    assert_eq!((fine.closing.error, fine.closing.complete), (None, true));
 }

@@ -33,7 +33,7 @@ fn flavours_differ_in_their_own_fields_alone() {
         ("fireworks-completions", "/v1/completions", json!({ "min_tokens": 9 })),
         ("anyscale", "/v1/chat/completions", json!({})),
         ("anyscale-completions", "/v1/completions", json!({})),
-        ("together", "/", json!({ "ignore_eos": true })),
+        ("together", "/v1/..", json!({ "ignore_eos": true })),
     ] {
         assert_eq!(path(api, &plain), path_of, "{api}");
         let mut want = json!({ "model": "m", "max_tokens": 9, "stream_options": { "include_usage": true } });
@@ -137,12 +137,12 @@ fn every_setting_of_triton_infer_is_a_tensor() {
     let tensor = |name: &str| inputs.iter().find(|input| input["name"] == name).expect(name).clone();
     for (name, datatype, data) in [
         ("text_input", "BYTES", json!([["p \"q\""]])),
-        ("max_tokens", "UINT32", json!([[5]])),
+        ("max_tokens", "INT32", json!([[5]])),
         ("bad_words", "BYTES", json!([[""]])),
         ("temperature", "FP32", json!([[0]])),
         ("random_seed", "UINT64", json!([[7]])),
-        ("top_k", "UINT32", json!([[3]])),
-        ("min_length", "UINT32", json!([[9]])),
+        ("top_k", "INT32", json!([[3]])),
+        ("min_length", "INT32", json!([[9]])),
         ("return_log_probs", "BOOL", json!([[true]])),
         ("beam", "INT32", json!([[-1]])),
         ("p", "FP32", json!([[0.5]])),

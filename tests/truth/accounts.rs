@@ -38,13 +38,13 @@ pub(super) fn in_a_stream(truth: TruthOutcome) -> (Outcome, Option<&'static str>
 }
 
 /// What a client should say of each in an answer that comes whole: one that never comes runs
-/// into the whole limit, and half of a JSON document is an answer cut short.
+/// into the whole limit, and half of a JSON document under a whole body is one that can't be read.
 pub(super) fn in_one_piece(truth: TruthOutcome) -> (Outcome, Option<&'static str>) {
     match truth {
         TruthOutcome::ClientGone | TruthOutcome::Fault(Fault::Stall) => {
             (Outcome::Timeout, Some("timeout_total"))
         }
-        TruthOutcome::Fault(Fault::Garbage) => (Outcome::Truncated, Some("truncated")),
+        TruthOutcome::Fault(Fault::Garbage | Fault::NoEnd) => (Outcome::BadStream, Some("bad_stream")),
         TruthOutcome::Fault(Fault::ErrorObject) => (Outcome::HttpError, Some("5xx")),
         other => in_a_stream(other),
     }

@@ -162,6 +162,10 @@ impl View<'_> {
         }
         let window = &self.summary.window;
         let whole = window.seconds().floor() as usize;
+        // Of a window with fewer ticks than seconds, as of an imported cell, they aren't known.
+        if whole > self.cell.timeline.len() {
+            return None;
+        }
         let mut seconds = vec![(0.0, 0.0); whole];
         for tick in &self.cell.timeline {
             let second = tick.t_us.checked_sub(window.start_us).map(|us| (us / 1_000_000) as usize);

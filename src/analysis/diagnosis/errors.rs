@@ -12,7 +12,7 @@ use crate::measure::validity::NOTHING_ANSWERED_NAME;
 const WARNS: f64 = 0.01;
 const FAILS: f64 = 0.1;
 
-/// What a class of failure points to.
+/// The finding that a class of failure belongs to.
 fn kind_of(class: &str) -> &'static Kind {
     match class {
         "429" => &kinds::REFUSED,
@@ -21,7 +21,8 @@ fn kind_of(class: &str) -> &'static Kind {
         "3xx" | "4xx" => &kinds::BAD_REQUESTS,
         "connect" | "connect_error" | "reset" => &kinds::CONNECTIONS,
         _ if class.starts_with("timeout") => &kinds::TIMEOUTS,
-        _ => &kinds::BROKEN_ANSWERS,
+        "truncated" | "bad_stream" => &kinds::BROKEN_ANSWERS,
+        _ => &kinds::OTHER_FAILURES,
     }
 }
 

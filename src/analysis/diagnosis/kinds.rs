@@ -140,6 +140,16 @@ pub(super) const BROKEN_ANSWERS: Kind = server(
         "Look in the server's log for the requests that broke off.",
     ],
 );
+pub(super) const OTHER_FAILURES: Kind = Kind {
+    server: false,
+    ..server(
+        "other_failures",
+        "Requests failed, and nothing tells how",
+        "Failures of any other class, as of results that were imported, by the same shares.",
+        &[],
+        &["Look in the log of the tool that measured, and of the server, for what was said."],
+    )
+};
 pub(super) const ERRORS_GROW: Kind = server(
     "errors_grow",
     "Failures became more over a cell",
@@ -379,6 +389,7 @@ pub const KINDS: &[Kind] = &[
     TIMEOUTS,
     CONNECTIONS,
     BROKEN_ANSWERS,
+    OTHER_FAILURES,
     ERRORS_GROW,
     SATURATED,
     QUEUE_GROWS,

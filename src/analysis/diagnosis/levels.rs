@@ -229,7 +229,7 @@ impl<'a> Ladder<'a> {
             return None;
         }
         let evidence = format!(
-            "{} is {} ms at {}, with {} requests in flight: no other load is in the way.",
+            "{} is {} ms at {}, with {} requests of this client in flight on average.",
             words::metric_name(metric, "p50"),
             figure(median),
             self.at(x),

@@ -62,6 +62,7 @@ pub(in super::super) fn tell(tell: Tell, asked: &Asked<'_>) -> Result<Told, ApiE
         Tell::Detokenize => Told::ok(tokenize::detokenize(asked.body, config)?),
         Tell::BatchTokenize => Told::ok(tokenize::batch(asked.body)?),
         Tell::Props => Told::ok(llamacpp::props(config)),
+        Tell::LlamaModels => Told::ok(llamacpp::models(config, asked.created)),
         Tell::OllamaTags => Told::ok(ollama::tags(config)),
         Tell::OllamaVersion | Tell::Version => {
             Told::ok(json!({"version": env!("CARGO_PKG_VERSION")}).to_string())

@@ -44,6 +44,23 @@ pub(super) fn props(config: &Config) -> String {
     .to_string()
 }
 
+/// `/api/tags`: Ollama's list and OpenAI's in one document.
+pub(super) fn models(config: &Config, created: i64) -> String {
+    json!({
+        "models": [{
+            "name": config.model, "model": config.model, "modified_at": "", "size": "", "digest": "",
+            "type": "model", "tags": [""], "capabilities": ["completion"],
+            "details": {"parent_model": "", "format": "gguf", "family": "", "families": [""]},
+        }],
+        "object": "list",
+        "data": [{
+            "id": config.model, "object": "model", "created": created, "owned_by": "llamacpp",
+            "meta": {"n_ctx": config.max_model_len},
+        }],
+    })
+    .to_string()
+}
+
 #[derive(Clone)]
 struct Completion {
     model: String,

@@ -71,6 +71,7 @@ pub(super) enum Tell {
     Detokenize,
     BatchTokenize,
     Props,
+    LlamaModels,
     OllamaTags,
     OllamaVersion,
     TgiInfo,
@@ -112,6 +113,8 @@ const TABLE: &[(&str, &str, Apis, Endpoint)] = {
         (POST, "/api/chat", Apis::OLLAMA, Compute(OllamaChat)),
         (POST, "/api/generate", Apis::OLLAMA, Compute(OllamaGenerate)),
         (GET, "/api/tags", Apis::OLLAMA, Say(OllamaTags)),
+        // Served beside Ollama, it is Ollama's.
+        (GET, "/api/tags", Apis::LLAMACPP, Say(LlamaModels)),
         (GET, "/api/version", Apis::OLLAMA, Say(OllamaVersion)),
         (POST, "/generate", GENERATE, Compute(Generate)),
         (POST, "/generate_stream", Apis::TGI, Compute(TgiStream)),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::config::Config;
+use super::super::config::{Config, TritonInt};
 use super::super::engine::Finish;
 use super::super::request::{ApiError, Ask, Body, Wanted, number, text};
 use super::super::tokens;
@@ -41,18 +41,58 @@ pub(super) fn model(asked: &Asked<'_>) -> Result<Told, ApiError> {
         let (status, body) = refusal(&error);
         return Ok(Told { status, ..Told::ok(body) });
     }
-    let tensor = |name: &str, datatype: &str| json!({"name": name, "datatype": datatype, "shape": [-1, 1]});
+    let tensor =
+        |(name, datatype): &(&str, &str)| json!({"name": name, "datatype": datatype, "shape": [-1, 1]});
+    let inputs = inputs(asked.config);
     Ok(Told::ok(
         json!({
             "name": name, "versions": ["1"], "platform": "ensemble",
-            "inputs": [
-                tensor("text_input", "BYTES"), tensor("max_tokens", "INT32"), tensor("bad_words", "BYTES"),
-                tensor("stop_words", "BYTES"), tensor("temperature", "FP32"), tensor("stream", "BOOL"),
-            ],
-            "outputs": [tensor("text_output", "BYTES")],
+            "inputs": inputs.iter().map(tensor).collect::<Vec<_>>(),
+            "outputs": [tensor(&("text_output", "BYTES"))],
         })
         .to_string(),
     ))
+}
+
+/// The ensemble's inputs and their types.
+fn inputs(config: &Config) -> [(&'static str, &'static str); 15] {
+    let int = match config.triton_int {
+        TritonInt::Int32 => "INT32",
+        TritonInt::Uint32 => "UINT32",
+    };
+    [
+        ("text_input", "BYTES"),
+        ("max_tokens", int),
+        ("bad_words", "BYTES"),
+        ("stop_words", "BYTES"),
+        ("end_id", int),
+        ("pad_id", int),
+        ("top_k", int),
+        ("top_p", "FP32"),
+        ("temperature", "FP32"),
+        ("repetition_penalty", "FP32"),
+        ("presence_penalty", "FP32"),
+        ("min_length", int),
+        ("beam_width", int),
+        ("random_seed", "UINT64"),
+        ("stream", "BOOL"),
+    ]
+}
+
+/// A tensor of a type that the model doesn't take is refused, as Triton does.
+fn check_types(body: &Body, model: &str, config: &Config) -> Result<(), ApiError> {
+    for given in body.get("inputs").and_then(Value::as_array).into_iter().flatten() {
+        let of = |key: &str| given.get(key).and_then(Value::as_str).unwrap_or_default();
+        let found = of("datatype");
+        let known = inputs(config).into_iter().find(|(name, _)| *name == of("name"));
+        if let Some((name, wanted)) = known.filter(|(_, wanted)| *wanted != found) {
+            let message = format!(
+                "inference input '{name}' data-type is '{found}', but model '{model}' expects '{wanted}'"
+            );
+            return Err(ApiError::bad_request(Some(name), message));
+        }
+    }
+    Ok(())
 }
 
 fn known(name: &str, config: &Config) -> Result<(), ApiError> {
@@ -85,6 +125,7 @@ fn tensor<'a>(body: &'a Body, name: &str) -> Option<&'a Value> {
 
 /// `/v2/models/{m}/infer`: never a stream.
 pub(super) fn infer(request: &Request<'_>) -> Understood {
+    check_types(request.body, model_of(request.path), request.config)?;
     let mut body = Body::new();
     for name in ["text_input", "max_tokens"] {
         if let Some(value) = tensor(request.body, name) {
