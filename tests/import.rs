@@ -297,7 +297,7 @@ fn arrivals_of_another_burstiness_are_cells_of_their_own() {
         .cells
         .iter()
         .map(|c| {
-            (serde_json::to_value(&c.cell.settings.load).unwrap()["arrivals"].to_string(), c.cell.repeat)
+            (serde_json::to_value(c.cell.settings.load).unwrap()["arrivals"].to_string(), c.cell.repeat)
         })
         .collect();
     loads.sort();
@@ -332,7 +332,7 @@ fn numbers_without_end_are_told_or_left_out() {
     let run = import_text(root.path(), "one.jsonl", &line(1_000, 1e30)).unwrap();
     let records = read_requests(run.cells[0].records.as_deref().unwrap()).unwrap();
     assert_eq!(records[0].first_token_us, None);
-    report::terminal::summary(&run, None);
+    assert!(report::terminal::summary(&run, None).contains("One cell"));
 }
 
 #[test]

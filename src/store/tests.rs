@@ -59,7 +59,7 @@ pub(super) fn record(seq: u64) -> RequestRecord {
         turn: small(1),
         server_ttft_us: some(150),
         server_e2e_us: some(800),
-        choices: (seq % 5 == 0).then_some(2),
+        choices: seq.is_multiple_of(5).then_some(2),
     }
 }
 

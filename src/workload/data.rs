@@ -44,7 +44,7 @@ pub(super) fn bytes(file: &DataFile) -> Result<Vec<u8>, DataError> {
     Ok(bytes)
 }
 
-/// [`bytes`] of a file that is text.
+/// [`bytes()`] of a file that is text.
 pub(super) fn text(file: &DataFile) -> Result<String, DataError> {
     let mut text = String::from_utf8(bytes(file)?).map_err(|e| {
         let before = &e.as_bytes()[..e.utf8_error().valid_up_to()];

@@ -112,7 +112,7 @@ struct Generation {
     infer: bool,
 }
 
-/// The value of one tensor of shape [1,1], or of one nested as deep.
+/// The value of one tensor of shape `[1,1]`, or of one nested as deep.
 fn tensor<'a>(body: &'a Body, name: &str) -> Option<&'a Value> {
     let inputs = body.get("inputs")?.as_array()?;
     let one = inputs.iter().find(|t| t.get("name").and_then(Value::as_str) == Some(name))?;
