@@ -189,7 +189,7 @@ pub const METRICS: &[Metric] = &[
         "output_tps",
         Unit::TokensPerSecond,
         Better::Higher,
-        "Output tokens stamped inside the window ÷ window.",
+        "Output tokens stamped inside the window ÷ window; left out where no answer's tokens are known.",
     ),
     scalar(
         "prompt_tps",
@@ -201,7 +201,7 @@ pub const METRICS: &[Metric] = &[
         "whole_run_output_tps",
         Unit::TokensPerSecond,
         Better::Higher,
-        "All output tokens ÷ wall time from first send to last byte, ramp and drain included.",
+        "All output tokens ÷ wall time from first send to last byte, ramp and drain included; left out likewise.",
     ),
     scalar(
         "goodput_rps",

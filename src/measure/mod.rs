@@ -346,6 +346,7 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
     let workload_hash = totals.workload_hash();
     let lags = totals.lags();
     let in_flight_by_records = totals.in_flight_mean();
+    let single_read = totals.single_read();
     let mut distributions = totals.samples.distributions();
     if let Some(gaps) = samples::of_histogram(&run.chunk_gaps)
         && totals.whole_answers()
@@ -376,6 +377,7 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
         lags: &lags,
         ttft: &ttft,
         in_flight_by_records,
+        single_read,
     });
     summary
 }

@@ -264,6 +264,75 @@ fn chunks_stand_for_their_tokens_and_for_their_place() {
 }
 
 #[test]
+fn tokens_that_nobody_knows_are_no_rate_of_0() {
+    // As of a server that answers in one piece and counts nothing.
+    let untold = |r: &mut RequestRecord| {
+        (r.first_token_us, r.first_visible_us, r.second_chunk_us) = (None, None, None);
+        (r.output_tokens, r.token_source, r.chunks, r.chunks_in_window) = (None, None, 1, 1);
+    };
+    let mut records: Vec<_> = (0..20).map(good).collect();
+    records.iter_mut().for_each(untold);
+    let s = summed(&open(), &run(&records), &records);
+    for unknown in ["output_tps", "whole_run_output_tps"] {
+        assert!(!s.scalars.contains_key(unknown), "{unknown}: {:?}", s.scalars);
+    }
+    assert_eq!(s.scalars["completed_rps"], 2.0);
+    // What is known of some is told.
+    records[0] = good(0);
+    let s = summed(&open(), &run(&records), &records);
+    assert_eq!(s.scalars["output_tps"], 0.5);
+    // Where nothing was answered, nothing was put out.
+    let s = summed(&open(), &run(&[]), &[]);
+    assert_eq!(s.scalars["output_tps"], 0.0);
+}
+
+#[test]
+fn answers_that_came_in_a_single_read_are_told() {
+    let of = |n: usize, change: &dyn Fn(&mut RequestRecord)| {
+        let mut records: Vec<_> = (0..100).map(good).collect();
+        for r in records.iter_mut().take(n) {
+            (r.first_token_us, r.second_chunk_us) = (r.last_token_us, r.last_token_us);
+            change(r);
+        }
+        summed(&open(), &run(&records), &records)
+    };
+    let share = |s: &CellSummary| s.validity.signals.get("single_read").copied();
+    let told = |s: &CellSummary| fired(s).contains(&("single_read", Verdict::Warn));
+    let s = of(6, &|_| {});
+    assert!(told(&s), "{:?}", s.validity);
+    let words = &s.validity.reasons.iter().find(|r| r.signal == "single_read").unwrap().text;
+    assert!(words.starts_with("6 % of the answers came in a single read"), "{words}");
+    // As many as may be.
+    let s = of(5, &|_| {});
+    assert_eq!((share(&s), told(&s)), (Some(0.05), false));
+    // Of one chunk, of one token or of a failure it says nothing.
+    for change in [
+        &(|r: &mut RequestRecord| r.chunks = 1) as &dyn Fn(&mut RequestRecord),
+        &|r| r.output_tokens = Some(1),
+        &|r| r.outcome = Outcome::Truncated,
+    ] {
+        assert_eq!(share(&of(50, change)), Some(0.0));
+        assert_eq!(share(&of(100, change)), None);
+    }
+}
+
+#[test]
+fn a_load_core_is_not_judged_by_a_blink() {
+    let cores = ["busiest_core", "chunk_rate", "request_rate"];
+    let records: Vec<_> = (0..2).map(good).collect();
+    let of = |window_us: u64| {
+        let mut run = run(&records);
+        run.window.end_us = run.window.start_us + window_us;
+        run.client.core_cpu = vec![0.99];
+        run.client.ceiling = Some(Ceiling { chunks_per_s: 1.0, requests_per_s: 1.0 });
+        let s = summed(&open(), &run, &records);
+        cores.map(|signal| s.validity.signals.contains_key(signal))
+    };
+    assert_eq!(of(999_999), [false; 3]);
+    assert_eq!(of(1_000_000), [true; 3]);
+}
+
+#[test]
 fn nothing_is_none_and_not_zero() {
     let s = summed(&open(), &run(&[]), &[]);
     assert!(!s.distributions.contains_key("ttft"));

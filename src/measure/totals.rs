@@ -77,6 +77,9 @@ pub(super) struct Totals<'a> {
     pub(super) tokens: TokenCounts,
     /// Turns of conversations after the first, due in the window: no schedule has them.
     pub(super) later_turns: u64,
+    /// Good streamed answers of several chunks, and those of them that came in a single read.
+    streamed: u64,
+    single_read: u64,
     /// Requests due in the window that were good answers within every limit.
     good: u64,
     /// The same of requests that ended in the window, whenever they were due.
@@ -87,6 +90,10 @@ pub(super) struct Totals<'a> {
     output_in_window: f64,
     prompt_in_window: u64,
     output_whole_run: u64,
+    /// There were answers read to their end whose tokens are known, and such of which nobody
+    /// knows how many they are.
+    tokens_known: bool,
+    tokens_unknown: bool,
     first_sent_us: Option<u64>,
     last_byte_us: Option<u64>,
     in_flight: InFlight,
@@ -107,6 +114,8 @@ impl<'a> Totals<'a> {
             counts: Counts::default(),
             tokens: TokenCounts::default(),
             later_turns: 0,
+            streamed: 0,
+            single_read: 0,
             good: 0,
             good_in_window: 0,
             sent_in_window: 0,
@@ -114,6 +123,8 @@ impl<'a> Totals<'a> {
             output_in_window: 0.0,
             prompt_in_window: 0,
             output_whole_run: 0,
+            tokens_known: false,
+            tokens_unknown: false,
             first_sent_us: None,
             last_byte_us: None,
             in_flight: InFlight::new(window),
@@ -127,6 +138,11 @@ impl<'a> Totals<'a> {
     /// Whether every answer was to be read to its end.
     pub(super) const fn whole_answers(&self) -> bool {
         self.scope.whole_answers
+    }
+
+    /// Whether output per second can be told: not where no answer's tokens are known.
+    const fn tells_output(&self) -> bool {
+        self.whole_answers() && (self.tokens_known || !self.tokens_unknown)
     }
 
     /// Whether a request is of those that the figures are about.
@@ -205,8 +221,10 @@ impl<'a> Totals<'a> {
             // Servers may put several tokens in a chunk: each chunk stands for its share.
             // An answer that is not streamed has no first token, and its one piece says nothing of
             // how many tokens it is: of an embedding it is none.
-            let guess = if r.first_token_us.is_some() { r.chunks } else { 0 };
-            let tokens = r.output_tokens.unwrap_or(guess);
+            let known = r.output_tokens.or(r.first_token_us.map(|_| r.chunks));
+            self.tokens_known |= known.is_some();
+            self.tokens_unknown |= known.is_none();
+            let tokens = known.unwrap_or(0);
             self.output_in_window += self.chunk_share(r) * f64::from(tokens);
             self.output_whole_run += u64::from(tokens);
         }
@@ -257,8 +275,21 @@ impl<'a> Totals<'a> {
                 self.ttft.take(sent, ttft);
             }
             self.good += u64::from(is_good(r, self.scope.limits));
+            if let (Some(first), Some(last)) = (r.first_token_us, r.last_token_us)
+                && r.chunks > 1
+                && r.output_tokens.is_none_or(|n| n > 1)
+            {
+                self.streamed += 1;
+                self.single_read += u64::from(first == last);
+            }
             self.take_tokens(r);
         }
+    }
+
+    /// The share of the good streamed answers of several chunks all of which have one stamp;
+    /// `None` where there are none.
+    pub(super) fn single_read(&self) -> Option<f64> {
+        (self.streamed > 0).then(|| self.single_read as f64 / self.streamed as f64)
     }
 
     fn take_tokens(&mut self, r: &RequestRecord) {
@@ -338,7 +369,7 @@ impl<'a> Totals<'a> {
             put("offered_rps", counts.planned as f64 / seconds);
             put("sent_rps", self.sent_in_window as f64 / seconds);
             put("completed_rps", self.completed_in_window as f64 / seconds);
-            if self.whole_answers() {
+            if self.tells_output() {
                 put("output_tps", self.output_in_window / seconds);
             }
             put("prompt_tps", self.prompt_in_window as f64 / seconds);
@@ -348,7 +379,7 @@ impl<'a> Totals<'a> {
         }
         if let (Some(first), Some(last)) = (self.first_sent_us, self.last_byte_us)
             && last > first
-            && self.whole_answers()
+            && self.tells_output()
             && self.scope.stage.is_none()
         {
             put("whole_run_output_tps", self.output_whole_run as f64 / ((last - first) as f64 / 1e6));

@@ -24,6 +24,9 @@ const ENOUGH: u64 = 100;
 const RETRIES_PER_CORE: u64 = 10;
 /// Little's law needs ticks that are short against the window: in seconds.
 const LITTLE_SECONDS: f64 = 2.0;
+/// What a load core did in a window that is shorter says nothing of what it could do: in
+/// milliseconds.
+const CORE_MS: f64 = 1000.0;
 
 /// What the signals are read from, beside the engine's own account.
 pub(super) struct Evidence<'a> {
@@ -37,6 +40,8 @@ pub(super) struct Evidence<'a> {
     pub(super) ttft: &'a BySending,
     /// X·R, from the records.
     pub(super) in_flight_by_records: f64,
+    /// Share of the good streamed answers of several chunks that came in a single read.
+    pub(super) single_read: Option<f64>,
 }
 
 /// Judge a cell.
@@ -160,7 +165,8 @@ fn client_fit(e: &Evidence<'_>, court: &mut Court) {
              stamped late"
         )
     });
-    let busiest = client.core_cpu.iter().copied().reduce(f64::max);
+    let long = court.window_ms >= CORE_MS;
+    let busiest = client.core_cpu.iter().copied().reduce(f64::max).filter(|_| long);
     court.hear(&table::BUSIEST_CORE, busiest, |v, limit| {
         format!(
             "the busiest load core used {:.0} % of its time (limit {:.0} %): use more threads or machines",
@@ -168,7 +174,9 @@ fn client_fit(e: &Evidence<'_>, court: &mut Court) {
             limit * 100.0
         )
     });
-    rates_below_ceiling(client, court);
+    if long {
+        rates_below_ceiling(client, court);
+    }
     let throttled = client.throttled_us.map(|us| us as f64 / 1000.0);
     court.hear(&table::THROTTLED, throttled, |v, _| {
         format!("throttled: a CPU quota stopped this client for {v:.0} ms, summed over processors: give its control group more")
@@ -182,6 +190,13 @@ fn client_fit(e: &Evidence<'_>, court: &mut Court) {
     });
     court.note(&table::HELD_REPORTS, Some(client.held_reports as f64));
     court.note(&table::BODY_WAITS, Some(client.body_waits as f64));
+    court.hear(&table::SINGLE_READ, e.single_read, |v, _| {
+        format!(
+            "{:.0} % of the answers came in a single read: their TTFT is the whole answer's time and their TPOT 0; the \
+             server, or something between, holds answers back, or this client was too busy to read them",
+            v * 100.0
+        )
+    });
 }
 
 /// How near was the busiest load core to what one of this machine was found to do?

@@ -157,14 +157,14 @@ pub(super) const BUSIEST_CORE: Signal = signal(
     Share,
     Over(0.70),
     Over(0.90),
-    "Share of its time that the busiest load core worked.",
+    "Share of its time that the busiest load core worked. Read from 1 s on.",
 );
 pub(super) const CHUNK_RATE: Signal = signal(
     "chunk_rate",
     Share,
     Over(0.50),
     Over(0.80),
-    "Content chunks a second of the busiest load core, of what a core of this machine can do in a flood. Read where `plimsoll calibrate` has run.",
+    "Content chunks a second of the busiest load core, of what a core of this machine can do in a flood. Read from 1 s on, where `plimsoll calibrate` has run.",
 );
 pub(super) const REQUEST_RATE: Signal = signal(
     "request_rate",
@@ -203,6 +203,13 @@ pub(super) const HELD_REPORTS: Signal = signal(
 );
 pub(super) const BODY_WAITS: Signal =
     signal("body_waits", Count, Never, Never, "Requests that were wanted before their body was made.");
+pub(super) const SINGLE_READ: Signal = signal(
+    "single_read",
+    Share,
+    Over(0.05),
+    Never,
+    "Good streamed answers of several chunks that this client read all at once, so that the first and the last have one stamp: their TTFT is the whole answer's time and their TPOT 0.",
+);
 pub(super) const LOST_RECORDS: Signal =
     signal("lost_records", Count, Never, ANY, "Records that could not be written, as on a full disk.");
 pub(super) const LITTLE: Signal = signal(
@@ -313,6 +320,7 @@ pub const SIGNALS: &[Signal] = &[
     WALL_STEP,
     HELD_REPORTS,
     BODY_WAITS,
+    SINGLE_READ,
     LOST_RECORDS,
     LITTLE,
     CENSORED,
