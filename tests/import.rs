@@ -164,6 +164,43 @@ fn several_files_are_a_sweep_and_equal_ones_are_repeats() {
 }
 
 #[test]
+fn rows_of_another_temperature_stream_or_logprobs_are_no_repeats() {
+    let root = tempfile::tempdir().unwrap();
+    let table = |column: &str, values: &[&str]| {
+        let rows = values.iter().map(|v| format!("vllm,m,16,8,4,{v},100,10,1\n"));
+        let header = "Provider,Model,Prompt Tokens,Generation Tokens,Concurrency";
+        format!("{header},{column},Total Latency,Num Requests,Qps\n{}", rows.collect::<String>())
+    };
+    let factors = |column, values, path: &str| -> Vec<_> {
+        let name = format!("{column}.csv");
+        let run = import_text(root.path(), &name, &table(column, values)).unwrap();
+        let of = |c: &CellData| (c.cell.repeat, c.cell.factors.get(path).map(ToString::to_string));
+        run.cells.iter().map(of).collect()
+    };
+    let own = |values: &[(u32, &str)]| -> Vec<_> {
+        values.iter().map(|(repeat, value)| (*repeat, Some((*value).to_owned()))).collect()
+    };
+    let found = factors("Temperature", &["0.0", "1.0", "0", "0.7"], "workload.temperature");
+    assert_eq!(found, own(&[(1, "0"), (2, "0"), (1, "1"), (1, "0.7")]));
+    let found = factors("Stream", &["True", "False"], "workload.stream");
+    assert_eq!(found, own(&[(1, "true"), (1, "false")]));
+    let found = factors("Logprobs", &["5", "", "0.0", "True"], "workload.logprobs");
+    assert_eq!(found[0], (1, Some("5".to_owned())));
+    assert_eq!(found[1], (1, None), "what isn't said is no value");
+    assert_eq!(found[2..], own(&[(1, "0"), (1, "true")]));
+    // What all have alike tells no cells apart.
+    assert_eq!(factors("Temperature", &["1", "1"], "workload.temperature"), [(1, None), (2, None)]);
+    for (column, value, expected) in [
+        ("Temperature", "warm", "0 to 2"),
+        ("Temperature", "3", "0 to 2"),
+        ("Logprobs", "some", "True, False"),
+    ] {
+        let error = import_text(root.path(), "w.csv", &table(column, &[value])).err().unwrap().to_string();
+        assert!(error.contains(&format!("line 2, {column}")) && error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn a_cell_that_asks_the_same_has_the_id_of_ours() {
     let (_root, run) = imported(&["aiperf/profile_export_aiperf.json"]);
     let ours = plimsoll::experiment::Experiment::parse(
@@ -296,9 +333,7 @@ fn arrivals_of_another_burstiness_are_cells_of_their_own() {
     let mut loads: Vec<(String, u32)> = run
         .cells
         .iter()
-        .map(|c| {
-            (serde_json::to_value(c.cell.settings.load).unwrap()["arrivals"].to_string(), c.cell.repeat)
-        })
+        .map(|c| (serde_json::to_value(c.cell.settings.load).unwrap()["arrivals"].to_string(), c.cell.repeat))
         .collect();
     loads.sort();
     let gamma = |shape: &str, repeat| (format!("{{\"gamma\":{{\"burstiness\":{shape}}}}}"), repeat);

@@ -43,11 +43,13 @@ fn key(cell: &Found) -> String {
 type Setting = (&'static str, &'static str, fn(&Found) -> Option<String>);
 
 /// Settings that are the same for all cells, or axes: section, key, value.
-const SETTINGS: [Setting; 4] = [
+const SETTINGS: [Setting; 6] = [
     ("target", "api", |cell| cell.api.as_deref().map(quoted)),
     ("target", "url", |cell| cell.url.as_deref().map(|url| quoted(&origin(url)))),
     ("target", "model", |cell| cell.model.as_deref().map(quoted)),
     ("workload", "stream", |cell| cell.stream.map(|stream| stream.to_string())),
+    ("workload", "temperature", |cell| cell.sampling.get("temperature").cloned()),
+    ("workload", "logprobs", |cell| cell.sampling.get("logprobs").cloned()),
 ];
 
 /// The experiment's text.

@@ -44,6 +44,8 @@ pub struct Found {
     pub api: Option<String>,
     pub model: Option<String>,
     pub stream: Option<bool>,
+    /// Sampling settings that were asked for, by our names in `[workload]`, as TOML.
+    pub sampling: BTreeMap<&'static str, String>,
     /// Wall-clock time of the epoch from which the requests' times count.
     pub started_at: Option<Timestamp>,
     /// Where the measured time begins, in microseconds since the epoch.

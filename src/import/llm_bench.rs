@@ -2,6 +2,8 @@
 //! from when a request was sent. Rows of runs with other options may have other columns than the
 //! header says: such a row is refused, for nobody can say what stands where.
 
+use std::collections::BTreeMap;
+
 use super::content::Content;
 use super::look::distribution;
 use super::{Asked, Found, ImportError};
@@ -75,6 +77,7 @@ fn cell(row: &Row<'_>) -> Result<Found, ImportError> {
         api: row.text("Provider").filter(|p| p.starts_with("openai-")).map(str::to_owned),
         model: row.text("Model").map(str::to_owned),
         stream: row.text("Stream").map(|word| word == "True"),
+        sampling: sampling(row)?,
         seconds: requests.zip(qps).map(|(n, qps)| n / qps).filter(|s| s.is_finite()),
         ..Found::default()
     };
@@ -111,6 +114,34 @@ fn figures(found: &mut Found, row: &Row<'_>, n: u64) -> Result<(), ImportError> 
         found.put_scalar("whole_run_output_tps", Some(tokens as f64 / seconds));
     }
     Ok(())
+}
+
+/// What was asked of the sampling: rows that differ in it are no repeats of one another.
+fn sampling(row: &Row<'_>) -> Result<BTreeMap<&'static str, String>, ImportError> {
+    let mut asked = BTreeMap::new();
+    if let Some(text) = row.text("Temperature") {
+        let degrees = text.parse().ok().filter(|t: &f64| (0.0..=2.0).contains(t));
+        let degrees = degrees.ok_or_else(|| row.wrong("Temperature", "a number from 0 to 2", text))?;
+        asked.insert("temperature", degrees.to_string());
+    }
+    if let Some(text) = row.text("Logprobs") {
+        let value = match text {
+            "True" => "true".to_owned(),
+            "False" => "false".to_owned(),
+            number => whole_or_0(number)
+                .filter(|n| *n <= 100)
+                .ok_or_else(|| row.wrong("Logprobs", "True, False or a whole number up to 100", text))?
+                .to_string(),
+        };
+        asked.insert("logprobs", value);
+    }
+    Ok(asked)
+}
+
+/// `5`, or `5.0` as a table with gaps has it.
+fn whole_or_0(text: &str) -> Option<u32> {
+    let number: f64 = text.parse().ok()?;
+    whole(Some(number)).or((number == 0.0).then_some(0))
 }
 
 /// `8`, or `QPS 20.0 constant`.
