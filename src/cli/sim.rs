@@ -44,8 +44,12 @@ pub fn run(args: &SimArgs) -> Result<Exit, Failure> {
     let config = config(args)?;
     let control = Control::default();
     super::run::watch_signals(&control, |_| ())?;
-    say_err(&format!("simulator at http://{}; Ctrl-C ends it", args.addr));
-    sim::serve_blocking(config, args.addr, args.truth.as_deref(), || control.finish())?;
+    let server = sim::Server::start(config, args.addr).map_err(|error| match error {
+        taken @ sim::SimError::Bind { .. } => Failure::usage(taken),
+        other => other.into(),
+    })?;
+    say_err(&format!("simulator at {}; Ctrl-C ends it", server.url()));
+    sim::serve_until(server, args.truth.as_deref(), || control.finish())?;
     Ok(Exit::Fine)
 }
 
