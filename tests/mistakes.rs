@@ -85,6 +85,18 @@ fn ten_mistakes_are_named_at_once() {
 }
 
 #[test]
+fn a_duration_of_a_flag_wants_a_unit_and_no_quotes() {
+    let text = "[target]\nurl = \"sim:\"\n[load]\nusers = 1\n";
+    for (set, problem) in [
+        ("cell.duration=30", "a duration needs a unit: 30s or 30ms"),
+        ("cell.warmup=0.5", "a duration needs a unit: 0.5s or 0.5ms"),
+    ] {
+        let mistake = only_mistake(text, &[set]);
+        assert_eq!((mistake.file.as_str(), mistake.problem.as_str()), ("--set", problem));
+    }
+}
+
+#[test]
 fn syntax_mistakes_stand_beside_the_others() {
     let text = "seed = 1\n[target]\nurl = \"sim:\"\ntimeout = \n[load]\nusers = 1\nuser = 2\n[cell]\nwarmup = 5\n\
                 warmup = \"5s\"\n";
@@ -300,12 +312,14 @@ fn a_wrong_line_of_a_file_is_told_before_anything_is_asked() {
     let text = "[target]\nurl = \"sim:\"\n[workload]\ndataset = { file = \"lines.jsonl\" }\n[load]\nusers = 1\n\
                 [cell]\nrequests = 2\nwarmup = \"0s\"\n";
     let dir = directory(text);
-    std::fs::write(dir.path().join("lines.jsonl"), format!("{first}\n{second}\n")).unwrap();
+    std::fs::write(dir.path().join("lines.jsonl"), format!("{first}\n{second}\n3\n")).unwrap();
     for command in [&["plan", "small.toml"][..], &["run", "small.toml", "--no-report"]] {
         let output = plimsoll_with(dir.path(), command, &[]);
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-        let told = "lines.jsonl:2: max_tokens is no length; found \"many\". Allowed: 1 to 10000000";
-        assert!(stderr(&output).contains(told), "{}", stderr(&output));
+        let told = "lines.jsonl:2: max_tokens is no length; found \"many\". Allowed: 1 to 10000000\n";
+        let text = stderr(&output);
+        assert!(text.contains(told) && text.contains("workload.dataset: "), "{text}");
+        assert!(text.contains("lines.jsonl:3: a line is an object; found 3"), "as well: {text}");
         assert!(!dir.path().join("runs").exists(), "nothing was begun");
     }
     std::fs::write(dir.path().join("lines.jsonl"), first).unwrap();

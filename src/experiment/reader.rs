@@ -491,7 +491,12 @@ impl<'r> Field<'r> {
             let problem = match &self.node.value {
                 Value::Int(_) | Value::Float(_) => {
                     let number = self.node.describe();
-                    format!("a duration needs a unit and quotes: \"{number}s\" or \"{number}ms\"")
+                    // A flag or `--set` wants no quotes, and a shell would take them away.
+                    if self.node.origin.source > 0 {
+                        format!("a duration needs a unit: {number}s or {number}ms")
+                    } else {
+                        format!("a duration needs a unit and quotes: \"{number}s\" or \"{number}ms\"")
+                    }
                 }
                 _ => "wants a duration such as \"30s\"".to_owned(),
             };

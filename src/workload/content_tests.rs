@@ -248,7 +248,8 @@ fn a_file_that_changed_is_noticed() {
     let with = dataset(found);
     assert!(check(&with).is_ok());
     std::fs::write(file.path(), "{\"prompt\": \"b\"}").unwrap();
-    assert!(matches!(check(&with), Err(DataError::Changed { .. })));
+    let Err(DataError::Named { key, error }) = check(&with) else { panic!("it has changed") };
+    assert!(key == "workload.dataset" && matches!(*error, DataError::Changed { .. }), "{key}: {error}");
     let error = Source::open(with, 1, "s", Arc::new(BundledTokenizer)).err().expect("an error").to_string();
     assert!(error.contains("has changed since the experiment was read"), "{error}");
 }

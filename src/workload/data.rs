@@ -1,5 +1,6 @@
 //! Files that decide what is asked: read when a source is built, and held to what the plan saw.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -18,6 +19,12 @@ pub enum DataError {
     /// Something in the file is not as it has to be. `place` is a line, or an item and its number.
     #[error("{}:{place}: {problem}", path.display())]
     Wrong { path: PathBuf, place: String, problem: String },
+    /// Several lines are not as they have to be: the first few, and how many there are beside.
+    #[error("{}", in_words(path, wrong, *more))]
+    Several { path: PathBuf, wrong: Vec<(usize, String)>, more: usize },
+    /// What the experiment file's `key` names can't be used.
+    #[error("{key}: {error}")]
+    Named { key: &'static str, error: Box<DataError> },
     /// The file as a whole is not as it has to be.
     #[error("{}: {problem}", path.display())]
     Whole { path: PathBuf, problem: String },
@@ -31,6 +38,52 @@ impl DataError {
     pub(super) fn whole(path: &Path, problem: impl Into<String>) -> Self {
         Self::Whole { path: path.to_owned(), problem: problem.into() }
     }
+}
+
+impl DataError {
+    /// The same, with the key of the experiment file that names the file.
+    pub(super) fn of(self, key: &'static str) -> Self {
+        Self::Named { key, error: Box::new(self) }
+    }
+}
+
+/// Wrong lines that are told one by one.
+const TOLD: usize = 5;
+
+/// A line each, as one that is alone in its file.
+fn in_words(path: &Path, wrong: &[(usize, String)], more: usize) -> String {
+    let line = |(line, problem): &(usize, String)| format!("{}:{line}: {problem}", path.display());
+    let mut lines: Vec<String> = wrong.iter().map(line).collect();
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines.join("\n")
+}
+
+/// Every line read by `read`; else all that is wrong, in the order of the file.
+pub(super) fn all_of<'t, T>(
+    path: &Path,
+    lines: impl Iterator<Item = (usize, &'t str)>,
+    read: impl Fn(&'t str) -> Result<T, String>,
+) -> Result<Vec<T>, DataError> {
+    // Lines come in the order in which they are asked for: the first of the file are kept.
+    let (mut all, mut wrong, mut more) = (Vec::new(), BTreeMap::new(), 0);
+    for (number, line) in lines {
+        match read(line) {
+            Ok(item) => all.push(item),
+            Err(problem) => {
+                wrong.insert(number, problem);
+                if wrong.len() > TOLD {
+                    wrong.pop_last();
+                    more += 1;
+                }
+            }
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(all);
+    }
+    Err(DataError::Several { path: path.to_owned(), wrong: wrong.into_iter().collect(), more })
 }
 
 /// The content of `file`, if it is still what it was when the experiment was read.

@@ -3,7 +3,6 @@
 //! `prompt` or `messages` is what is asked, `max_tokens` the length of the answer; every other
 //! key goes into the request's body and overrides what the experiment says there.
 
-use std::path::Path;
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
@@ -41,7 +40,7 @@ impl Lines {
         let all: Vec<(usize, &str)> = data::lines(&text).collect();
         let order = data::order(all.len(), dataset.shuffle, seed);
         let taken = order.into_iter().take(data::most(dataset.limit)).map(|place| all[place]);
-        let lines = taken.map(|(number, line)| line_of(path, number, line)).collect::<Result<Vec<_>, _>>()?;
+        let lines = data::all_of(path, taken, line_of)?;
         if lines.is_empty() {
             return Err(DataError::whole(path, "there is no line in it"));
         }
@@ -58,11 +57,11 @@ impl Lines {
     }
 }
 
-fn line_of(path: &Path, number: usize, text: &str) -> Result<Line, DataError> {
-    let wrong = |problem: String| DataError::at(path, number, problem);
-    let value: Value = serde_json::from_str(text).map_err(|e| wrong(format!("not JSON: {e}")))?;
+/// One line; else what is wrong with it.
+fn line_of(text: &str) -> Result<Line, String> {
+    let value: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
     let Value::Object(mut body) = value else {
-        return Err(wrong(format!("a line is an object; found {}", describe(&value))));
+        return Err(format!("a line is an object; found {}", describe(&value)));
     };
     let mut line = Line::default();
     for key in OUTPUT {
@@ -70,16 +69,16 @@ fn line_of(path: &Path, number: usize, text: &str) -> Result<Line, DataError> {
         let tokens = found.as_u64().and_then(|n| u32::try_from(n).ok());
         let tokens = tokens.filter(|n| (1..=MAX_TOKENS).contains(n));
         line.max_tokens = Some(tokens.ok_or_else(|| {
-            wrong(format!("{key} is no length; found {}. Allowed: 1 to {MAX_TOKENS}", describe(&found)))
+            format!("{key} is no length; found {}. Allowed: 1 to {MAX_TOKENS}", describe(&found))
         })?);
     }
     match (body.remove("prompt"), body.remove("messages")) {
-        (Some(prompt), None) => take_prompt(&mut line, prompt).map_err(wrong)?,
-        (None, Some(messages)) => take_messages(&mut line, &mut body, messages).map_err(wrong)?,
-        (Some(_), Some(_)) => return Err(wrong("prompt and messages: not both".to_owned())),
+        (Some(prompt), None) => take_prompt(&mut line, prompt)?,
+        (None, Some(messages)) => take_messages(&mut line, &mut body, messages)?,
+        (Some(_), Some(_)) => return Err("prompt and messages: not both".to_owned()),
         (None, None) => {
             let found = keys(&Value::Object(body));
-            return Err(wrong(format!("no prompt; found {found}. Allowed: prompt or messages")));
+            return Err(format!("no prompt; found {found}. Allowed: prompt or messages"));
         }
     }
     line.body = body;
@@ -208,6 +207,24 @@ mod tests {
             let name = found.path.display().to_string();
             let error = Lines::read(&dataset(found), 1).expect_err(line).to_string();
             assert!(error.starts_with(&name) && error.contains(part), "{error}");
+        }
+        // All are told, in the order of the file, whatever the order in which they are asked for.
+        let text = "{\"prompt\": 1}\n[2]\n{\"prompt\": \"fine\"}\n{\"prompt\": 4}\n";
+        for (lines, more) in [("", ""), ("\n5\n6\n7\n\n9", "\nand 2 more")] {
+            let (_file, found) = data::written(&format!("{text}{lines}"));
+            let name = found.path.display().to_string();
+            let shuffled = Dataset { shuffle: Shuffle::Seed(3), ..dataset(found) };
+            let mut told = format!(
+                "{name}:1: prompt is not a text; found 1\n{name}:2: a line is an object; found a list\n\
+                 {name}:4: prompt is not a text; found 4"
+            );
+            if !lines.is_empty() {
+                for line in [6, 7] {
+                    let found = line - 1;
+                    told += &format!("\n{name}:{line}: a line is an object; found {found}");
+                }
+            }
+            assert_eq!(Lines::read(&shuffled, 1).unwrap_err().to_string(), told + more);
         }
         let (_file, empty) = data::written("\n\n");
         let error = Lines::read(&dataset(empty), 1).unwrap_err().to_string();

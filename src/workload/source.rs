@@ -31,13 +31,13 @@ pub(super) enum Content {
 impl Content {
     fn read(workload: &Workload, seed: u64) -> Result<Self, DataError> {
         Ok(if let Some(dataset) = &workload.dataset {
-            Self::Lines(Lines::read(dataset, seed)?)
+            Self::Lines(Lines::read(dataset, seed).map_err(|e| e.of("workload.dataset"))?)
         } else if let Some(wanted) = &workload.conversations {
-            Self::Talks(Talks::read(wanted, seed)?)
+            Self::Talks(Talks::read(wanted, seed).map_err(|e| e.of("workload.conversations"))?)
         } else if let Some(session) = &workload.session {
             Self::Sessions(Drawn::open(&session.turns)?)
         } else if let Some(trace) = &workload.trace {
-            Self::Trace(Trace::read(trace)?)
+            Self::Trace(Trace::read(trace).map_err(|e| e.of("workload.trace"))?)
         } else if let Some(text) = &workload.prompt {
             Self::Fixed(text.clone(), 0)
         } else {
