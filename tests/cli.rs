@@ -221,6 +221,36 @@ fn no_server_is_a_clear_error_and_leaves_no_run() {
 }
 
 #[test]
+fn a_simulator_at_a_busy_port_says_so_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = busy.local_addr().unwrap().to_string();
+    let output = plimsoll(dir.path(), &["sim", "--addr", &address]);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains(&format!("can't listen on {address}")) && !text.contains("simulator at"), "{text}");
+}
+
+#[test]
+fn what_holds_for_the_whole_run_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = plimsoll::sim::Server::start(
+        plimsoll::sim::Config::default(),
+        std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+    )
+    .unwrap();
+    // Each temperature is asked for in its own way, so the server is looked at for each.
+    let text = SMALL.replace("url = \"sim:\"", &format!("url = {:?}\nmodel = \"other\"", server.url()));
+    let text = text.replace("repeats = 2", "\"workload.temperature\" = [0, 0.5]");
+    std::fs::write(dir.path().join("small.toml"), text).unwrap();
+    let output = plimsoll(dir.path(), &["run", "small.toml", "--no-report"]);
+    let told = [stdout(&output), stderr(&output)].concat();
+    // It refuses the model, and is asked at both temperatures before the run gives up.
+    assert!(told.contains("workload.temperature=0.5, repeat 1: 0/12 ok"), "{told}");
+    assert_eq!(told.matches("does not list the model \"other\"").count(), 1, "{told}");
+}
+
+#[test]
 fn the_report_is_as_the_file_asks() {
     let dir = tempfile::tempdir().unwrap();
     let wanted = "[report]\ntitle = \"For the team\"\nfigures = [\"latency-ttft\"]\nout = \"drawn\"\n";

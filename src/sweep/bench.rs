@@ -1,7 +1,7 @@
 //! What stands ready between cells: the simulators that are asked for, and what was found out
 //! about each server. Both are kept for as long as cells ask for the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub(super) struct Bench {
     sims: Vec<(Knobs, sim::Server)>,
     /// By what was asked, the latest last.
     found: Vec<(String, Rc<Found>)>,
+    /// Remarks that were made: once in a run is enough, though cells ask anew.
+    told: HashSet<String>,
     /// Ends a question to a server that is under way.
     stop: Stop,
 }
@@ -33,7 +35,12 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn new(control: &Control) -> Self {
         let control = control.clone();
-        Self { sims: Vec::new(), found: Vec::new(), stop: Arc::new(move || control.finish()) }
+        Self {
+            sims: Vec::new(),
+            found: Vec::new(),
+            told: HashSet::new(),
+            stop: Arc::new(move || control.finish()),
+        }
     }
 
     /// The servers of a cell's parts, in their order. `silent` is the number of a cell, from 1,
@@ -49,20 +56,21 @@ impl Bench {
         let asked: Vec<_> = (0..count).map(|part| settings.of_part(part)).collect();
         // The old ones first: their memory and their threads are the machine's.
         self.sims.retain(|(knobs, _)| asked.iter().any(|part| part.target.is_sim() && part.sim == *knobs));
-        let mut ready = Vec::with_capacity(count);
-        let mut told = Vec::new();
-        for (i, part) in asked.iter().enumerate() {
+        let mut told = std::mem::take(&mut self.told);
+        let ready = asked.iter().enumerate().map(|(i, part)| {
             let whose = settings.parts.get(i).and_then(|p| p.endpoint.as_deref().or(p.task.as_deref()));
             let mut tell = |text: &str| {
                 let text = whose.map_or_else(|| text.to_owned(), |name| format!("{name}: {text}"));
-                // The tasks at one server hear the same of it.
                 if !told.contains(&text) {
                     watcher.on(&Event::Notice { text: &text });
-                    told.push(text);
+                    told.insert(text);
                 }
             };
-            ready.push(self.part(part, silent, &mut tell)?);
-        }
+            self.part(part, silent, &mut tell)
+        });
+        let ready: Result<Vec<_>, _> = ready.collect();
+        self.told = told;
+        let ready = ready?;
         let spare = self.found.len().saturating_sub(KEPT.max(count));
         self.found.drain(..spare);
         Ok(ready)
