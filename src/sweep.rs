@@ -205,7 +205,7 @@ pub fn run(
 /// run, and not after hours.
 ///
 /// # Errors
-/// The first mistake, with its file and line.
+/// The first file with a mistake, with the line; of a data set all wrong lines.
 pub fn look_at_files(cells: &[&Cell]) -> Result<(), SweepError> {
     let mut seen = HashSet::new();
     for (_, workload) in cells.iter().flat_map(|cell| cell.settings.parts()) {

@@ -50,7 +50,7 @@ impl Content {
 /// reads. For a sweep, before its first request.
 ///
 /// # Errors
-/// The first mistake.
+/// The first file with a mistake; of a data set all wrong lines.
 pub fn check(workload: &Workload) -> Result<(), DataError> {
     let mut whole = workload.clone();
     // A sample is another one in each cell.
