@@ -93,7 +93,7 @@ fn vectors_and_orders_have_a_latency_and_no_tokens() {
     }
     // An empty list is told with the reason.
     let r = one(of_api("openai-embeddings"), |conn| whole(conn, "{\"data\":[]}"));
-    assert_eq!(r.outcome, Outcome::Truncated);
+    assert_eq!(r.outcome, Outcome::BadStream);
     assert!(r.detail.is_some_and(|words| words.contains("no embeddings in it")));
 }
 
