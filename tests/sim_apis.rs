@@ -356,7 +356,8 @@ fn triton_echoes_the_prompt_unless_it_streams() {
     );
     let bare = server(json!({"triton_bos": false, "echo_prompt": false}));
     let body = json!({"inputs": [
-        {"name": "text_input", "data": ["the tide is high"]}, {"name": "max_tokens", "data": [3]},
+        {"name": "text_input", "datatype": "BYTES", "data": ["the tide is high"]},
+        {"name": "max_tokens", "datatype": "INT32", "data": [3]},
     ]});
     assert_eq!(post(&bare, "/v2/models/sim/infer", body).json()["outputs"][0]["data"][0], json!(said));
 }

@@ -33,6 +33,9 @@ fn classify(text: &str, status: Option<u16>) -> (Outcome, String) {
         _ if has(&["reset", "disconnected", "broken pipe"]) => (Outcome::Reset, "reset".to_owned()),
         _ if has(&["connect", "refused"]) => (Outcome::ConnectError, "connect".to_owned()),
         _ if has(&["too many requests"]) => (Outcome::HttpError, "429".to_owned()),
+        _ if has(&["service unavailable"]) => (Outcome::HttpError, "503".to_owned()),
+        _ if has(&["internal server error", "bad gateway"]) => (Outcome::HttpError, "5xx".to_owned()),
+        _ if has(&["bad request"]) => (Outcome::HttpError, "4xx".to_owned()),
         // That it failed is known, and no more.
         _ => (Outcome::HttpError, "other".to_owned()),
     }

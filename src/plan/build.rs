@@ -103,7 +103,8 @@ fn all_points(experiment: &Experiment, reader: &Reader<'_>) -> Vec<Shared> {
         let (mut settings, tree) = experiment.settings(reader, &spot.values);
         if let Err(error) = trace::fit(&mut settings) {
             let mistake = Mistake::new(MistakeKind::BadValue, error.to_string());
-            reader.add(spot.origin, "workload.trace", mistake);
+            let place = tree.lookup(&["workload".to_owned(), "trace".to_owned()]).map(|node| node.origin);
+            reader.add(place.unwrap_or(spot.origin), "workload.trace", mistake);
         }
         let factors = factors(&settings, &tree, grid.map(|g| &experiment.grids[g]), &spot.values);
         let hash = settings_hash(&settings);

@@ -22,7 +22,8 @@ pub(super) struct Sign {
 
 impl Sign {
     pub(super) fn of(finding: &Finding, run: &RunData) -> Self {
-        let numbers: Vec<String> = finding.cells.iter().map(u32::to_string).collect();
+        // People count cells from 1.
+        let numbers: Vec<String> = finding.cells.iter().map(|index| (index + 1).to_string()).collect();
         let cells = match numbers.len() {
             0 => String::new(),
             _ if run.cells.len() == 1 => String::new(),
