@@ -169,8 +169,8 @@ fn figures(all: &[Repeats<'_>], families: &[Family<'_>]) -> Vec<String> {
     out
 }
 
-/// Where output throughput is greatest: at the lowest load that gives as much as any, but for
-/// noise. An overloaded level is none to run a server at.
+/// Where output throughput is greatest, and the lowest load of the same group that gives as much
+/// but for noise. An overloaded level is none to run a server at.
 fn throughput(believable: &[&Repeats<'_>], families: &[Family<'_>]) -> Option<String> {
     let samples = |r: &Repeats<'_>| -> Vec<f64> {
         r.usable().iter().filter_map(|s| s.value("output_tps", "")).filter(|v| v.is_finite()).collect()
@@ -195,20 +195,17 @@ fn throughput(believable: &[&Repeats<'_>], families: &[Family<'_>]) -> Option<St
     };
     // Levels rise: the first is the lowest.
     let least = ladder.and_then(|levels| levels.iter().find(as_good)).map_or(most, |l| &l.repeats);
-    if least.cell().id == most.cell().id {
-        let label = most.label();
-        return Some(format!(
-            "Output throughput is greatest with {} tok/s at {label}{but}.",
-            figure(greatest)
+    let mut out =
+        format!("Output throughput is greatest with {} tok/s at {}{but}", figure(greatest), most.label());
+    if least.cell().id != most.cell().id {
+        out.push_str(&format!(
+            "; at {} it is {} tok/s, the same but for noise",
+            least.label(),
+            figure(mean(least))
         ));
     }
-    Some(format!(
-        "Output throughput is greatest with {} tok/s at {}{but}; at {} it is {} tok/s, the same but for noise.",
-        figure(mean(least)),
-        least.label(),
-        most.label(),
-        figure(greatest)
-    ))
+    out.push('.');
+    Some(out)
 }
 
 /// Something that was asked of a cell: a rule of its own or of one of its stages, or that a
