@@ -296,9 +296,7 @@ fn arrivals_of_another_burstiness_are_cells_of_their_own() {
     let mut loads: Vec<(String, u32)> = run
         .cells
         .iter()
-        .map(|c| {
-            (serde_json::to_value(c.cell.settings.load).unwrap()["arrivals"].to_string(), c.cell.repeat)
-        })
+        .map(|c| (serde_json::to_value(c.cell.settings.load).unwrap()["arrivals"].to_string(), c.cell.repeat))
         .collect();
     loads.sort();
     let gamma = |shape: &str, repeat| (format!("{{\"gamma\":{{\"burstiness\":{shape}}}}}"), repeat);

@@ -145,7 +145,9 @@ fn failures(run: &RunData) -> Vec<String> {
 
 /// Best and worst p95 TTFT and the greatest throughput, among believable cells.
 fn figures(all: &[Repeats<'_>], families: &[Family<'_>]) -> Vec<String> {
-    let believable: Vec<&Repeats<'_>> = all.iter().filter(|r| !r.flags().invalid).collect();
+    // A figure over several levels of load is of none of them.
+    let (staged, believable): (Vec<&Repeats<'_>>, Vec<&Repeats<'_>>) =
+        all.iter().filter(|r| !r.flags().invalid).partition(|r| r.level_changes());
     let by = |metric: &str, stat: &str| -> Vec<(f64, String)> {
         let mut found: Vec<_> =
             believable.iter().filter_map(|r| Some((r.estimate(metric, stat)?.mean, r.label()))).collect();
@@ -163,9 +165,17 @@ fn figures(all: &[Repeats<'_>], families: &[Family<'_>]) -> Vec<String> {
             worst.1
         )),
         (Some(only), _) => out.push(format!("p95 TTFT is {} ms at {}.", figure(only.0), only.1)),
+        _ if !staged.is_empty() => {}
         _ => out.push("No believable cell has a time to first token.".to_owned()),
     }
     out.extend(throughput(&believable, families));
+    if !staged.is_empty() {
+        let labels: Vec<String> = staged.iter().map(|r| r.label()).collect();
+        out.push(format!(
+            "The load changes within the window of {}: its figures are told by stage.",
+            list(&labels, 3)
+        ));
+    }
     out
 }
 
