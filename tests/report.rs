@@ -10,7 +10,7 @@ use std::time::Duration;
 use plimsoll::analysis::RunData;
 use plimsoll::chart::{self, Body, Chart};
 use plimsoll::experiment::{Recovery, Slo, SloRule, Stage};
-use plimsoll::measure::{self, GroupKind, GroupSummary, SloVerdict};
+use plimsoll::measure::{self, GroupKind, GroupSummary, Reason, SloVerdict, Verdict};
 use plimsoll::record::Window;
 use plimsoll::report::{self, html, png, terminal};
 
@@ -298,14 +298,14 @@ fn the_page_says_what_points_to_what_with_causes_and_remedies() {
 }
 
 #[test]
-fn throughput_is_greatest_at_the_lowest_load_that_gives_as_much() {
+fn the_greatest_throughput_is_named_and_the_lowest_load_that_gives_as_much() {
     let greatest = |name: &str| {
         let found = report::findings::find(&of(name));
         found.figures.into_iter().find(|f| f.starts_with("Output throughput")).unwrap()
     };
     assert!(
         greatest("knee")
-            .contains("592 tok/s at 16 users; at 32 users it is 606 tok/s, the same but for noise")
+            .contains("606 tok/s at 32 users; at 16 users it is 592 tok/s, the same but for noise")
     );
     // Every level above it is overloaded.
     assert!(greatest("open").ends_with("512 tok/s at 4 req/s."), "{}", greatest("open"));
@@ -407,7 +407,35 @@ fn stages_are_shown_in_the_strip_and_judged_on_terminal_and_page() {
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(dir.join("strip.png"), png::render(&strips[0]).unwrap()).unwrap();
     let page = page(&run);
+    assert!(text.contains("The load changes within the window of 8 → 80 → 8 users"), "{text}");
+    assert!(!text.contains("p95 TTFT is"), "{text}");
+    let profile = chart::all(&run).into_iter().find(|c| c.id == "profile").unwrap();
+    assert!(profile.caption.starts_with("The load changes over the window"), "{}", profile.caption);
     for words in ["\"text\":\"spike\"", "<h3>Recovery</h3>", "\"row\":1"] {
         assert!(page.contains(words), "{words}");
     }
+}
+
+#[test]
+fn nothing_is_concluded_from_an_invalid_cell_and_its_tables_say_so() {
+    let mut run = staged();
+    let validity = &mut run.cells[0].summary.as_mut().unwrap().validity;
+    validity.verdict = Verdict::Invalid;
+    let text = "this client was late".to_owned();
+    validity.reasons.push(Reason { signal: "lag_p99_ms".into(), verdict: Verdict::Invalid, text });
+    let charts = chart::all(&run);
+    let profile = charts.iter().find(|c| c.id == "profile").unwrap();
+    assert_eq!(
+        profile.caption,
+        "No cell is valid: nothing follows about the server. Hollow, because invalid: 8 → 80 → 8 users: this client was late."
+    );
+    let page = page(&run);
+    let own = own_part(&page);
+    assert!(own.contains(">8 → 80 → 8 users; INVALID: this client was late</td>"), "remark");
+    let (_, groups) = own.split_once("<section id=\"groups\">").unwrap();
+    let groups = groups.split("</section>").next().unwrap();
+    assert_eq!(groups.matches("INVALID").count(), 3, "{groups}");
+    assert!(!groups.contains("FAIL") && !groups.contains("<h3>Recovery</h3>"), "{groups}");
+    let text = terminal::summary(&run, None);
+    assert!(text.contains("8 → 80 → 8 users (INVALID)") && !text.contains("recovered:"), "{text}");
 }

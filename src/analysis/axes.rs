@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::RunData;
+use super::{RunData, words};
 use crate::plan::Cell;
 
 /// Factors with a short name of their own.
@@ -52,18 +52,29 @@ pub fn number(cell: &Cell, path: &str) -> Option<f64> {
 pub fn label(cell: &Cell) -> String {
     let varying: Vec<&str> = cell.varying.iter().map(String::as_str).collect();
     let paths = if varying.is_empty() { SHORT.iter().map(|(path, _)| *path).collect() } else { varying };
-    let parts: Vec<String> = paths
-        .iter()
-        .filter_map(|path| Some((path, cell.factors.get(*path).filter(|v| !v.is_null())?)))
-        .map(|(path, value)| format!("{}={}", short_name(path), plain(value)))
-        .collect();
+    let mut parts: Vec<String> = Vec::new();
+    for path in paths {
+        let levels = words::levels(cell).filter(|_| words::is_level(path));
+        let part = match (levels, cell.factors.get(path).filter(|v| !v.is_null())) {
+            (Some(levels), Some(_)) => format!("{}={levels}", short_name(words::load_path(cell))),
+            (None, Some(value)) => format!("{}={}", short_name(path), plain(value)),
+            (_, None) => continue,
+        };
+        // The levels of several stages may vary.
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
     parts.join(" ")
 }
 
-/// A value as people write it: text without quotes, a distribution by its name and mean.
-pub(super) fn plain(value: &Value) -> String {
+/// A value as people write it: text without quotes, a list with plus signs, a distribution by
+/// its name and mean.
+#[must_use]
+pub fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join("+"),
         Value::Object(table) if table.contains_key("distribution") => {
             let word = table["distribution"].as_str().unwrap_or_default();
             format!("{word} {}", table.get("mean").unwrap_or(&Value::Null))

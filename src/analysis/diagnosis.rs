@@ -19,7 +19,7 @@ pub use kinds::{KINDS, Kind};
 pub use verdicts::{VerdictLine, verdicts};
 
 use super::{CellData, RunData, text, words};
-use crate::measure::{CellSummary, SloStatus, SloVerdict, Verdict};
+use crate::measure::{CellSummary, IMPORTED, SloStatus, SloVerdict, Verdict};
 
 /// How much a finding weighs, from little to much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -181,12 +181,24 @@ fn gauges(findings: &[Finding]) -> Option<Finding> {
     Some(Finding { kind: &kinds::SERVER_GAUGES, severity: Severity::Info, evidence, cells: Vec::new() })
 }
 
+/// Whether all that was planned ran to its end.
+fn whole(run: &RunData) -> bool {
+    let cut = |s: &CellSummary| s.validity.reasons.iter().any(|r| r.signal == "interrupted");
+    run.cells.iter().all(|cell| cell.summary.as_ref().is_some_and(|s| !cut(s)))
+}
+
+/// Whether this client's own health is known, which it isn't of an imported cell.
+fn watched(summary: &CellSummary) -> bool {
+    summary.validity.reasons.iter().all(|r| r.signal != IMPORTED)
+}
+
 /// That nothing is wrong is a finding as well.
 fn healthy(run: &RunData, findings: &[Finding]) -> Option<Finding> {
     let usable: Vec<&CellSummary> = run.cells.iter().filter_map(usable).collect();
     let trouble = findings.iter().any(|f| f.severity >= Severity::Warning);
-    let failed_stage = usable.iter().flat_map(|s| s.stages()).flat_map(|s| s.statuses());
-    if usable.is_empty() || trouble || failed_stage.max() == Some(SloStatus::Fail) {
+    let statuses = |s: &CellSummary| s.statuses().max();
+    let missed = usable.iter().any(|s| statuses(s) > Some(SloStatus::Pass));
+    if usable.is_empty() || trouble || missed || !whole(run) || !usable.iter().all(|s| watched(s)) {
         return None;
     }
     let failed: u64 = usable.iter().map(|s| s.counts.failed).sum();

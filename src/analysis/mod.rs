@@ -16,7 +16,7 @@ pub mod words;
 
 use std::path::PathBuf;
 
-pub use axes::{Axis, axes, label, load_axis, number, short_name};
+pub use axes::{Axis, axes, label, load_axis, number, plain, short_name};
 pub use contention::{Apart, Change, Contention, Standing, contention};
 pub use groups::{Estimate, Group, Series, groups, series};
 pub use records::{Records, read_requests, read_timeline};

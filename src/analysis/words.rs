@@ -72,12 +72,58 @@ pub fn level(path: &str, value: f64) -> String {
 /// The level of a cell's stage of this name: `20 users`, `150 req/s`; empty where it has none.
 #[must_use]
 pub fn stage_level(cell: &Cell, name: &str) -> String {
-    let path = match cell.settings.load {
+    let stage = cell.settings.stages.iter().find(|stage| stage.name == name);
+    stage.map_or_else(String::new, |stage| level(load_path(cell), stage.level))
+}
+
+/// The factor that is a cell's level of load.
+pub(super) const fn load_path(cell: &Cell) -> &'static str {
+    match cell.settings.load {
         Load::Closed { .. } => "load.users",
         Load::Open { .. } => "load.qps",
-    };
-    let stage = cell.settings.stages.iter().find(|stage| stage.name == name);
-    stage.map_or_else(String::new, |stage| level(path, stage.level))
+    }
+}
+
+/// Whether a factor says a level of load, of the cell or of one of its stages.
+pub(super) fn is_level(path: &str) -> bool {
+    let of_stage = path.strip_prefix("stage.").and_then(|rest| rest.rsplit('.').next());
+    matches!(path, "load.users" | "load.qps") || matches!(of_stage, Some("users" | "qps" | "times"))
+}
+
+/// The levels that a cell's stages go through: `2 → 40 → 2`. `None` where it has no stages, for
+/// then its own level says it all.
+pub(super) fn levels(cell: &Cell) -> Option<String> {
+    let stages = &cell.settings.stages;
+    let same = stages.iter().all(|stage| stage.level == stages[0].level);
+    let shown = if same { stages.get(..1)? } else { stages.as_slice() };
+    Some(shown.iter().map(|stage| tick(stage.level)).collect::<Vec<_>>().join(" → "))
+}
+
+/// The load that a cell's stages go through: `2 → 40 → 2 users`. `None` where it has no stages.
+#[must_use]
+pub fn staged_load(cell: &Cell) -> Option<String> {
+    let levels = levels(cell)?;
+    Some(match load_path(cell) {
+        "load.users" if levels == "1" => "1 user".to_owned(),
+        "load.users" => format!("{levels} users"),
+        _ => format!("{levels} req/s"),
+    })
+}
+
+/// The factors `paths` of a cell, each by `word`, the load of its stages in place of their
+/// levels and of the one that it starts from.
+pub fn factor_words<'p>(
+    cell: &Cell,
+    paths: impl Iterator<Item = &'p String>,
+    word: impl Fn(&str) -> Option<String>,
+) -> Vec<String> {
+    let staged = staged_load(cell);
+    let mut out: Vec<String> = Vec::new();
+    for path in paths {
+        let text = staged.clone().filter(|_| is_level(path)).or_else(|| word(path));
+        out.extend(text.filter(|text| !out.contains(text)));
+    }
+    out
 }
 
 /// What tells a cell from the others of its run: `16 users, prompt tokens 512`; its load where
@@ -91,9 +137,10 @@ pub fn place(cell: &Cell) -> String {
             |x| level(path, x),
         )),
     };
-    let words: Vec<String> = cell.varying.iter().filter_map(|path| word(path)).collect();
+    let words = factor_words(cell, cell.varying.iter(), word);
     if words.is_empty() {
-        return word("load.qps").or_else(|| word("load.users")).unwrap_or_else(|| "the only load".to_owned());
+        let load = staged_load(cell).or_else(|| word("load.qps"));
+        return load.or_else(|| word("load.users")).unwrap_or_else(|| "the only load".to_owned());
     }
     words.join(", ")
 }
@@ -101,7 +148,7 @@ pub fn place(cell: &Cell) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::SloRule;
+    use crate::experiment::{Slo, SloRule, Stage};
 
     fn judged(metric: &str, stat: &str, target: Option<f64>, limit: f64, value: Option<f64>) -> SloVerdict {
         let rule = SloRule { metric: metric.to_owned(), stat: stat.to_owned(), limit, target };
@@ -132,7 +179,36 @@ mod tests {
         cell.factors.insert("target.model".into(), "tiny".into());
         cell.varying = vec!["load.users".into(), "target.model".into()];
         assert_eq!(place(&cell), "16 users, target.model tiny");
+        cell.factors.insert("mix.endpoints".into(), serde_json::json!(["thinker", "flash"]));
+        cell.varying = vec!["mix.endpoints".into()];
+        assert_eq!(place(&cell), "endpoints thinker+flash");
+        assert_eq!(crate::analysis::label(&cell), "endpoints=thinker+flash");
         cell.varying.clear();
         assert!(place(&cell).ends_with("req/s") || place(&cell).ends_with("users"), "{}", place(&cell));
+    }
+    #[test]
+    fn a_cell_with_stages_is_named_by_the_levels_they_go_through() {
+        let mut cell = crate::store::tests::cell(0);
+        let stage = |level: f64| Stage {
+            name: format!("at {level}"),
+            duration: std::time::Duration::from_secs(10),
+            ramp: std::time::Duration::ZERO,
+            level,
+            slo: Slo::default(),
+            recovers: None,
+        };
+        cell.settings.load = Load::Closed { users: 2 };
+        cell.settings.stages = [2.0, 40.0, 2.0].map(stage).into();
+        cell.factors.clear();
+        cell.varying.clear();
+        assert_eq!(place(&cell), "2 → 40 → 2 users");
+        cell.factors.insert("load.users".into(), 2.into());
+        assert_eq!(crate::analysis::label(&cell), "users=2 → 40 → 2");
+        cell.factors.insert("stage.spike.times".into(), 20.into());
+        cell.varying = vec!["load.users".into(), "stage.spike.times".into()];
+        assert_eq!(place(&cell), "2 → 40 → 2 users");
+        assert_eq!(crate::analysis::label(&cell), "users=2 → 40 → 2");
+        cell.settings.stages.truncate(1);
+        assert_eq!(place(&cell), "2 users");
     }
 }

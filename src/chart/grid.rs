@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::axis::Axis;
 use super::text;
-use crate::analysis::{CellData, RunData};
+use crate::analysis::{CellData, RunData, plain, words};
 use crate::experiment::Load;
 use crate::measure::{CellSummary, Verdict};
 use crate::plan::Cell;
@@ -109,13 +109,22 @@ impl<'a> Repeats<'a> {
         marked.filter_map(|s| worst(&s)).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Whether its load changes over the window, so that its figures are of no one level.
+    #[must_use]
+    pub fn level_changes(&self) -> bool {
+        self.cell().settings.level_changes()
+    }
+
     /// Its varying factors in words: `16 users, prompt tokens 512`.
     #[must_use]
     pub fn label(&self) -> String {
         let cell = self.cell();
-        let words: Vec<String> =
-            cell.varying.iter().map(|p| factor_text(p, &value(cell, p))).filter(|t| !t.is_empty()).collect();
-        if words.is_empty() { load_text(&cell.settings.load) } else { words.join(", ") }
+        let word = |path: &str| Some(factor_text(path, &value(cell, path))).filter(|text| !text.is_empty());
+        let words = words::factor_words(cell, cell.varying.iter(), word);
+        if !words.is_empty() {
+            return words.join(", ");
+        }
+        words::staged_load(cell).unwrap_or_else(|| load_text(&cell.settings.load))
     }
 }
 
@@ -315,7 +324,7 @@ pub fn value_text(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(s) => s.clone(),
         Value::Number(n) => n.as_f64().map_or_else(|| n.to_string(), text::tick),
-        other => other.to_string(),
+        other => plain(other),
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::axis::{self, Scale};
 use super::grid::{self, Flags, Loop, Repeats, short_name, value_text};
-use super::{Body, Chart, HeatMap, HeatPanel, MAX_PANELS, text};
+use super::{Body, Chart, HeatMap, HeatPanel, MAX_PANELS, lines, text};
 use crate::analysis::RunData;
 
 /// p95 TTFT.
@@ -142,17 +142,22 @@ fn values(cells: &[Repeats<'_>], path: &str) -> Vec<Value> {
 
 fn caption(cells: &[Repeats<'_>], shown: &Shown) -> String {
     let read = |r: &Repeats<'_>| r.estimate(shown.metric, shown.stat).map(|e| (e.mean, r.label()));
-    let mut found: Vec<(f64, String)> = cells.iter().filter_map(read).collect();
+    let believable = || cells.iter().filter(|r| !r.flags().invalid);
+    let mut found: Vec<(f64, String)> =
+        believable().filter(|r| !r.level_changes()).filter_map(read).collect();
     found.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (Some(least), Some(most)) = (found.first(), found.last()) else { return String::new() };
-    let mut out = format!(
-        "It goes from {} {unit} ({}) to {} {unit} ({}).",
-        text::figure(least.0),
-        least.1,
-        text::figure(most.0),
-        most.1,
-        unit = shown.unit
-    );
+    let mut out = match (found.first(), found.last()) {
+        (Some(least), Some(most)) => format!(
+            "It goes from {} {unit} ({}) to {} {unit} ({}).",
+            text::figure(least.0),
+            least.1,
+            text::figure(most.0),
+            most.1,
+            unit = shown.unit
+        ),
+        _ if believable().any(Repeats::level_changes) => lines::BY_STAGE.to_owned(),
+        _ => lines::NOTHING_VALID.to_owned(),
+    };
     let named = |test: fn(Flags) -> bool| -> Vec<String> {
         cells.iter().filter(|r| test(r.flags())).map(Repeats::label).collect()
     };
@@ -166,7 +171,8 @@ fn caption(cells: &[Repeats<'_>], shown: &Shown) -> String {
     }
     let empty = cells.iter().filter(|r| r.estimate(shown.metric, shown.stat).is_none()).count();
     if empty > 0 {
-        out.push_str(&format!(" Empty fields have no figure: {empty} cells did not run or had no answer."));
+        let cells = if empty == 1 { "1 cell".to_owned() } else { format!("{empty} cells") };
+        out.push_str(&format!(" Empty fields have no figure: {cells} did not run or had no answer."));
     }
     out
 }

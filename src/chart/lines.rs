@@ -8,6 +8,13 @@ use super::{Chart, Draw, Look, MAX_PANELS, Panel, Point, Series, text};
 /// Most series of one panel.
 const MAX_SERIES: usize = 6;
 
+/// In place of a conclusion where there is no valid cell to draw it from.
+pub(super) const NOTHING_VALID: &str = "No cell is valid: nothing follows about the server.";
+
+/// In place of a conclusion where every valid cell is of more than one load.
+pub(super) const BY_STAGE: &str =
+    "The load changes over the window, so that figures of all of it are of no one level: see those by stage.";
+
 /// Reads a figure from a level.
 pub(super) type Read<'r> = &'r dyn Fn(&Level<'_>) -> Option<Estimate>;
 
@@ -126,13 +133,13 @@ pub(super) fn repeats_sentence(family: &Family<'_>) -> String {
 }
 
 /// What one figure does over the x axis: in each group where they are few, else in the two
-/// that end lowest and highest.
+/// that end lowest and highest. Invalid cells and those whose load changes don't count.
 pub(super) fn trend(family: &Family<'_>, what: &str, unit: &str, read: Read<'_>) -> String {
-    let mut groups: Vec<(&Group<'_>, f64)> = family
-        .groups
-        .iter()
-        .filter_map(|g| Some((g, g.levels.iter().filter_map(read).next_back()?.mean)))
-        .collect();
+    let mut groups: Vec<(&Group<'_>, f64)> =
+        family.groups.iter().filter_map(|g| Some((g, telling(g, read).last()?.1))).collect();
+    if groups.is_empty() {
+        return nothing_told(family);
+    }
     let several = groups.len() > 2;
     if several {
         groups.sort_by(|a, b| a.1.total_cmp(&b.1));
@@ -148,6 +155,26 @@ pub(super) fn trend(family: &Family<'_>, what: &str, unit: &str, read: Read<'_>)
     format!("{lead}{}", sentences.join(" "))
 }
 
+/// The levels of a group that something follows from, with their figures.
+fn telling(group: &Group<'_>, read: Read<'_>) -> Vec<(f64, f64)> {
+    group.levels.iter().filter(|l| tells(l)).filter_map(|l| read(l).map(|e| (l.x, e.mean))).collect()
+}
+
+/// Whether something follows from a level: it can be believed, and is of one load.
+pub(super) fn tells(level: &Level<'_>) -> bool {
+    !level.repeats.flags().invalid && !level.repeats.level_changes()
+}
+
+/// What is said of a family of which no level tells anything.
+pub(super) fn nothing_told(family: &Family<'_>) -> String {
+    let levels = || family.groups.iter().flat_map(|g| &g.levels);
+    match levels().find(|l| !l.repeats.flags().invalid && l.repeats.summaries().next().is_some()) {
+        None => NOTHING_VALID.to_owned(),
+        Some(_) if levels().any(tells) => String::new(),
+        Some(_) => BY_STAGE.to_owned(),
+    }
+}
+
 fn trend_of(
     family: &Family<'_>,
     group: &Group<'_>,
@@ -155,8 +182,7 @@ fn trend_of(
     unit: &str,
     read: Read<'_>,
 ) -> Option<String> {
-    let values: Vec<(f64, f64)> =
-        group.levels.iter().filter_map(|l| read(l).map(|e| (l.x, e.mean))).collect();
+    let values = telling(group, read);
     let (&(x0, first), &(x1, last)) = (values.first()?, values.last()?);
     let &(xm, most) = values.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
     let at = |x: f64| family.x.level(x);

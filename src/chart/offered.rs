@@ -65,7 +65,11 @@ fn falls_behind(level: &Level<'_>, offered: f64, completed: f64) -> bool {
 /// completed, and that is not chance.
 fn short_of(family: &Family<'_>) -> String {
     let mut first: Option<(f64, f64, f64)> = None;
-    for level in family.groups.iter().flat_map(|g| &g.levels) {
+    let levels = || family.groups.iter().flat_map(|g| &g.levels).filter(|l| lines::tells(l));
+    if levels().next().is_none() {
+        return lines::nothing_told(family);
+    }
+    for level in levels() {
         let offered = level.repeats.estimate("offered_rps", "").map(|e| e.mean);
         let completed = level.repeats.estimate("completed_rps", "").map(|e| e.mean);
         if let (Some(offered), Some(completed)) = (offered, completed)

@@ -25,10 +25,10 @@ pub(super) fn build(run: &RunData) -> Vec<Chart> {
     if cells.is_empty() || !families(run).is_empty() {
         return Vec::new();
     }
-    cells.chunks(MAX_PANELS).enumerate().filter_map(|(i, chunk)| of_cells(i, chunk)).collect()
+    cells.chunks(MAX_PANELS).enumerate().map(|(i, chunk)| of_cells(i, chunk)).collect()
 }
 
-fn of_cells(number: usize, cells: &[Repeats<'_>]) -> Option<Chart> {
+fn of_cells(number: usize, cells: &[Repeats<'_>]) -> Chart {
     let panels: Vec<Panel> = [("ttft", "TTFT"), ("e2e", "E2E")]
         .into_iter()
         .map(|(metric, title)| Panel {
@@ -47,30 +47,65 @@ fn of_cells(number: usize, cells: &[Repeats<'_>]) -> Option<Chart> {
         range: (0.2, widest + 0.12),
         ticks,
     };
-    let first = cells.first()?;
-    let ratio = first.estimate("ttft", "p99")?.mean / first.estimate("ttft", "p50")?.mean;
-    let show = |m, s| first.estimate(m, s).map_or_else(|| "–".into(), |e| text::figure(e.mean));
-    Some(Chart {
+    Chart {
         id: if number == 0 { "profile".into() } else { format!("profile-{}", number + 1) },
         title: "Latency by percentile".into(),
         subtitle: "TTFT and end-to-end latency below which the given share of requests stayed.".into(),
-        caption: format!(
-            "At {} half of all requests have their first token within {} ms and 99 % within {} ms (×{ratio:.1}); \
-             half end within {} ms and 99 % within {} ms.",
-            first.label(),
-            show("ttft", "p50"),
-            show("ttft", "p99"),
-            show("e2e", "p50"),
-            show("e2e", "p99"),
-        ),
+        caption: caption(cells),
         body: Body::Lines(Lines { x, y, panels, references: Vec::new() }),
-    })
+    }
+}
+
+/// What the first cell shows that something follows from, and which ones don't count.
+fn caption(cells: &[Repeats<'_>]) -> String {
+    let believable = || cells.iter().filter(|r| !r.flags().invalid);
+    let mut out = match (believable().find(|r| !r.level_changes()), believable().next()) {
+        (Some(one), _) => of_one(one),
+        (None, Some(_)) => lines::BY_STAGE.to_owned(),
+        (None, None) => lines::NOTHING_VALID.to_owned(),
+    };
+    let invalid: Vec<String> = cells
+        .iter()
+        .filter(|r| r.flags().invalid)
+        .map(|r| {
+            let reason = r.reasons().first().map(|why| format!(": {why}")).unwrap_or_default();
+            format!("{}{reason}", r.label())
+        })
+        .collect();
+    if !invalid.is_empty() {
+        out.push_str(&format!(
+            " Hollow, because invalid: {}.",
+            text::list(&invalid, 3).trim_end_matches('.')
+        ));
+    }
+    out
+}
+
+fn of_one(cell: &Repeats<'_>) -> String {
+    let value = |metric, stat| cell.estimate(metric, stat).map(|e| e.mean);
+    let show = |metric, stat| value(metric, stat).map_or_else(|| "–".into(), text::figure);
+    let times = match (value("ttft", "p50"), value("ttft", "p99")) {
+        (Some(half), Some(most)) if half > 0.0 => format!(" (×{:.1})", most / half),
+        _ => String::new(),
+    };
+    format!(
+        "At {} half of all requests have their first token within {} ms and 99 % within {} ms{times}; half end \
+         within {} ms and 99 % within {} ms.",
+        cell.label(),
+        show("ttft", "p50"),
+        show("ttft", "p99"),
+        show("e2e", "p50"),
+        show("e2e", "p99"),
+    )
 }
 
 fn series(repeats: &Repeats<'_>, metric: &str, i: usize) -> Series {
     let flags = repeats.flags();
     let enough = repeats.estimate(metric, "n").is_some_and(|n| n.low >= ENOUGH_FOR_P999);
-    let note = repeats.label();
+    let mut note = repeats.label();
+    if flags.invalid {
+        note.push_str(&format!("; INVALID: {}", text::list(&repeats.reasons(), 2)));
+    }
     let points =
         PLACES.iter().filter(|(stat, ..)| *stat != "p999" || enough).filter_map(|(stat, _, above)| {
             let e = repeats.estimate(metric, stat)?;

@@ -4,7 +4,7 @@ use super::axis::Axis;
 use super::grid::{Flags, Repeats};
 use super::{Body, Chart, Dash, Draw, Look, Marker, Point, Series, Span, Strip, StripPanel, text};
 use crate::analysis::{CellData, RequestPoint, RunData, words};
-use crate::measure::{CellSummary, GroupSummary};
+use crate::measure::{CellSummary, GroupSummary, Verdict};
 use crate::record::{TICK_US, Tick};
 
 /// Most bins of a line: about one for three pixels.
@@ -171,6 +171,10 @@ fn caption(data: &CellData) -> String {
         return "The cell has no summary: it was cut off before its end.".into();
     };
     let mut out = match (summary.value("ttft", "p50"), summary.value("ttft", "p95")) {
+        // Latencies over several levels are of none of them: each stage has its own below.
+        _ if data.cell.settings.level_changes() => {
+            format!("Over a window of {} the load changes.", text::seconds(summary.window.seconds()))
+        }
         (Some(p50), Some(p95)) => format!(
             "Over a window of {} TTFT is {} ms at p50 and {} ms at p95.",
             text::seconds(summary.window.seconds()),
@@ -186,6 +190,9 @@ fn caption(data: &CellData) -> String {
         out.push_str(&format!(" On average {} requests are in flight.", text::figure(in_flight)));
     }
     out.push_str(&stage_sentences(data, summary));
+    if summary.validity.verdict == Verdict::Invalid {
+        out.push_str(" INVALID, so that nothing follows about the server.");
+    }
     for reason in &summary.validity.reasons {
         out.push_str(&format!(" {}.", super::lines::upper_first(reason.text.trim_end_matches('.'))));
     }
@@ -194,8 +201,15 @@ fn caption(data: &CellData) -> String {
 
 /// What the stages are, and whether they recovered.
 fn stage_sentences(data: &CellData, summary: &CellSummary) -> String {
-    let one =
-        |stage: &GroupSummary| format!("{} at {}", stage.name, words::stage_level(&data.cell, &stage.name));
+    let one = |stage: &GroupSummary| {
+        let ttft = match (stage.value("ttft", "p50"), stage.value("ttft", "p95")) {
+            (Some(p50), Some(p95)) => {
+                format!(" (TTFT {} ms at p50, {} ms at p95)", text::figure(p50), text::figure(p95))
+            }
+            _ => String::new(),
+        };
+        format!("{} at {}{ttft}", stage.name, words::stage_level(&data.cell, &stage.name))
+    };
     let stages: Vec<String> = summary.stages().map(one).collect();
     if stages.is_empty() {
         return String::new();

@@ -49,12 +49,13 @@ fn most(family: &Family<'_>) -> String {
         .groups
         .iter()
         .flat_map(|g| g.levels.iter().map(move |l| (g, l)))
+        .filter(|(_, l)| lines::tells(l))
         .filter_map(|(g, l)| {
             let rps = l.repeats.estimate("completed_rps", "")?.mean;
             Some((rps, l.repeats.estimate("ttft", "p95")?.mean, g, l))
         })
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    let Some((rps, ttft, group, level)) = best else { return String::new() };
+    let Some((rps, ttft, group, level)) = best else { return lines::nothing_told(family) };
     let with = if family.groups.len() > 1 { format!(", {}", group.label) } else { String::new() };
     format!(
         "Throughput is greatest at {}{with}: {} req/s with a p95 TTFT of {} ms.",

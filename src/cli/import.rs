@@ -73,8 +73,9 @@ pub fn run(args: &ImportArgs) -> Result<Exit, Failure> {
         say_err(note);
     }
     say_err(&format!(
-        "{} cells, {} of them with single requests; next: plimsoll report {}",
+        "{} {}, {} of them with single requests; next: plimsoll report {}",
         done.cells,
+        if done.cells == 1 { "cell" } else { "cells" },
         done.with_requests,
         done.path.display()
     ));

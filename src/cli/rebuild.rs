@@ -24,6 +24,8 @@ pub fn run(args: &RebuildArgs) -> Result<Exit, Failure> {
         eprintln!("left out {}: {why}", path.display());
     }
     let file = args.runs.join(store::SUMMARY_CSV);
-    eprintln!("{}: {} cells of {} runs", file.display(), rebuilt.rows, rebuilt.runs);
+    let s = |n: usize| if n == 1 { "" } else { "s" };
+    let (rows, runs) = (rebuilt.rows, rebuilt.runs);
+    eprintln!("{}: {rows} cell{} of {runs} run{}", file.display(), s(rows), s(runs));
     Ok(if rebuilt.skipped.is_empty() { Exit::Fine } else { Exit::Invalid })
 }

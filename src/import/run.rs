@@ -11,7 +11,7 @@ use super::experiment_text::{self, Point};
 use super::found::Totals;
 use super::{Asked, Done, Found, ImportError, reader};
 use crate::experiment::{Arrivals, Experiment, Load};
-use crate::measure::{CellSummary, Reason, Validity, Verdict, summarise};
+use crate::measure::{CellSummary, IMPORTED, Reason, Validity, Verdict, summarise};
 use crate::plan::{self, Cell, Plan};
 use crate::record::{CellRun, ClientHealth, EndedBy, Outcome, RecordSink as _, RequestRecord, Window};
 use crate::store::{Imported, NewRun, RunDir, Status, StoreError};
@@ -21,9 +21,6 @@ const LONGEST: f64 = 7.0 * 86_400.0;
 
 /// Burstiness that arrivals of ours can have.
 const SHAPES: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
-
-/// Name of the remark that every imported cell has.
-const IMPORTED: &str = "imported";
 
 /// What the command line says where files don't.
 #[derive(Debug, Clone, Default)]

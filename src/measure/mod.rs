@@ -25,6 +25,9 @@ pub use trend::{Batches, Course};
 /// Name of the validity signal of an open loop in which requests pile up.
 pub const OVERLOAD: &str = "overload";
 
+/// Name of the reason that a cell of another tool has: its client's health is not known.
+pub const IMPORTED: &str = "imported";
+
 use crate::plan::Cell;
 use crate::record::{CellRun, RequestRecord, Window};
 

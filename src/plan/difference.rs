@@ -16,7 +16,9 @@ pub fn difference(run: &Plan, now: &Plan) -> String {
         return format!("its seed is {}, not {}", run.seed, now.seed);
     }
     if run.cells.len() != now.cells.len() {
-        return format!("it has {} cells, not {} (repeats counted)", run.cells.len(), now.cells.len());
+        let (theirs, ours) = (run.cells.len(), now.cells.len());
+        let cells = if theirs == 1 { "cell" } else { "cells" };
+        return format!("it has {theirs} {cells}, not {ours} (repeats counted)");
     }
     for (theirs, ours) in run.cells.iter().zip(&now.cells) {
         let number = theirs.index + 1;

@@ -37,7 +37,8 @@ impl<W: Write> Watcher for Plain<W> {
                     n => format!(", {n} finished before"),
                 };
                 let about = text::duration(*expected_s);
-                self.line(&format!("run {run}: {cells} cells{before}, about {about}"));
+                let cells = cells_of(*cells);
+                self.line(&format!("run {run}: {cells}{before}, about {about}"));
             }
             Event::CellStarted { cell, of, expected_s } => {
                 (self.of, self.lines) = (*of, 0);
@@ -75,7 +76,11 @@ pub(super) fn sweep_finished(run: &str, finished: usize, of: usize, interrupted:
         (false, true) => "finished",
         (false, false) => "stopped",
     };
-    format!("run {run}: {how}, {finished} of {of} cells")
+    format!("run {run}: {how}, {finished} of {}", cells_of(of))
+}
+
+fn cells_of(n: usize) -> String {
+    if n == 1 { "1 cell".to_owned() } else { format!("{n} cells") }
 }
 
 #[cfg(test)]
@@ -129,6 +134,7 @@ mod tests {
             Event::Notice { text: "the server is gone" },
             Event::SweepFinished { run: "r", finished: 2, of: 2, interrupted: false },
             Event::SweepFinished { run: "r", finished: 1, of: 2, interrupted: false },
+            Event::SweepFinished { run: "r", finished: 0, of: 1, interrupted: false },
             Event::SweepFinished { run: "r", finished: 2, of: 2, interrupted: true },
         ]);
         assert_eq!(found[0], "run r: 2 cells, 1 finished before, about 1m 05s");
@@ -140,6 +146,7 @@ mod tests {
                 "note: the server is gone",
                 "run r: finished, 2 of 2 cells",
                 "run r: stopped, 1 of 2 cells",
+                "run r: stopped, 0 of 1 cell",
                 "run r: interrupted, 2 of 2 cells",
             ]
         );

@@ -145,7 +145,9 @@ fn failures(run: &RunData) -> Vec<String> {
 
 /// Best and worst p95 TTFT and the greatest throughput, among believable cells.
 fn figures(all: &[Repeats<'_>], families: &[Family<'_>]) -> Vec<String> {
-    let believable: Vec<&Repeats<'_>> = all.iter().filter(|r| !r.flags().invalid).collect();
+    // A figure over several levels of load is of none of them.
+    let (staged, believable): (Vec<&Repeats<'_>>, Vec<&Repeats<'_>>) =
+        all.iter().filter(|r| !r.flags().invalid).partition(|r| r.level_changes());
     let by = |metric: &str, stat: &str| -> Vec<(f64, String)> {
         let mut found: Vec<_> =
             believable.iter().filter_map(|r| Some((r.estimate(metric, stat)?.mean, r.label()))).collect();
@@ -163,14 +165,22 @@ fn figures(all: &[Repeats<'_>], families: &[Family<'_>]) -> Vec<String> {
             worst.1
         )),
         (Some(only), _) => out.push(format!("p95 TTFT is {} ms at {}.", figure(only.0), only.1)),
+        _ if !staged.is_empty() => {}
         _ => out.push("No believable cell has a time to first token.".to_owned()),
     }
     out.extend(throughput(&believable, families));
+    if !staged.is_empty() {
+        let labels: Vec<String> = staged.iter().map(|r| r.label()).collect();
+        out.push(format!(
+            "The load changes within the window of {}: its figures are told by stage.",
+            list(&labels, 3)
+        ));
+    }
     out
 }
 
-/// Where output throughput is greatest: at the lowest load that gives as much as any, but for
-/// noise. An overloaded level is none to run a server at.
+/// Where output throughput is greatest, and the lowest load of the same group that gives as much
+/// but for noise. An overloaded level is none to run a server at.
 fn throughput(believable: &[&Repeats<'_>], families: &[Family<'_>]) -> Option<String> {
     let samples = |r: &Repeats<'_>| -> Vec<f64> {
         r.usable().iter().filter_map(|s| s.value("output_tps", "")).filter(|v| v.is_finite()).collect()
@@ -195,20 +205,17 @@ fn throughput(believable: &[&Repeats<'_>], families: &[Family<'_>]) -> Option<St
     };
     // Levels rise: the first is the lowest.
     let least = ladder.and_then(|levels| levels.iter().find(as_good)).map_or(most, |l| &l.repeats);
-    if least.cell().id == most.cell().id {
-        let label = most.label();
-        return Some(format!(
-            "Output throughput is greatest with {} tok/s at {label}{but}.",
-            figure(greatest)
+    let mut out =
+        format!("Output throughput is greatest with {} tok/s at {}{but}", figure(greatest), most.label());
+    if least.cell().id != most.cell().id {
+        out.push_str(&format!(
+            "; at {} it is {} tok/s, the same but for noise",
+            least.label(),
+            figure(mean(least))
         ));
     }
-    Some(format!(
-        "Output throughput is greatest with {} tok/s at {}{but}; at {} it is {} tok/s, the same but for noise.",
-        figure(mean(least)),
-        least.label(),
-        most.label(),
-        figure(greatest)
-    ))
+    out.push('.');
+    Some(out)
 }
 
 /// Something that was asked of a cell: a rule of its own or of one of its stages, or that a

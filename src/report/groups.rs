@@ -2,7 +2,7 @@
 
 use crate::analysis::{CellData, RunData};
 use crate::chart::Repeats;
-use crate::measure::{GroupKind, GroupSummary};
+use crate::measure::{GroupKind, GroupSummary, Verdict};
 
 /// One column of a group's key figures.
 pub(super) struct Column {
@@ -56,6 +56,18 @@ pub(super) struct Breakdown<'a> {
     pub(super) groups: Vec<&'a GroupSummary>,
 }
 
+impl Breakdown<'_> {
+    /// Whether the cell can't be believed: its groups are shown, and nothing follows from them.
+    pub(super) fn invalid(&self) -> bool {
+        self.cell.summary.as_ref().is_some_and(|s| s.validity.verdict == Verdict::Invalid)
+    }
+
+    /// What tells the cell from the others, and that it can't be believed where it can't.
+    pub(super) fn title(&self) -> String {
+        if self.invalid() { format!("{} (INVALID)", self.label) } else { self.label.clone() }
+    }
+}
+
 /// Every cell and repeat that has groups of the `wanted` kinds, in plan order.
 pub(super) fn breakdowns(run: &RunData, wanted: impl Fn(GroupKind) -> bool) -> Vec<Breakdown<'_>> {
     let some = run.cells.iter().filter_map(|cell| {
@@ -70,6 +82,12 @@ pub(super) fn breakdowns(run: &RunData, wanted: impl Fn(GroupKind) -> bool) -> V
             Breakdown { cell, label, groups }
         })
         .collect()
+}
+
+/// That `n` cells more are not shown; ends in a line break.
+pub(super) fn more(n: usize) -> String {
+    let cells = if n == 1 { "1 more cell".to_owned() } else { format!("{n} more cells") };
+    format!("and {cells}; groups.csv has them all\n")
 }
 
 /// `endpoint flash`.

@@ -317,16 +317,9 @@ fn cell_row(data: &CellData, varying: &[String], repeated: bool) -> Vec<Field> {
     if repeated {
         row.push(Field::count(Some(u64::from(data.cell.repeat))));
     }
-    let valid = terminal::validity(&alone);
-    let class = match valid {
-        "yes" => "good",
-        "INVALID" => "bad",
-        "not run" => "none",
-        _ => "so-so",
-    };
     let slo = terminal::verdict(&alone);
     let slo_class = verdict_class(slo);
-    row.push(Field { text: valid.into(), sort: None, class });
+    row.push(validity(data));
     row.push(Field { text: slo.into(), sort: None, class: slo_class });
     let summary: Option<&CellSummary> = data.summary.as_ref();
     row.push(Field::count(summary.map(|s| s.counts.ok)));
@@ -335,10 +328,23 @@ fn cell_row(data: &CellData, varying: &[String], repeated: bool) -> Vec<Field> {
     row
 }
 
+/// Whether a cell can be believed.
+fn validity(data: &CellData) -> Field {
+    let valid = terminal::validity(&Repeats { cells: vec![data] });
+    let class = match valid {
+        "yes" => "good",
+        "INVALID" => "bad",
+        "not run" => "none",
+        _ => "so-so",
+    };
+    Field { text: valid.into(), sort: None, class }
+}
+
 /// A row for each task, endpoint and stage of each cell and repeat.
 fn group_table(run: &RunData) -> Table {
     let all = groups::breakdowns(run, |_| true);
-    let mut head = vec![Head::number("Cell", ""), Head::text("Which"), Head::text("By"), Head::text("Name")];
+    let mut head = vec![Head::number("Cell", "")];
+    head.extend(["Which", "Valid", "By", "Name"].map(Head::text));
     // Only stages have a level, and limits that the cell's verdict depends on.
     let staged = all.iter().flat_map(|b| &b.groups).any(|g| g.kind == GroupKind::Stage);
     if staged {
@@ -349,9 +355,10 @@ fn group_table(run: &RunData) -> Table {
     head.extend(groups::COLUMNS.iter().map(|c| Head::number(c.title, c.unit)));
     let row = |of: &groups::Breakdown<'_>, group: &GroupSummary| {
         let mut row = vec![Field::count(Some(u64::from(of.cell.cell.index) + 1))];
-        row.extend([of.label.as_str(), group.kind.name(), group.name.as_str()].map(Field::text));
+        row.extend([Field::text(of.label.as_str()), validity(of.cell)]);
+        row.extend([group.kind.name(), group.name.as_str()].map(Field::text));
         if staged {
-            row.extend(of_stage(of.cell, group));
+            row.extend(of_stage(of, group));
         }
         let (c, t) = (&group.counts, &group.tokens);
         row.extend([c.attempted, c.ok, c.failed, t.output].map(|n| Field::count(Some(n))));
@@ -365,13 +372,15 @@ fn group_table(run: &RunData) -> Table {
 }
 
 /// Level, SLO and recovery of a stage; of any other group nothing.
-fn of_stage(cell: &CellData, group: &GroupSummary) -> [Field; 3] {
+fn of_stage(of: &groups::Breakdown<'_>, group: &GroupSummary) -> [Field; 3] {
     if group.kind != GroupKind::Stage {
         return ["", "", ""].map(Field::text);
     }
     let word = |word: &'static str| Field { text: word.into(), sort: None, class: verdict_class(word) };
-    let recovery = group.recovery.as_ref().map_or("–", |recovery| recovery.status().word());
-    [Field::text(words::stage_level(&cell.cell, &group.name)), word(stages::slo(group)), word(recovery)]
+    let recovery = group.recovery.as_ref().filter(|_| !of.invalid());
+    let recovery = recovery.map_or("–", |recovery| recovery.status().word());
+    let level = Field::text(words::stage_level(&of.cell.cell, &group.name));
+    [level, word(stages::slo(of, group)), word(recovery)]
 }
 
 /// The look of a verdict's word.
@@ -398,7 +407,7 @@ fn recoveries(run: &RunData) -> Vec<Recovery> {
             })
             .collect()
     };
-    all.iter().flat_map(of).collect()
+    all.iter().filter(|b| !b.invalid()).flat_map(of).collect()
 }
 
 #[derive(Serialize)]

@@ -4,6 +4,9 @@ use crate::stats::{Moments, student_t_quantile};
 
 /// Without repeats to tell from, figures within this share of each other are the same.
 const WITHOUT_REPEATS: f64 = 0.03;
+/// With repeats, figures further apart than this share are never the same: a wide interval tells
+/// of few repeats, not of equal levels.
+const WITH_REPEATS: f64 = 0.10;
 /// Of the interval that a difference of means has to leave.
 const CONFIDENCE: f64 = 0.95;
 
@@ -16,6 +19,9 @@ pub(super) fn indistinguishable(a: &[f64], b: &[f64]) -> bool {
     let (Some(std_a), Some(std_b)) = (a.std(), b.std()) else {
         return apart <= WITHOUT_REPEATS * mean_a.abs().max(mean_b.abs());
     };
+    if apart >= WITH_REPEATS * mean_a.abs().max(mean_b.abs()) && apart > 0.0 {
+        return false;
+    }
     let part = |std: f64, n: u64| std * std / n as f64;
     let (u, v) = (part(std_a, a.n()), part(std_b, b.n()));
     if u + v <= 0.0 {
@@ -35,6 +41,11 @@ mod tests {
         assert!(indistinguishable(&[10.0, 10.4, 10.8], &[10.6, 11.0, 11.4]));
         assert!(!indistinguishable(&[10.0, 10.1, 10.2], &[10.6, 10.7, 10.8]));
         assert!(indistinguishable(&[5.0, 5.0], &[5.0, 5.0]) && !indistinguishable(&[5.0, 5.0], &[5.1, 5.1]));
+    }
+
+    #[test]
+    fn few_scattered_repeats_do_not_make_a_third_more_the_same() {
+        assert!(!indistinguishable(&[1_400.0, 1_980.0], &[1_950.0, 2_582.0]));
     }
 
     #[test]

@@ -88,12 +88,16 @@ fn of_lines(lines: &Lines) -> Value {
     let (mut data, mut layout, mut named) = (Vec::new(), Map::new(), Vec::new());
     for (i, panel) in lines.panels.iter().enumerate() {
         data.extend((0..lines.references.len()).map(|r| reference_trace(lines, r, i)));
-        for series in &panel.series {
+        // The first is drawn last, over the others: p50 and p95 where p99 is the same.
+        for (rank, series) in panel.series.iter().enumerate().rev() {
             let first = !series.name.is_empty() && !named.contains(&&series.name);
             if first {
                 named.push(&series.name);
             }
-            data.push(trace(lines, series, i, first));
+            let mut made = trace(lines, series, i, first);
+            // The legend keeps their order, behind the reference lines.
+            made["legendrank"] = json!(1001 + rank);
+            data.push(made);
         }
         for (letter, source) in [('x', &lines.x), ('y', &lines.y)] {
             let mut made = axis(source);
@@ -234,7 +238,8 @@ fn of_heat_map(map: &HeatMap) -> Value {
             "colorbar": {
                 "title": { "text": plain(&map.value_label), "side": "right", "font": { "size": 12 } }, "thickness": 14, "outlinewidth": 0,
                 "tickvals": marks.iter().map(|m| place(*m)).collect::<Vec<_>>(),
-                "ticktext": marks.iter().map(|m| number(*m)).collect::<Vec<_>>(),
+                // Spaces, so that the title beside them doesn't touch the numbers.
+                "ticktext": marks.iter().map(|m| format!("{}\u{a0}\u{a0}", number(*m))).collect::<Vec<_>>(),
             },
         }),
     );

@@ -1,8 +1,8 @@
 //! What each stage of a cell came to, for the terminal.
 
-use super::groups;
+use super::groups::{self, Breakdown};
 use super::terminal::align;
-use crate::analysis::{CellData, RunData, words};
+use crate::analysis::{RunData, words};
 use crate::chart::{count, figure};
 use crate::measure::{GroupKind, GroupSummary, SloStatus};
 
@@ -26,32 +26,37 @@ pub(super) fn blocks(run: &RunData, out: &mut String) {
     }
     out.push_str("\nBy stage\n");
     for one in all.iter().take(MOST) {
-        let mut head = vec![one.label.clone()];
+        let mut head = vec![one.title()];
         head.extend(["level", "requests"].map(String::from));
         head.extend(FIGURES.iter().map(|(title, ..)| (*title).to_owned()));
         head.push("SLO".to_owned());
-        let rows = one.groups.iter().map(|stage| row(one.cell, stage));
+        let rows = one.groups.iter().map(|stage| row(one, stage));
         out.push_str(&align(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
-        for recovery in one.groups.iter().filter_map(|stage| stage.recovery.as_ref()) {
+        let judged = one.groups.iter().filter(|_| !one.invalid());
+        for recovery in judged.filter_map(|stage| stage.recovery.as_ref()) {
             out.push_str(&format!("  {:<7}  {}\n", recovery.status().word(), recovery.text));
         }
     }
     if all.len() > MOST {
-        out.push_str(&format!("and {} more cells; groups.csv has them all\n", all.len() - MOST));
+        out.push_str(&groups::more(all.len() - MOST));
     }
 }
 
-fn row(cell: &CellData, stage: &GroupSummary) -> Vec<String> {
-    let mut row =
-        vec![stage.name.clone(), words::stage_level(&cell.cell, &stage.name), count(stage.counts.attempted)];
+fn row(of: &Breakdown<'_>, stage: &GroupSummary) -> Vec<String> {
+    let level = words::stage_level(&of.cell.cell, &stage.name);
+    let mut row = vec![stage.name.clone(), level, count(stage.counts.attempted)];
     row.extend(FIGURES.iter().map(|(_, metric, stat, times)| {
         stage.value(metric, stat).map_or_else(|| "–".to_owned(), |v| figure(v * times))
     }));
-    row.push(slo(stage).to_owned());
+    row.push(slo(of, stage).to_owned());
     row
 }
 
-/// How the worst of a stage's own rules stands; its recovery is told apart.
-pub(super) fn slo(stage: &GroupSummary) -> &'static str {
+/// How the worst of a stage's own rules stands; its recovery is told apart. Nothing of an
+/// invalid cell.
+pub(super) fn slo(of: &Breakdown<'_>, stage: &GroupSummary) -> &'static str {
+    if of.invalid() {
+        return "–";
+    }
     stage.slo.iter().map(|verdict| verdict.status).max().map_or("–", SloStatus::word)
 }

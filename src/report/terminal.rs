@@ -78,7 +78,7 @@ fn breakdown(run: &RunData, out: &mut String) {
     out.push_str(&format!("\nBy {}\n", groups::kinds(&all)));
     for one in all.iter().take(MOST) {
         let shown = || groups::COLUMNS.iter().filter(|c| c.terminal);
-        let mut head = vec![one.label.clone()];
+        let mut head = vec![one.title()];
         head.extend(["requests", "ok", "failed", "tokens"].map(String::from));
         head.extend(shown().map(|c| match c.unit {
             "ms" => c.title.to_owned(),
@@ -95,7 +95,7 @@ fn breakdown(run: &RunData, out: &mut String) {
         out.push_str(&align(&rows));
     }
     if all.len() > MOST {
-        out.push_str(&format!("and {} more cells; groups.csv has them all\n", all.len() - MOST));
+        out.push_str(&groups::more(all.len() - MOST));
     }
 }
 
@@ -164,7 +164,7 @@ fn slo(run: &RunData, found: &findings::Findings, out: &mut String) {
             n => format!(", acceptable in {n} more"),
         };
         out.push_str(&format!(
-            "  {}  {}  in {} of {} valid cells and repeats{acceptable}; worst {}\n",
+            "  {}  {}  in {} of {} believable cells and repeats{acceptable}; worst {}\n",
             line.status.word(),
             line.rule,
             line.passed,

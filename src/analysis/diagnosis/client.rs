@@ -20,6 +20,9 @@ pub const CLIENT_SIGNALS: [&str; 12] = [
     "little",
 ];
 
+/// Those of them that say that a timer woke late.
+const TIMERS: [&str; 2] = ["timer_overshoot_p99_ms", "longest_stall_ms"];
+
 pub(super) fn look(run: &RunData) -> Vec<Hit> {
     let mut hits = Vec::new();
     for cell in &run.cells {
@@ -34,11 +37,13 @@ pub(super) fn look(run: &RunData) -> Vec<Hit> {
         } else {
             ""
         };
+        let late = mine.iter().any(|r| TIMERS.contains(&r.signal.as_str()));
+        let cause = if late { " Other programs on this machine are a likely cause." } else { "" };
         hits.push(Hit {
             kind: &kinds::CLIENT_LIMIT,
             severity: if worst == Verdict::Invalid { Severity::Fail } else { Severity::Warning },
             weight: mine.len() as f64,
-            evidence: format!("At {place}: {}.{left_out}", texts.join("; ").trim_end_matches('.')),
+            evidence: format!("At {place}: {}.{cause}{left_out}", texts.join("; ").trim_end_matches('.')),
             place,
             cells: vec![cell.cell.index],
         });

@@ -373,7 +373,7 @@ pub(super) const HEALTHY: Kind = Kind {
     ..server(
         "healthy",
         "Nothing points to trouble",
-        "There is no warning and no failure, and no stage misses an SLO or its recovery.",
+        "All cells ran to their end and were measured here, there is no warning and no failure, and no SLO, target or recovery is missed.",
         &[],
         &[],
     )

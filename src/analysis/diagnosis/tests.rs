@@ -8,7 +8,7 @@ use super::*;
 use crate::analysis::RequestPoint;
 use crate::experiment::SloRule;
 use crate::measure::validity::{NOTHING_ANSWERED_NAME, SIGNALS};
-use crate::measure::{Counts, Distribution, Drift, OVERLOAD, TokenCounts, Validity};
+use crate::measure::{Counts, Distribution, Drift, OVERLOAD, Reason, TokenCounts, Validity};
 use crate::plan::CellId;
 use crate::record::{EndedBy, Outcome, RequestRecord, TICK_US, Tick, Window};
 use crate::store::tests::{cell as blank_cell, summary as blank_summary};
@@ -203,6 +203,25 @@ fn a_run_of_nothing_is_not_called_healthy() {
 }
 
 #[test]
+fn what_missed_a_target_was_cut_short_or_comes_from_elsewhere_is_not_called_healthy() {
+    let told = |run: &RunData| diagnose(run).iter().any(|f| f.kind.code == "healthy");
+    let judged = |target: f64, limit: f64| {
+        let rule = SloRule { metric: "ttft".into(), stat: "p95".into(), limit, target: Some(target) };
+        changed(|cell| summary_of(cell).slo = vec![SloVerdict::judge(&rule, Some(300.0))])
+    };
+    assert!(told(&judged(400.0, 500.0)));
+    assert!(!told(&judged(200.0, 500.0)) && !told(&judged(100.0, 200.0)));
+    let mut cut = steady(1, CALM);
+    cut.summary = None;
+    assert!(!told(&run_of(vec![steady(0, CALM), cut])));
+    let imported = changed(|cell| {
+        let (signal, verdict, text) = (IMPORTED.to_owned(), Verdict::Warn, "of another tool".to_owned());
+        summary_of(cell).validity.reasons.push(Reason { signal, verdict, text });
+    });
+    assert!(!told(&imported));
+}
+
+#[test]
 fn beyond_the_knee_requests_only_wait() {
     let run =
         ladder(&[(1, 3.2, 10.0, 4.1), (8, 20.4, 41.0, 4.8), (24, 35.9, 91.0, 6.3), (64, 35.2, 1316.0, 6.3)]);
@@ -368,6 +387,17 @@ fn of_a_cell_with_a_late_client_only_the_servers_own_words_count() {
         summary.validity.add("lag_p99_ms", Verdict::Invalid, "this client sent late".into());
     });
     assert_eq!(codes(&run), ["client_limit", "unavailable"]);
+}
+
+#[test]
+fn late_timers_have_other_programs_for_a_likely_cause() {
+    let of = |signal: &str| {
+        let reason =
+            Reason { signal: signal.to_owned(), verdict: Verdict::Warn, text: "it is late".to_owned() };
+        finding(&changed(|cell| summary_of(cell).validity.reasons.push(reason)), "client_limit").evidence
+    };
+    let words = "Other programs on this machine are a likely cause.";
+    assert!(of("timer_overshoot_p99_ms").ends_with(words) && !of("throttled_ms").contains(words));
 }
 
 #[test]

@@ -36,7 +36,8 @@ pub(super) fn draw(canvas: &Canvas<'_>, lines: &Lines, body: Rect) -> Result<(),
         let below = i + columns >= lines.panels.len();
         axes(canvas, lines, plot, column == 0, below)?;
         references(canvas, lines, plot)?;
-        for series in &panel.series {
+        // The first lies on top: p50 and p95 where p99 is the same.
+        for series in panel.series.iter().rev() {
             draw_series(canvas, lines, (panel, series), plot, if lines.panels.len() > 2 { 7 } else { 10 })?;
         }
     }
