@@ -439,3 +439,19 @@ fn nothing_is_concluded_from_an_invalid_cell_and_its_tables_say_so() {
     let text = terminal::summary(&run, None);
     assert!(text.contains("8 → 80 → 8 users (INVALID)") && !text.contains("recovered:"), "{text}");
 }
+
+#[test]
+fn limits_over_cells_with_stages_name_all_their_levels() {
+    let stages = staged().cells[0].cell.settings.stages.clone();
+    let mut run = of("knee");
+    for cell in run.cells.iter_mut().map(|data| &mut data.cell) {
+        let users = cell.factors["load.users"].as_f64().unwrap();
+        cell.settings.stages =
+            stages.iter().map(|s| Stage { level: s.level / 8.0 * users, ..s.clone() }).collect();
+    }
+    let limits = report::findings::find(&run).limits;
+    assert!(
+        limits[0].contains("holds up to 16 → 160 → 16 users and breaks at 32 → 320 → 32 users"),
+        "{limits:?}"
+    );
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::analysis::RunData;
 use crate::analysis::diagnosis::{self, Finding};
-use crate::analysis::words::{rule_text, value_with_unit, verdict_text};
+use crate::analysis::words::{rule_text, staged_load, value_with_unit, verdict_text};
 use crate::chart::{Family, Group, Level, Loop, Repeats, count, families, figure, list};
 use crate::measure::validity::NOTHING_ANSWERED_NAME;
 use crate::measure::{CellSummary, GroupSummary, RecoveryVerdict, SloStatus, SloVerdict, Verdict};
@@ -315,7 +315,10 @@ fn limits(family: &Family<'_>) -> Vec<String> {
 
 fn limit_of(family: &Family<'_>, group: &Group<'_>) -> String {
     let standings: Vec<(f64, Standing)> = group.levels.iter().map(|l| (l.x, standing(l))).collect();
-    let at = |x: f64| family.x.level(x);
+    let at = |x: f64| {
+        let level = group.levels.iter().find(|l| l.x == x).filter(|_| family.x.is_load());
+        level.and_then(|l| staged_load(l.repeats.cell())).unwrap_or_else(|| family.x.level(x))
+    };
     let with = if group.label.is_empty() { String::new() } else { format!("With {}: ", group.label) };
     let last_pass =
         standings.iter().filter(|(_, s)| matches!(s, Standing::Pass)).map(|(x, _)| *x).next_back();
