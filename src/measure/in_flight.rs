@@ -138,7 +138,7 @@ impl InFlight {
             .collect();
         // The greatest first, as many as may be held, one at least.
         doubtful.sort_unstable_by(|a, b| b.cmp(a));
-        let mut room = self.most_held;
+        let mut room = self.most_held.max(1);
         let fits = doubtful.iter().take_while(|(_, i)| {
             let had = room;
             room = room.saturating_sub(self.parts[*i].steps as usize);
@@ -246,6 +246,12 @@ mod tests {
             prop_assert_eq!(most, plain(&stays));
             prop_assert!(most_held < STEPS || walks == 1);
         }
+    }
+
+    #[test]
+    fn a_part_in_doubt_is_taken_again_however_little_may_be_held() {
+        let stays = [(0, None), (38_259, Some(51_227)), (0, None), (51_226, None)];
+        assert_eq!((walked(&stays, 0).0, plain(&stays)), (4, 4));
     }
 
     #[test]
