@@ -157,7 +157,7 @@ impl<'a> Ladder<'a> {
         let (x_idle, _, idle, _) = levels[0];
         if knee > 0 && idle * 3.0 <= after {
             evidence.push_str(&format!(
-                " At {} {name} is {} ms, so it is the queue and not the request itself that takes the time.",
+                " At {} {name} is {} ms, which points to the queue and not to the request itself.",
                 self.at(x_idle),
                 figure(idle)
             ));
@@ -175,7 +175,7 @@ impl<'a> Ladder<'a> {
             return None;
         }
         let evidence = format!(
-            "TTFT is {} ms at the median and {} ms at p95 at {}, and {} and {} ms at {}: it is the load, not the request.",
+            "TTFT is {} ms at the median and {} ms at p95 at {}, and {} and {} ms at {}, which points to the load and not the request.",
             figure(p50),
             figure(p95),
             self.at(x),
