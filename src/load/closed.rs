@@ -99,14 +99,15 @@ impl User {
     }
 }
 
-/// Counts a user for as long as it may still send.
-struct Present {
+/// Counts a user for as long as it may still send, or a conversation of an open loop for as long
+/// as it goes on: a core is not deserted while somebody thinks.
+pub(super) struct Present {
     core: Rc<Core>,
     sleeper: Rc<Sleeper>,
 }
 
 impl Present {
-    fn new(core: &Rc<Core>, sleeper: &Rc<Sleeper>) -> Self {
+    pub(super) fn new(core: &Rc<Core>, sleeper: &Rc<Sleeper>) -> Self {
         core.users.set(core.users.get() + 1);
         Self { core: Rc::clone(core), sleeper: Rc::clone(sleeper) }
     }

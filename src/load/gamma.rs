@@ -1,13 +1,9 @@
 //! Draws from a gamma distribution, written out so that a seed gives the same arrivals with
 //! every version of every library: Marsaglia and Tsang's rejection from a cubed normal (2000).
 
-use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
-/// Uniform in [0, 1), with 53 bits: 1 − u is never 0.
-pub(super) fn unit(rng: &mut ChaCha8Rng) -> f64 {
-    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
-}
+use crate::workload::random::unit;
 
 /// Standard normal, by Box and Muller.
 fn normal(rng: &mut ChaCha8Rng) -> f64 {

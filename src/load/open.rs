@@ -7,11 +7,12 @@ use std::rc::Rc;
 
 use tokio::sync::Mutex;
 
+use super::closed::Present;
 use super::exchange::perform;
 use super::feed::{Feed, Prepared};
 use super::flight::{Core, Flight};
 use super::sleeper::Sleeper;
-use super::talk::{Ended, Talk, UnderWay};
+use super::talk::{Ended, Talk};
 use super::timer::Timer;
 
 /// A waiting pacer looks up at least so often, to see whether the window was closed.
@@ -125,7 +126,7 @@ async fn take_up(core: &Rc<Core>, feed: &Rc<Mutex<Feed>>, slots: &Rc<Slots>, seq
             let ended = Ended::of(&mut flight);
             drop(flight);
             if let Some(talk) = talk {
-                let _under_way = UnderWay::new(&core);
+                let _present = Present::new(&core, &slots.sleeper);
                 talk.go_on(&core, &slots.sleeper, (None, u64::MAX), ended).await;
             }
             next = release(&core, &feed, &slots).await;

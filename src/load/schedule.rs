@@ -16,6 +16,7 @@ use super::gamma;
 use super::rate::Rate;
 use crate::experiment::{Arrivals, Load, Settings};
 use crate::record::EndedBy;
+use crate::workload::random;
 
 /// A core's place among all load cores, and later a machine's among machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,8 +210,8 @@ impl UnitProcess {
             // A trace's times are a list that is given, and never drawn.
             Arrivals::Constant | Arrivals::Trace => return k as f64,
             Arrivals::Burst { size } => return (k - k % u64::from(size.max(1))) as f64,
-            Arrivals::Poisson => -(-gamma::unit(&mut self.rng)).ln_1p(),
-            Arrivals::Uniform => 2.0 * gamma::unit(&mut self.rng),
+            Arrivals::Poisson => -(-random::unit(&mut self.rng)).ln_1p(),
+            Arrivals::Uniform => 2.0 * random::unit(&mut self.rng),
             Arrivals::Gamma { burstiness } => gamma::gamma(&mut self.rng, burstiness) / burstiness,
         };
         self.at += gap;

@@ -77,8 +77,11 @@ impl Talk {
                 break;
             }
             // Made while the user thinks.
-            let prepared = match self.make(core, turn, answers.clone()).await {
-                Ok(prepared) => prepared,
+            let prepared = match self.make(core, turn, std::mem::take(&mut answers)).await {
+                Ok((prepared, said)) => {
+                    answers = said;
+                    prepared
+                }
                 Err(error) => {
                     core.failed.borrow_mut().get_or_insert(error);
                     break;
@@ -95,30 +98,19 @@ impl Talk {
         last
     }
 
-    async fn make(self, core: &Core, turn: u32, answers: Vec<String>) -> Result<Prepared, LoadError> {
+    /// The request of a turn, and `answers` back from the thread that made it.
+    async fn make(
+        self,
+        core: &Core,
+        turn: u32,
+        answers: Vec<String>,
+    ) -> Result<(Prepared, Vec<String>), LoadError> {
         let talker = Arc::clone(core.talker.as_ref().expect("a core with conversations has a talker"));
         let made = tokio::task::spawn_blocking(move || {
             let mut maker = talker.lock().unwrap_or_else(PoisonError::into_inner);
-            maker.turn(self.lane, (self.session, turn), &answers)
+            let prepared = maker.turn(self.lane, (self.session, turn), &answers)?;
+            Ok((prepared, answers))
         });
         made.await.unwrap_or(Err(LoadError::Panicked { core: core.rank }))
-    }
-}
-
-/// Counts a conversation like a user for as long as it goes on, or a core could seem deserted while
-/// somebody thinks.
-pub(super) struct UnderWay(Rc<Core>);
-
-impl UnderWay {
-    pub(super) fn new(core: &Rc<Core>) -> Self {
-        core.users.set(core.users.get() + 1);
-        Self(Rc::clone(core))
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.users.set(self.0.users.get() - 1);
-        self.0.panicked.set(self.0.panicked.get() || std::thread::panicking());
     }
 }

@@ -99,9 +99,10 @@ fn all_points(experiment: &Experiment, reader: &Reader<'_>) -> Vec<Shared> {
     // By settings and by id: neither may come twice.
     let mut seen: HashMap<String, Origin> = HashMap::new();
     let mut duplicates = 0;
+    let mut traces = trace::Traces::default();
     let mut add = |spot: &Spot<'_>, grid: Option<usize>| {
         let (mut settings, tree) = experiment.settings(reader, &spot.values);
-        if let Err(error) = trace::fit(&mut settings) {
+        if let Err(error) = trace::fit(&mut settings, &mut traces) {
             let mistake = Mistake::new(MistakeKind::BadValue, error.to_string());
             let place = tree.lookup(&["workload".to_owned(), "trace".to_owned()]).map(|node| node.origin);
             reader.add(place.unwrap_or(spot.origin), "workload.trace", mistake);

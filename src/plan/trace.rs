@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::experiment::{Arrivals, Load, Settings};
+use crate::experiment::{Arrivals, Load, Settings, TraceSettings};
 use crate::units::format_duration;
 use crate::workload::{DataError, Trace};
 
@@ -22,16 +22,33 @@ pub(super) enum TraceError {
     AllWarmUp { warmup: Duration, last: Duration },
 }
 
+/// What is known of traces already: a grid names the same one in every cell, and reading it takes
+/// as long as it is. Their requests, and when the last one is due.
+#[derive(Default)]
+pub(super) struct Traces(Vec<(TraceSettings, usize, Duration)>);
+
+impl Traces {
+    fn of(&mut self, asked: &TraceSettings) -> Result<(usize, Duration), DataError> {
+        if let Some((_, requests, last)) = self.0.iter().find(|(known, ..)| known == asked) {
+            return Ok((*requests, *last));
+        }
+        let trace = Trace::read(asked)?;
+        let (requests, last_us) = (trace.entries.len(), trace.entries.last().map_or(0, |entry| entry.at_us));
+        let last = Duration::from_micros(last_us);
+        self.0.push((asked.clone(), requests, last));
+        Ok((requests, last))
+    }
+}
+
 /// Fills in what a cell that repeats a trace has to know of it; leaves others alone.
 ///
 /// # Errors
 /// When the trace can't be read, or ends before it is measured.
-pub(super) fn fit(settings: &mut Settings) -> Result<(), TraceError> {
+pub(super) fn fit(settings: &mut Settings, traces: &mut Traces) -> Result<(), TraceError> {
     let Load::Open { qps, arrivals: Arrivals::Trace, .. } = &mut settings.load else { return Ok(()) };
     let Some(asked) = &settings.workload.trace else { return Ok(()) };
-    let trace = Trace::read(asked)?;
-    let last = Duration::from_micros(trace.entries.last().map_or(0, |entry| entry.at_us));
-    *qps = mean_rate(trace.entries.len(), last);
+    let (requests, last) = traces.of(asked)?;
+    *qps = mean_rate(requests, last);
     let warmup = settings.cell.warmup;
     if warmup > last {
         return Err(TraceError::AllWarmUp { warmup, last });
