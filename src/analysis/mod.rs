@@ -4,8 +4,10 @@
 //! that a chart never sees its types.
 
 mod axes;
+pub mod compare;
 mod contention;
 pub mod diagnosis;
+pub mod grid;
 mod groups;
 mod records;
 mod run;

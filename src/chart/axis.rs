@@ -1,6 +1,7 @@
 //! Axes: range, scale and ticks, decided once for both drawings.
 
 use super::text;
+use crate::analysis::grid::extent;
 
 /// How a value becomes a place on the axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,15 +123,6 @@ impl Axis {
             ticks: linear(0.0, top),
         }
     }
-}
-
-/// Least and greatest finite value.
-pub(super) fn extent(values: &[f64]) -> Option<(f64, f64)> {
-    let finite = values.iter().copied().filter(|v| v.is_finite());
-    finite.fold(None, |seen, v| match seen {
-        None => Some((v, v)),
-        Some((lo, hi)) => Some((lo.min(v), hi.max(v))),
-    })
 }
 
 /// About five round ticks.

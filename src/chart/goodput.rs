@@ -1,9 +1,9 @@
 //! Goodput and attainment over load, where the experiment has per-request SLOs.
 
 use super::axis::Axis;
-use super::grid::{Estimate, Family, Level, families};
 use super::{Body, Chart, Lines, Panel, lines, text};
 use crate::analysis::RunData;
+use crate::analysis::grid::{Estimate, Family, Level, families};
 
 /// Completed and good requests per second, a panel per group.
 pub(super) fn goodput(run: &RunData) -> Vec<Chart> {
@@ -27,7 +27,7 @@ fn goodput_of(run: &RunData, family: &Family<'_>) -> Vec<Chart> {
         })
         .collect();
     let y = Axis::from_zero("requests", "req/s", &lines::heights(&panels));
-    let x = family.x.axis(family);
+    let x = lines::x_axis(family);
     let caption = lines::trend(family, "goodput", "req/s", &|l| l.repeats.estimate("goodput_rps", ""));
     lines::figures(panels, &|panels, id, title| Chart {
         id: format!("goodput{}{id}", family.suffix),
@@ -55,7 +55,7 @@ fn attainment_of(run: &RunData, family: &Family<'_>) -> Vec<Chart> {
     let panels = lines::panels_by_group(family, &|g, name, i| lines::series(family, g, name, i, &read));
     // Always to 100 %, whatever was reached.
     let y = Axis::from_zero("attainment", "%", &[97.5]);
-    let x = family.x.axis(family);
+    let x = lines::x_axis(family);
     let caption = lines::trend(family, "attainment", "%", &read);
     lines::figures(panels, &|panels, id, title| Chart {
         id: format!("attainment{}{id}", family.suffix),

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::axis::{self, Scale};
-use super::grid::{self, Flags, Loop, Repeats, short_name, value_text};
+use super::axis::Scale;
 use super::{Body, Chart, HeatMap, HeatPanel, MAX_PANELS, lines, text};
 use crate::analysis::RunData;
+use crate::analysis::grid::{self, Flags, Loop, Repeats, short_name, value_text};
 
 /// p95 TTFT.
 pub(super) fn ttft(run: &RunData) -> Vec<Chart> {
@@ -72,7 +72,7 @@ fn of_kind(cells: &[Repeats<'_>], shown: &Shown, suffix: &str) -> Vec<Chart> {
     }
     panels.retain(|p| p.values.iter().flatten().any(Option::is_some));
     let found: Vec<f64> = panels.iter().flat_map(|p| p.values.iter().flatten().flatten().copied()).collect();
-    let Some((lo, hi)) = axis::extent(&found).filter(|(_, hi)| *hi > 0.0) else { return Vec::new() };
+    let Some((lo, hi)) = grid::extent(&found).filter(|(_, hi)| *hi > 0.0) else { return Vec::new() };
     let log = lo > 0.0 && hi / lo > LOG_FROM;
     let of = panels.len().div_ceil(MAX_PANELS);
     let chunks: Vec<Vec<HeatPanel>> = panels.chunks(MAX_PANELS).map(<[_]>::to_vec).collect();

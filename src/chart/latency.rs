@@ -1,8 +1,8 @@
 //! p50, p95 and p99 of a latency over load.
 
-use super::grid::{Family, families};
 use super::{Body, Chart, Lines, Panel, Reference, lines, text};
 use crate::analysis::RunData;
+use crate::analysis::grid::{Family, families};
 
 /// Time to first token.
 pub(super) fn ttft(run: &RunData) -> Vec<Chart> {
@@ -51,7 +51,7 @@ fn of_family(
         .filter(|(limit, _)| *limit <= y.range.1)
         .map(|(y, text)| Reference::Horizontal { y: *y, text: text.clone() })
         .collect();
-    let x = family.x.axis(family);
+    let x = lines::x_axis(family);
     let caption = lines::trend(family, &format!("p95 {short}"), "ms", &|l| l.repeats.estimate(metric, "p95"));
     lines::figures(panels, &|panels, id, title| Chart {
         id: format!("latency-{metric}{}{id}", family.suffix),

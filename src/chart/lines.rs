@@ -2,8 +2,8 @@
 //! the sentences of their captions.
 
 use super::axis::Axis;
-use super::grid::{Estimate, Family, Group, Level};
 use super::{Chart, Draw, Look, MAX_PANELS, Panel, Point, Series, text};
+use crate::analysis::grid::{Estimate, Family, Group, Level};
 
 /// Most series of one panel.
 const MAX_SERIES: usize = 6;
@@ -14,6 +14,12 @@ pub(super) const NOTHING_VALID: &str = "No cell is valid: nothing follows about 
 /// In place of a conclusion where every valid cell is of more than one load.
 pub(super) const BY_STAGE: &str =
     "The load changes over the window, so that figures of all of it are of no one level: see those by stage.";
+
+/// The axis through all levels of a family.
+pub(super) fn x_axis(family: &Family<'_>) -> Axis {
+    let levels: Vec<f64> = family.groups.iter().flat_map(|g| g.levels.iter().map(|l| l.x)).collect();
+    Axis::levels(&family.x.label, &family.x.unit, &levels)
+}
 
 /// Reads a figure from a level.
 pub(super) type Read<'r> = &'r dyn Fn(&Level<'_>) -> Option<Estimate>;

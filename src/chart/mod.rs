@@ -5,7 +5,6 @@
 
 mod axis;
 mod goodput;
-mod grid;
 mod heatmap;
 mod latency;
 mod lines;
@@ -15,8 +14,10 @@ mod strip;
 mod throughput;
 mod tradeoff;
 
+pub use crate::analysis::grid::{
+    Estimate, Family, Flags, Group, Level, Loop, Repeats, X, families, short_name, value_text,
+};
 pub use axis::{Axis, Scale, Tick};
-pub use grid::{Estimate, Family, Flags, Group, Level, Loop, Repeats, X, families, short_name, value_text};
 pub use lines::upper_first;
 pub use text::{count, figure, list, seconds};
 

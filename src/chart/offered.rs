@@ -2,9 +2,9 @@
 //! is completed.
 
 use super::axis::Axis;
-use super::grid::{Family, Level, Loop, families};
 use super::{Body, Chart, Draw, Lines, Look, Reference, Series, lines, text};
 use crate::analysis::RunData;
+use crate::analysis::grid::{Family, Level, Loop, families};
 
 /// At most one family has offered load.
 pub(super) fn build(run: &RunData) -> Vec<Chart> {

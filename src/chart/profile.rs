@@ -1,9 +1,9 @@
 //! Latency by percentile: the figure of a run with no numeric axis, such as a single cell.
 
 use super::axis::{Axis, Scale, Tick};
-use super::grid::{Repeats, families};
 use super::{Body, Chart, Draw, Lines, Look, MAX_PANELS, Panel, Point, Series, lines, text};
 use crate::analysis::RunData;
+use crate::analysis::grid::{Repeats, families};
 
 /// A statistic and its place: the share of requests above it falls by equal factors.
 const PLACES: [(&str, &str, f64); 6] = [

@@ -1,8 +1,8 @@
 //! One cell over time: requests in flight, TTFT by send time, rates and lag.
 
 use super::axis::Axis;
-use super::grid::{Flags, Repeats};
 use super::{Body, Chart, Dash, Draw, Look, Marker, Point, Series, Span, Strip, StripPanel, text};
+use crate::analysis::grid::{Flags, Repeats};
 use crate::analysis::{CellData, RequestPoint, RunData, words};
 use crate::measure::{CellSummary, GroupSummary, Verdict};
 use crate::record::{TICK_US, Tick};

@@ -1,9 +1,9 @@
 //! Output tokens per second over load.
 
 use super::axis::Axis;
-use super::grid::{Estimate, Level, families};
 use super::{Body, Chart, Lines, lines};
 use crate::analysis::RunData;
+use crate::analysis::grid::{Estimate, Level, families};
 
 /// One figure per kind of loop.
 pub(super) fn build(run: &RunData) -> Vec<Chart> {
@@ -12,7 +12,7 @@ pub(super) fn build(run: &RunData) -> Vec<Chart> {
     for family in &families(run) {
         let panels = lines::panels_by_group(family, &|g, name, i| lines::series(family, g, name, i, &read));
         let y = Axis::from_zero("output throughput", "tok/s", &lines::heights(&panels));
-        let x = family.x.axis(family);
+        let x = lines::x_axis(family);
         let caption = lines::trend(family, "output throughput", "tok/s", &read);
         out.extend(lines::figures(panels, &|panels, id, title| Chart {
             id: format!("throughput{}{id}", family.suffix),

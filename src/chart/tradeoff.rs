@@ -1,9 +1,9 @@
 //! p95 TTFT over throughput: the hockey stick.
 
 use super::axis::Axis;
-use super::grid::{Family, Level, families};
 use super::{Body, Chart, Draw, Lines, Look, Point, Series, lines, text};
 use crate::analysis::RunData;
+use crate::analysis::grid::{Family, Level, families};
 
 /// Needs a load axis: the points are joined in the order of rising load.
 pub(super) fn build(run: &RunData) -> Vec<Chart> {

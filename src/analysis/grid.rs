@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::axis::Axis;
-use super::text;
-use crate::analysis::{CellData, RunData, plain, words};
+use super::{CellData, RunData, plain, text, words};
 use crate::experiment::Load;
 use crate::measure::{CellSummary, Verdict};
 use crate::plan::Cell;
@@ -83,7 +81,7 @@ impl<'a> Repeats<'a> {
     pub fn estimate(&self, metric: &str, stat: &str) -> Option<Estimate> {
         let values: Vec<f64> =
             self.usable().iter().filter_map(|s| s.value(metric, stat)).filter(|v| v.is_finite()).collect();
-        let (low, high) = super::axis::extent(&values)?;
+        let (low, high) = extent(&values)?;
         Some(Estimate { mean: values.iter().sum::<f64>() / values.len() as f64, low, high, n: values.len() })
     }
 
@@ -193,13 +191,6 @@ impl X {
             _ => format!("{} {v}", short_name(&self.path)),
         }
     }
-
-    /// The axis through all levels of a family.
-    #[must_use]
-    pub fn axis(&self, family: &Family<'_>) -> Axis {
-        let levels: Vec<f64> = family.groups.iter().flat_map(|g| g.levels.iter().map(|l| l.x)).collect();
-        Axis::levels(&self.label, &self.unit, &levels)
-    }
 }
 
 /// Cells that share everything but the x axis.
@@ -286,7 +277,7 @@ fn family<'a>(kind: Loop, suffix: &'static str, mine: Vec<Repeats<'a>>) -> Optio
 }
 
 /// Paths with more than one value among `cells`, in the order written.
-pub(super) fn varying(cells: &[Repeats<'_>]) -> Vec<String> {
+pub(crate) fn varying(cells: &[Repeats<'_>]) -> Vec<String> {
     let mut paths: Vec<String> = Vec::new();
     for path in cells.iter().flat_map(|r| &r.cell().varying) {
         let first = cells.first().map(|r| value(r.cell(), path));
@@ -299,7 +290,7 @@ pub(super) fn varying(cells: &[Repeats<'_>]) -> Vec<String> {
 }
 
 /// A factor's value; null where the cell has none.
-pub(super) fn value(cell: &Cell, path: &str) -> Value {
+pub(crate) fn value(cell: &Cell, path: &str) -> Value {
     cell.factors.get(path).cloned().unwrap_or(Value::Null)
 }
 
@@ -328,12 +319,21 @@ pub fn value_text(value: &Value) -> String {
     }
 }
 
-pub(super) fn factor_text(path: &str, value: &Value) -> String {
+pub(crate) fn factor_text(path: &str, value: &Value) -> String {
     match (path, value.as_f64()) {
         (_, None) if value.is_null() => String::new(),
         ("load.users" | "load.qps", Some(x)) => X::of(path).level(x),
         _ => format!("{} {}", short_name(path), value_text(value)),
     }
+}
+
+/// Least and greatest finite value; `None` where there is none.
+pub(crate) fn extent(values: &[f64]) -> Option<(f64, f64)> {
+    let finite = values.iter().copied().filter(|v| v.is_finite());
+    finite.fold(None, |seen, v| match seen {
+        None => Some((v, v)),
+        Some((lo, hi)) => Some((lo.min(v), hi.max(v))),
+    })
 }
 
 fn load_text(load: &Load) -> String {
