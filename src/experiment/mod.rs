@@ -7,12 +7,14 @@
 
 mod canon;
 mod content;
+mod gate;
 mod grid;
 mod length_table;
 #[cfg(test)]
 mod load_tests;
 mod mistake;
 pub mod presets;
+mod quantity;
 mod range;
 mod read;
 mod reader;
@@ -37,11 +39,13 @@ pub use content::{
     Conversations, DataFile, Dataset, ImageSize, Images, LengthFile, Pause, Sessions, SharedLength,
     SharedPrefix, Shuffle, TraceFormat, TraceSettings,
 };
+pub use gate::GateSettings;
 pub use grid::{Axis, Grid, Order};
 pub(crate) use grid::{Override, Point};
 pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
+pub use quantity::Quantity;
 pub(crate) use reader::Reader;
 pub use settings::{
     Arrivals, CellSettings, ClientSettings, Connections, Cooldown, Dns, ForceLength, Gate, HttpVersion,
@@ -65,6 +69,8 @@ pub struct Experiment {
     /// Makes prompt texts differ between runs. `None`: new for each run.
     pub salt: Option<String>,
     pub report: ReportSettings,
+    /// `[compare]`, where there is one.
+    pub compare: Option<GateSettings>,
     /// In the order written; empty for a file without a grid.
     pub grids: Vec<Grid>,
     /// The file's path, as it was given.
@@ -104,6 +110,8 @@ pub enum Figures {
 pub enum ExperimentError {
     #[error("cannot read the experiment file {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("cannot read the gate file {}: {source}", path.display())]
+    UnreadableGate { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
 }
@@ -156,9 +164,9 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head { name, description, seed, salt, report, grids } = head;
+        let Head { name, description, seed, salt, report, compare, grids } = head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
-        Ok(Self { name, description, seed, salt, report, grids, path, text, sets, base, sources })
+        Ok(Self { name, description, seed, salt, report, compare, grids, path, text, sets, base, sources })
     }
 
     /// A reader for this experiment's cells.
@@ -228,6 +236,7 @@ struct Head {
     seed: u64,
     salt: Option<String>,
     report: ReportSettings,
+    compare: Option<GateSettings>,
     grids: Vec<Grid>,
 }
 
@@ -245,8 +254,9 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     }
     let grids = root.get("grid").map(|f| grid::read(&f)).unwrap_or_default();
     let report = report(root.sub("report"));
+    let compare = root.get("compare").map(|f| read::compare(f.section()));
     root.done();
-    Head { name, description, seed, salt, report, grids }
+    Head { name, description, seed, salt, report, compare, grids }
 }
 
 /// A name that can be part of a directory's.
