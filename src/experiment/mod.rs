@@ -18,6 +18,7 @@ mod read;
 mod reader;
 mod repair;
 mod scale;
+mod search;
 mod secret;
 mod settings;
 mod stages;
@@ -43,6 +44,7 @@ pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub(crate) use reader::Reader;
+pub use search::SearchRules;
 pub use settings::{
     Arrivals, CellSettings, ClientSettings, Connections, Cooldown, Dns, ForceLength, Gate, HttpVersion,
     LengthShape, Lengths, Load, MAX_TOKENS_FIELDS, Part, Proxy, Recovery, RequestLimit, Settings, Slo,
@@ -172,6 +174,11 @@ impl Experiment {
         (read::settings(reader, &tree), tree)
     }
 
+    /// The value of a searched axis at another load than the first.
+    pub(crate) fn at_load(&self, rules: &SearchRules, first: &Override, load: f64) -> Override {
+        Override { node: search::load_node(rules, load, first.node.origin), ..first.clone() }
+    }
+
     /// Where the load of a file without a grid is written, else its beginning.
     pub(crate) fn origin(&self) -> Origin {
         self.base.entry("load").map_or(Origin { source: 0, start: 0, end: 0 }, |e| e.key_origin)
@@ -243,10 +250,25 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     for section in read::SECTIONS {
         let _ = root.get(section);
     }
-    let grids = root.get("grid").map(|f| grid::read(&f)).unwrap_or_default();
+    let grids = grids(&root, base);
     let report = report(root.sub("report"));
     root.done();
     Head { name, description, seed, salt, report, grids }
+}
+
+/// The grids, and the searches among them.
+fn grids(root: &Section<'_>, base: &Table) -> Vec<Grid> {
+    let asked = search::read(root.sub("search"));
+    let field = root.get("grid");
+    let mut grids = field.as_ref().map(|f| grid::read(f, &asked)).unwrap_or_default();
+    if let (None, Some((axis, place))) = (&field, &asked.axis) {
+        grids.extend(grid::searched(axis, place, &asked));
+    }
+    let place = asked.axis.as_ref().map(|(_, place)| place).or(field.as_ref());
+    if let Some(place) = place.filter(|_| grids.iter().any(|grid| grid.search.is_some())) {
+        search::refuse_other_loads(place, base);
+    }
+    grids
 }
 
 /// A name that can be part of a directory's.
