@@ -6,6 +6,7 @@
 //! Reading goes on after a mistake: all are told at once, each with its line.
 
 mod canon;
+mod capacity;
 mod content;
 mod grid;
 mod length_table;
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use canon::canonical_json;
+pub use capacity::{CapacitySettings, Flow, HEADROOM, slo_of_words};
 pub use content::{
     Conversations, DataFile, Dataset, ImageSize, Images, LengthFile, Pause, Sessions, SharedLength,
     SharedPrefix, Shuffle, TraceFormat, TraceSettings,
@@ -67,6 +69,8 @@ pub struct Experiment {
     /// Makes prompt texts differ between runs. `None`: new for each run.
     pub salt: Option<String>,
     pub report: ReportSettings,
+    /// The traffic that is to be carried.
+    pub capacity: CapacitySettings,
     /// In the order written; empty for a file without a grid.
     pub grids: Vec<Grid>,
     /// The file's path, as it was given.
@@ -158,9 +162,9 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head { name, description, seed, salt, report, grids } = head;
+        let Head { name, description, seed, salt, report, capacity, grids } = head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
-        Ok(Self { name, description, seed, salt, report, grids, path, text, sets, base, sources })
+        Ok(Self { name, description, seed, salt, report, capacity, grids, path, text, sets, base, sources })
     }
 
     /// A reader for this experiment's cells.
@@ -235,6 +239,7 @@ struct Head {
     seed: u64,
     salt: Option<String>,
     report: ReportSettings,
+    capacity: CapacitySettings,
     grids: Vec<Grid>,
 }
 
@@ -252,8 +257,9 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     }
     let grids = grids(&root, base);
     let report = report(root.sub("report"));
+    let capacity = capacity::read(root.sub("capacity"), &CapacitySettings::default());
     root.done();
-    Head { name, description, seed, salt, report, grids }
+    Head { name, description, seed, salt, report, capacity, grids }
 }
 
 /// The grids, and the searches among them.

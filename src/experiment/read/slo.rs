@@ -18,7 +18,7 @@ const SHORT: Duration = Duration::from_micros(1);
 /// Keys of the section that are no rules.
 const OTHERS: [&str; 3] = ["request", "preset", "gate"];
 
-pub(super) fn read(section: Section<'_>) -> Slo {
+pub(crate) fn read(section: Section<'_>) -> Slo {
     let request = section.get("request").map(|f| per_request(f.section()));
     let presets = section.get("preset").map(|f| read_presets(&f)).unwrap_or_default();
     let gate = section.get("gate").and_then(|f| read_gate(&f)).unwrap_or_default();
@@ -116,6 +116,11 @@ fn find(key: &str) -> Option<(&'static Metric, &'static str)> {
     }
     let (name, stat) = key.rsplit_once('_')?;
     Some((metrics(Kind::Distribution).find(|m| m.name == name)?, stats().find(|s| *s == stat)?))
+}
+
+/// Whether a limit under this key is a least value. `None` for an unknown key.
+pub(crate) fn is_floor(key: &str) -> Option<bool> {
+    find(key).map(|(metric, _)| metric.better == Better::Higher)
 }
 
 fn unknown(field: &Field<'_>) {
