@@ -4,6 +4,7 @@
 //! that a chart never sees its types.
 
 mod axes;
+pub mod capacity;
 pub mod compare;
 mod contention;
 pub mod diagnosis;
