@@ -1,11 +1,23 @@
 //! Statistics as pure functions on slices: no clock, no I/O, no type of this crate.
 
+mod beta;
+mod independence;
+mod isotonic;
 mod ks;
+mod mean_test;
 mod mser;
+mod multiple;
+mod stopping;
 mod student;
 
+pub use beta::beta_cdf;
+pub use independence::{effective_n, effective_share_n};
+pub use isotonic::isotonic;
 pub use ks::{KolmogorovSmirnov, kolmogorov_smirnov, ks_p_value};
+pub use mean_test::{MOST_REPEATS, MeanTest, paired_t, repeats_to_settle, welch};
 pub use mser::{MSER_BATCH, Truncation, mser};
+pub use multiple::{benjamini_hochberg, holm};
+pub use stopping::{Stopping, early_stopping};
 pub use student::{student_t_cdf, student_t_quantile};
 
 /// Where a quantile lies among samples in ascending order: `share` of the way from rank `low`

@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::RunData;
-use crate::metrics::{self, Better, Unit};
+use crate::metrics::{self, Better};
 use crate::plan::CellId;
 
 pub use crate::experiment::{GateSettings, Quantity};
@@ -342,9 +342,4 @@ impl Side {
 /// cell ran.
 fn is_of_requests(metric: &str) -> bool {
     metrics::metric(metric).is_some_and(|m| m.kind == metrics::Kind::Distribution)
-}
-
-/// Whether a metric is a time.
-fn is_time(metric: &str) -> bool {
-    metrics::metric(metric).is_some_and(|m| m.unit == Unit::Ms)
 }

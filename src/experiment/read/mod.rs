@@ -20,6 +20,7 @@ use serde_json::Value;
 
 pub(crate) use compare::compare;
 pub(crate) use mix::refuse_strange_axes;
+pub(super) use slo::{is_floor, read as slo};
 
 use super::mistake::{Mistake, MistakeKind, nearest};
 use super::reader::{Reader, Section};
@@ -67,7 +68,7 @@ pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
         workload,
         load,
         cell: cell::read(&root, first, &stages, ends),
-        slo: slo::read(root.sub("slo")),
+        slo: slo(root.sub("slo")),
         client: client(root.sub("client")),
         sim: sim(&root.sub("sim")),
         parts: mix.parts,

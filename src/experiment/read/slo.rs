@@ -19,7 +19,7 @@ const SHORT: Duration = Duration::from_micros(1);
 /// Keys of the section that are no rules.
 const OTHERS: [&str; 3] = ["request", "preset", "gate"];
 
-pub(super) fn read(section: Section<'_>) -> Slo {
+pub(crate) fn read(section: Section<'_>) -> Slo {
     let request = section.get("request").map(|f| per_request(f.section()));
     let presets = section.get("preset").map(|f| read_presets(&f)).unwrap_or_default();
     let gate = section.get("gate").and_then(|f| read_gate(&f)).unwrap_or_default();
@@ -98,6 +98,11 @@ fn read_rule(field: &Field<'_>, metric: &Metric, stat: &str) -> Option<SloRule> 
         return None;
     }
     Some(rule(acceptable, Some(target)))
+}
+
+/// Whether a limit under this key is a least value. `None` for an unknown key.
+pub(crate) fn is_floor(key: &str) -> Option<bool> {
+    quantity::find(key).map(|(metric, _)| metric.better == Better::Higher)
 }
 
 /// The limit in the metric's unit: a duration for times, a share for ratios, else a number.
