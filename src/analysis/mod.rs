@@ -70,7 +70,7 @@ pub struct RunData {
 pub struct CellData {
     pub cell: Cell,
     pub summary: Option<CellSummary>,
-    /// The cell's time line, where it ran.
+    /// The cell's time line, where it ran; empty where not read.
     pub timeline: Vec<Tick>,
     /// Its `records.parquet`, where it ran.
     pub records: Option<PathBuf>,

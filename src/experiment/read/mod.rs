@@ -1,6 +1,7 @@
 //! From the tree to [`Settings`]: one file per section, with its defaults and its limits.
 
 mod cell;
+mod compare;
 mod connections;
 mod content;
 mod custom;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub(crate) use compare::compare;
 pub(crate) use mix::refuse_strange_axes;
 pub(super) use slo::{is_floor, read as slo};
 
