@@ -127,7 +127,8 @@ impl<'a> Repeats<'a> {
 }
 
 /// How load is put on: the two kinds don't share an axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Loop {
     Closed,
     Open,

@@ -4,6 +4,7 @@
 //! that a chart never sees its types.
 
 mod axes;
+pub mod capacity;
 pub mod compare;
 mod contention;
 pub mod diagnosis;
@@ -67,7 +68,7 @@ pub struct RunData {
 pub struct CellData {
     pub cell: Cell,
     pub summary: Option<CellSummary>,
-    /// The cell's time line, where it ran.
+    /// The cell's time line, where it ran; empty where not read.
     pub timeline: Vec<Tick>,
     /// Its `records.parquet`, where it ran.
     pub records: Option<PathBuf>,
