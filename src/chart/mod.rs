@@ -6,6 +6,7 @@
 mod axis;
 mod goodput;
 mod heatmap;
+mod history;
 mod latency;
 mod lines;
 mod offered;
@@ -18,6 +19,7 @@ pub use crate::analysis::grid::{
     Estimate, Family, Flags, Group, Level, Loop, Repeats, X, families, short_name, value_text,
 };
 pub use axis::{Axis, Scale, Tick};
+pub use history::history;
 pub use lines::upper_first;
 pub use text::{count, figure, list, seconds};
 

@@ -6,6 +6,7 @@ mod columns;
 pub mod contention;
 pub mod findings;
 mod groups;
+pub mod history;
 mod noise;
 pub mod page;
 mod palette;

@@ -5,6 +5,7 @@
 
 mod facts;
 mod figures;
+mod history;
 mod remarks;
 mod shell;
 mod tables;
@@ -16,7 +17,9 @@ use self::facts::{Definition, Facts, flat};
 use self::figures::Figure;
 use self::remarks::{Recovery, Remark, recoveries, remarks};
 use self::shell::Shell;
-use self::tables::{Table, cells, group_table};
+use self::tables::{cells, group_table};
+pub use self::history::of_history;
+pub(super) use self::tables::{Field, Head, Table};
 use super::findings;
 use super::signs::{CellVerdicts, Sign, verdicts};
 use super::{MAX_STRIP_FILES, ReportError, contention, groups};
