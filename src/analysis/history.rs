@@ -316,13 +316,8 @@ mod tests {
     fn write(root: &Path, name: &str, day: u32, value: f64, invalid: usize) {
         let cells = vec![cell(0), cell(1)];
         let plan = Plan { name: name.into(), seed: 1, cells: cells.clone(), ..Plan::default() };
-        let new = NewRun {
-            salt: "s".into(),
-            set: Vec::new(),
-            target: "sim:".into(),
-            title: None,
-            figures: None,
-        };
+        let new =
+            NewRun { salt: "s".into(), set: Vec::new(), target: "sim:".into(), title: None, figures: None };
         let id = format!("202611{day:02}T101500Z-{name}");
         let run = RunDir::create_as(root, &id, "name = \"x\"\n", &plan, new, &json!({})).unwrap();
         for (i, cell) in cells.iter().enumerate() {
@@ -333,8 +328,7 @@ mod tests {
         }
         // When it began is what orders runs, not the directory's name.
         let path = run.path().join("run.json");
-        let mut manifest: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         manifest["started_at"] = json!(format!("2026-11-{day:02}T10:15:00Z"));
         std::fs::write(&path, manifest.to_string()).unwrap();
     }
@@ -360,7 +354,9 @@ mod tests {
         assert_eq!((history.runs.len(), history.span().as_str()), (20, "2026-11-01 to 2026-11-20"));
         let metrics: Vec<String> = history.courses.iter().map(|c| c.metric.to_string()).collect();
         assert_eq!(metrics, ["ttft_p95", "output_tps"]);
-        let [change] = history.courses[0].changes.as_slice() else { panic!("{:?}", history.courses[0].changes) };
+        let [change] = history.courses[0].changes.as_slice() else {
+            panic!("{:?}", history.courses[0].changes)
+        };
         assert_eq!((change.run, history.runs[change.run].day()), (10, "2026-11-11"));
         assert!((change.effect.unwrap() - 0.2).abs() < 0.01 && change.worse && change.p < 1e-6, "{change:?}");
         assert!(change.effect_text().starts_with('+'), "{}", change.effect_text());
@@ -398,7 +394,10 @@ mod tests {
         std::fs::create_dir(root.path().join("notes")).unwrap();
         let (all, unreadable) = experiments(root.path()).unwrap();
         assert_eq!(unreadable.len(), 1);
-        assert_eq!(all.iter().map(|e| (e.name.as_str(), e.runs)).collect::<Vec<_>>(), [("nightly", 2), ("weekly", 1)]);
+        assert_eq!(
+            all.iter().map(|e| (e.name.as_str(), e.runs)).collect::<Vec<_>>(),
+            [("nightly", 2), ("weekly", 1)]
+        );
         assert_eq!(all[0].last, "2026-11-02T10:15:00Z");
         let (history, unreadable) = history(root.path(), "weekly", &quantities()).unwrap();
         assert_eq!((history.runs.len(), unreadable.len()), (1, 1));

@@ -58,7 +58,13 @@ fn runs_axis(history: &History) -> Axis {
     let one_year = runs.windows(2).all(|pair| pair[0].day().get(..4) == pair[1].day().get(..4));
     let text = |i: usize| {
         let (began, day) = (runs[i].started_at.as_str(), runs[i].day());
-        let short = if one_day { began.get(11..16) } else if one_year { day.get(5..) } else { None };
+        let short = if one_day {
+            began.get(11..16)
+        } else if one_year {
+            day.get(5..)
+        } else {
+            None
+        };
         short.unwrap_or(day).to_owned()
     };
     let step = runs.len().div_ceil(TICKS).max(1);
@@ -202,7 +208,13 @@ mod tests {
 
     fn course(cell: &str, changes: Vec<LevelChange>) -> Course {
         let points = (0..10).map(|i| value(i, if i < 5 { 100.0 } else { 120.0 }, i == 7)).collect();
-        Course { metric: Quantity::new("ttft", "p95"), cell_id: cell.into(), cell: cell.into(), points, changes }
+        Course {
+            metric: Quantity::new("ttft", "p95"),
+            cell_id: cell.into(),
+            cell: cell.into(),
+            points,
+            changes,
+        }
     }
 
     fn past(courses: Vec<Course>) -> History {
@@ -236,15 +248,25 @@ mod tests {
         let levels: Vec<(f64, f64)> = series[3].points.iter().map(|p| (p.x, p.y)).collect();
         assert_eq!(levels, [(1.0, 100.0), (5.5, 100.0), (5.5, 120.0), (10.0, 120.0)]);
         assert_eq!(lines.x.label, "run, by the day it began (UTC) in 2026");
-        assert_eq!(lines.x.ticks.iter().map(|t| t.text.as_str()).collect::<Vec<_>>(), ["11-01", "11-03", "11-05", "11-07", "11-09"]);
+        assert_eq!(
+            lines.x.ticks.iter().map(|t| t.text.as_str()).collect::<Vec<_>>(),
+            ["11-01", "11-03", "11-05", "11-07", "11-09"]
+        );
     }
 
     #[test]
     fn cells_have_panels_and_many_have_several_figures() {
         let names: Vec<String> = (0..8).map(|i| format!("{i} users")).collect();
         let charts = history(&past(names.iter().map(|n| course(n, Vec::new())).collect()));
-        assert_eq!(charts.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["history-ttft-p95-1", "history-ttft-p95-2"]);
-        assert!(charts[1].caption.starts_with("No change of level in 9 valid runs."), "{}", charts[1].caption);
+        assert_eq!(
+            charts.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(),
+            ["history-ttft-p95-1", "history-ttft-p95-2"]
+        );
+        assert!(
+            charts[1].caption.starts_with("No change of level in 9 valid runs."),
+            "{}",
+            charts[1].caption
+        );
         assert!(history(&past(Vec::new())).is_empty());
     }
 }

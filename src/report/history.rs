@@ -42,7 +42,8 @@ fn of_metric(history: &History, courses: &[Course]) -> String {
     let unit = metrics::metric(&first.metric.metric).map_or("", |m| m.unit.label());
     let unit = if unit.is_empty() { String::new() } else { format!(", {unit}") };
     let name = chart::upper_first(&words::metric_name(&first.metric.metric, &first.metric.stat));
-    let mut rows = vec![["cell", "runs", "invalid", "first", "last", "median", "changes"].map(String::from).to_vec()];
+    let mut rows =
+        vec![["cell", "runs", "invalid", "first", "last", "median", "changes"].map(String::from).to_vec()];
     for course in courses {
         let valid = course.valid();
         let or_dash = |v: Option<f64>| v.map_or_else(|| "–".to_owned(), figure);

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::shell::{self, Shell};
 use super::figures::Figure;
+use super::shell::{self, Shell};
 use super::tables::Table;
 use crate::analysis::history::{History, WINDOW};
 use crate::chart::Chart;
