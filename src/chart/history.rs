@@ -89,9 +89,9 @@ fn series(history: &History, course: &Course) -> Vec<Series> {
     };
     let all = [
         ("change of level", orange, Draw::Dots, changes(history, course)),
+        ("level", orange, Draw::Line, levels(course)),
         ("run", blue, Draw::LineAndMarkers, of(false)),
         ("", blue, Draw::Dots, of(true)),
-        ("level", orange, Draw::Line, levels(course)),
     ];
     let series = |(name, look, draw, points): (&str, Look, Draw, Vec<Point>)| Series {
         name: name.to_owned(),
@@ -242,10 +242,10 @@ mod tests {
         );
         let Body::Lines(lines) = &chart.body else { panic!("no lines") };
         let series = &lines.panels[0].series;
-        assert_eq!(series.iter().map(|s| s.points.len()).collect::<Vec<_>>(), [1, 9, 1, 4]);
+        assert_eq!(series.iter().map(|s| s.points.len()).collect::<Vec<_>>(), [1, 4, 9, 1]);
         assert_eq!((series[0].points[0].x, series[0].points[0].tag.as_str()), (6.0, "+20.0 %"));
-        assert!(series[2].points[0].flags.invalid && series[2].points[0].note.contains("late"));
-        let levels: Vec<(f64, f64)> = series[3].points.iter().map(|p| (p.x, p.y)).collect();
+        assert!(series[3].points[0].flags.invalid && series[3].points[0].note.contains("late"));
+        let levels: Vec<(f64, f64)> = series[1].points.iter().map(|p| (p.x, p.y)).collect();
         assert_eq!(levels, [(1.0, 100.0), (5.5, 100.0), (5.5, 120.0), (10.0, 120.0)]);
         assert_eq!(lines.x.label, "run, by the day it began (UTC) in 2026");
         assert_eq!(

@@ -15,11 +15,11 @@ use serde_json::Value;
 
 use self::facts::{Definition, Facts, flat};
 use self::figures::Figure;
+pub use self::history::of_history;
 use self::remarks::{Recovery, Remark, recoveries, remarks};
 use self::shell::Shell;
-use self::tables::{cells, group_table};
-pub use self::history::of_history;
 pub(super) use self::tables::{Field, Head, Table};
+use self::tables::{cells, group_table};
 use super::findings;
 use super::signs::{CellVerdicts, Sign, verdicts};
 use super::{MAX_STRIP_FILES, ReportError, contention, groups};
