@@ -150,8 +150,11 @@ pub struct PastExperiment {
     pub last: String,
 }
 
+/// Directories of runs with what their `run.json` says.
+type Found = Vec<(PathBuf, Manifest)>;
+
 /// The runs under `root` by the time they began, and what could not be read. No `root`, no runs.
-fn manifests(root: &Path) -> Result<(Vec<(PathBuf, Manifest)>, Vec<AnalysisError>), StoreError> {
+fn manifests(root: &Path) -> Result<(Found, Vec<AnalysisError>), StoreError> {
     let entries = match fs::read_dir(root) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
         other => other.map_err(StoreError::io("list", root))?,
