@@ -5,6 +5,7 @@
 //! everything that was finished kept.
 
 mod calibrate;
+mod capacity;
 mod completions;
 mod export;
 mod import;
@@ -78,6 +79,7 @@ Examples:
   plimsoll run my.toml --set target.url=http://127.0.0.1:8000
   plimsoll run my.toml --resume runs/20260101T120000Z-capacity
   plimsoll report runs/20260101T120000Z-capacity
+  plimsoll capacity runs/20260101T120000Z-capacity --load '12 req/s at 512/128; growth 20%'
 
 Exit codes: 0 fine, 1 a gate failed, 2 usage or experiment file, 3 not comparable,
 4 invalid measurement, 5 inconclusive, 130 interrupted (what was finished is kept).";
@@ -100,6 +102,8 @@ enum Command {
     Scenarios(scenarios::ScenariosArgs),
     /// Write figures and the page of finished or partial runs.
     Report(report::ReportArgs),
+    /// Say what a server carries within an SLO, how sure that is, and what a traffic needs.
+    Capacity(capacity::CapacityArgs),
     /// Give a run out in the formats of other tools.
     Export(export::ExportArgs),
     /// Read results of other tools into a run.
@@ -143,6 +147,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Plan(args) => plan::run(&args),
         Command::Scenarios(args) => scenarios::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Capacity(args) => capacity::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
