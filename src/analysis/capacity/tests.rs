@@ -231,9 +231,8 @@ fn a_result_that_goes_up_and_down_is_flagged() {
 
 #[test]
 fn errors_are_counted_with_confidence() {
-    // 0 of 10,000 passes 1 %, 80 are within it but not sure, 150 fail: SciPy 1.15's
-    // binom.cdf(80, 10000, .01) = 0.0215 and binom.sf(149, 10000, .01) < 1e-5, so 80 pass too;
-    // binom.cdf(90, 10000, .01) = 0.171: undecided.
+    // SciPy 1.17.1: binom.cdf(80, 10000, .01) = 0.0221, so that 80 still pass 1 % with 95 %;
+    // binom.cdf(90, 10000, .01) = 0.170, which is undecided; binom.sf(149, 10000, .01) = 1.7e-6.
     for (failed, verdict) in
         [(0, Standing::Pass), (80, Standing::Pass), (90, Standing::Undecided), (150, Standing::Fail)]
     {
