@@ -4,6 +4,7 @@
 
 pub mod capacity;
 mod columns;
+pub mod compare;
 pub mod contention;
 pub mod findings;
 mod groups;
