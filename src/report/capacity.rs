@@ -1,7 +1,7 @@
 //! A capacity on the terminal: the answer, then what it is made of.
 
 use super::terminal::align;
-use crate::analysis::capacity::{Capacity, Method, Need, Plan, Shape, answers};
+use crate::analysis::capacity::{Capacity, LevelResult, Method, Need, Plan, Shape, Standing, answers};
 use crate::chart::{count, figure};
 
 /// Answers first, then a table for each shape, the plan and its what-ifs. Plain text; every line
@@ -44,18 +44,10 @@ fn of_shape(shape: &Shape, out: &mut String) {
     head.extend(
         ["verdict", "good req/s", "attainment", "completed", "tok/s", "tok/s per user"].map(String::from),
     );
-    head.push("what decides".to_owned());
     let mut rows = vec![head];
+    let mut reasons = String::new();
     for level in &shape.levels {
         let percent = level.attainment.map_or_else(|| "–".to_owned(), |a| format!("{:.1} %", a * 100.0));
-        // The worst rule says why; of those alike the first.
-        let worst = level.rules.iter().map(|r| r.verdict).max();
-        let why = if level.overloaded {
-            "overloaded".to_owned()
-        } else {
-            let rule = level.rules.iter().find(|r| Some(r.verdict) == worst);
-            rule.map_or_else(String::new, |r| r.text.clone())
-        };
         rows.push(vec![
             level.label.clone(),
             level.verdict.word().to_owned(),
@@ -64,15 +56,13 @@ fn of_shape(shape: &Shape, out: &mut String) {
             some(level.completed_rps),
             some(level.output_tps),
             some(level.user_tps),
-            format!("  {why}"),
         ]);
-    }
-    // Sentences are read from the left.
-    let width = rows.iter().map(|r| r[7].chars().count()).max().unwrap_or(0);
-    for row in &mut rows {
-        row[7] = format!("{:<width$}", row[7]);
+        if let Some(why) = why(level) {
+            reasons.push_str(&format!("  {} at {}: {why}.\n", level.verdict.word(), level.label));
+        }
     }
     out.push_str(&align(&rows));
+    out.push_str(&reasons);
     if let Some(knee) = shape.knee {
         let knee = shape.levels.iter().find(|l| l.x == knee).map(|l| l.label.clone()).unwrap_or_default();
         out.push_str(&format!("Throughput bends most at {knee} (Kneedle): a note, the SLO decides.\n"));
@@ -84,6 +74,15 @@ fn of_shape(shape: &Shape, out: &mut String) {
     if shape.levels.iter().flat_map(|l| &l.rules).any(|r| r.method == Method::Figure) {
         out.push_str("One repeat of what isn't a share of requests can't be sure: run more repeats.\n");
     }
+}
+
+/// What keeps a level from passing: overload, else the first of the rules that stand worst.
+fn why(level: &LevelResult) -> Option<&str> {
+    if level.overloaded {
+        return Some("the server is overloaded");
+    }
+    let worst = level.rules.iter().map(|r| r.verdict).max().filter(|v| *v > Standing::Pass)?;
+    level.rules.iter().find(|r| r.verdict == worst).map(|r| r.text.as_str())
 }
 
 /// The scalability law in a sentence.
