@@ -7,6 +7,7 @@
 
 mod bench;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -298,6 +299,22 @@ fn data_again(parts: &[JobPart], summary: &CellSummary) -> Option<String> {
     })
 }
 
+/// The cell as it is to be driven where answers are to be shown: it keeps `shown` of them, unless
+/// the experiment says how many.
+fn with_answers(cell: &Cell, shown: Option<u32>) -> Cow<'_, Cell> {
+    let mut cell = Cow::Borrowed(cell);
+    if let Some(shown) = shown
+        && cell.settings.parts().all(|(_, workload)| workload.keep_answers == 0)
+    {
+        let settings = &mut cell.to_mut().settings;
+        let parts = settings.parts.iter_mut().map(|part| &mut part.workload);
+        for workload in parts.chain([&mut settings.workload]) {
+            workload.keep_answers = shown;
+        }
+    }
+    cell
+}
+
 /// One walk over the cells that are left.
 struct Walk<'a> {
     run: &'a RunDir,
@@ -347,11 +364,17 @@ impl Walk<'_> {
             of: self.expected.len(),
             expected_s: self.expected[cell.index as usize],
         });
-        let job = Job { cell, parts: self.parts(cell, found)? };
+        let shown = self.watcher.answers();
+        let asked = with_answers(cell, shown);
+        let job = Job { cell: &asked, parts: self.parts(cell, found)? };
         let mut log = self.run.begin_cell(cell)?;
         let watcher = &mut *self.watcher;
         let mut run = load::drive(&job, &mut log, self.control, &mut |live| watcher.on(&Event::Live(live)))?;
         run.client.ceiling = self.ceiling;
+        if let Some(why) = log.answers_refused() {
+            let text = format!("not all answers of the cell could be kept: {why}");
+            self.watcher.on(&Event::Notice { text: &text });
+        }
         let log = log.seal()?;
         let mut summary = measure::summarise_walks(cell, &run, || log.records())?;
         if let Some(text) = self.contaminated.take() {
@@ -363,6 +386,11 @@ impl Walk<'_> {
         let (api, model) = bench::served(found);
         self.run.commit_cell(cell, &log, &run, &summary, Served { api: &api, model: &model })?;
         self.watcher.on(&Event::CellFinished { cell, summary: &summary });
+        if shown.is_some() {
+            for answer in &self.run.answers(cell)? {
+                self.watcher.on(&Event::Answer { cell_index: cell.index, answer });
+            }
+        }
         Ok((run, summary))
     }
 

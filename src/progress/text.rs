@@ -4,6 +4,7 @@ use crate::analysis::label;
 use crate::event::{Live, Stage};
 use crate::measure::{CellSummary, Verdict};
 use crate::plan::Cell;
+use crate::record::{Excerpt, KeptAnswer};
 
 /// What is shown where a figure isn't known yet.
 const UNKNOWN: &str = "–";
@@ -55,6 +56,44 @@ pub(super) fn cell_name(cell: &Cell, of: usize) -> String {
     let label = label(cell);
     let sep = if label.is_empty() { "" } else { ": " };
     format!("cell {}/{of}{sep}{label}, repeat {}", cell.index + 1, cell.repeat)
+}
+
+/// What was asked and answered, on lines of their own.
+pub(super) fn answer(cell_index: u32, kept: &KeptAnswer) -> String {
+    let said = [Some(kept.outcome.name()), kept.finish_reason.as_deref(), kept.error_class.as_deref()];
+    let tokens = kept.output_tokens.map(|n| format!("{n} tokens"));
+    let said: Vec<&str> = said.into_iter().flatten().chain(tokens.as_deref()).collect();
+    let mut out = format!("cell {}, request {} ({})", cell_index + 1, kept.seq, said.join(", "));
+    let texts = [("asked", &kept.prompt), ("answered", &kept.answer), ("refused", &kept.body)];
+    for (name, excerpt) in texts {
+        if let Some(excerpt) = excerpt {
+            out.push_str(&format!("\n  {name}: {}", shown(excerpt)));
+        }
+    }
+    if let (None, None, Some(detail)) = (&kept.answer, &kept.body, &kept.detail) {
+        out.push_str(&format!("\n  failed: {}", harmless(detail)));
+    }
+    out
+}
+
+fn shown(excerpt: &Excerpt) -> String {
+    let left_out = excerpt.chars.saturating_sub(excerpt.text.chars().count() as u64);
+    let rest = if left_out > 0 { format!(" … ({left_out} characters more)") } else { String::new() };
+    harmless(&excerpt.text) + &rest
+}
+
+/// A text from elsewhere, indented, that can't steer the terminal.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\n    "),
+            '\t' => out.push(c),
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// The line that stays when a cell is finished.

@@ -7,6 +7,7 @@
 //!    cells/0003-<cell id>-r1/
 //!       records.jsonl                 only until the cell is finished
 //!       records.parquet  timeline.parquet  chunk_gaps.hlog
+//!       answers.jsonl                 only where texts of answers are asked for
 //!       summary.json                  written last: the cell is finished once it is there
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! synced, and `summary.json` comes into being by a rename. The CSV files are derived from
 //! the `summary.json` files and can be made again from them at any time.
 
+mod answers;
 mod atomic;
 mod calibration;
 mod cell_log;
@@ -30,6 +32,7 @@ mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use answers::{ANSWERS, read_answers};
 pub use atomic::write_file;
 pub use calibration::{
     CALIBRATION_VARIABLE, Calibrated, Calibration, Connections, LagAt, Machine, Rates, calibration_path,
