@@ -15,6 +15,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod answers;
 mod architecture;
 mod auto_api;
 mod calibrate;

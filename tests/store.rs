@@ -101,6 +101,7 @@ fn plan_for(cells: u32, url: &str) -> Plan {
         seed: 42,
         experiment_hash: "abc".to_owned(),
         cells: (0..cells).map(|i| cell(i, url)).collect(),
+        ..Plan::default()
     }
 }
 

@@ -29,6 +29,15 @@ impl Records {
         Self::load(path, Some(columns.iter().map(|c| (*c).to_owned()).collect()))
     }
 
+    /// Read `columns`, and of `optional`, which runs of earlier versions lack, those that are there.
+    pub(super) fn read_with(path: &Path, columns: &[&str], optional: &[&str]) -> Result<Self, AnalysisError> {
+        let mut reader = ParquetReader::new(File::open(path).map_err(StoreError::io("open", path))?);
+        let schema = reader.schema().map_err(|e| unreadable(path, &e))?;
+        let there = optional.iter().filter(|column| schema.contains(column));
+        let all: Vec<&str> = columns.iter().chain(there).copied().collect();
+        Self::read(path, &all)
+    }
+
     fn load(path: &Path, columns: Option<Vec<String>>) -> Result<Self, AnalysisError> {
         let file = File::open(path).map_err(StoreError::io("open", path))?;
         let frame =
@@ -112,7 +121,7 @@ impl Records {
         Ok(from.into_iter().zip(to).map(|(a, b)| Some((b? as f64 - a? as f64) / 1e3)).collect())
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.frame.column(name).is_ok()
     }
 

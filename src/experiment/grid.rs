@@ -8,6 +8,7 @@ use super::canon::canonical_json;
 use super::mistake::{Mistake, MistakeKind, nearest};
 use super::read::{self, OPEN_SECTIONS, SECTIONS};
 use super::reader::{Field, Reader, Section};
+use super::search::{self, SearchRules};
 use super::tree::{Node, Origin, Table, Value, join_path, split_path};
 use super::{range, tree::Sources};
 
@@ -20,6 +21,9 @@ pub(crate) const SHORT: [(&str, &str); 6] = [
     ("tasks", "mix.tasks"),
     ("endpoints", "mix.endpoints"),
 ];
+
+/// Keys of a grid that are no axes.
+const OWN: [&str; 8] = ["repeats", "order", "zip", "exclude", "include", "name", "search", "prune"];
 
 /// In which order a grid's cells run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -49,6 +53,10 @@ pub struct Grid {
     pub(crate) zip: Vec<Vec<usize>>,
     pub(crate) exclude: Vec<Point>,
     pub(crate) include: Vec<Point>,
+    /// How its load is searched; the axis then holds the load that the search starts with.
+    pub search: Option<SearchRules>,
+    /// Skip cells that are heavier than a hopeless one.
+    pub prune: bool,
     pub(crate) origin: Origin,
 }
 
@@ -58,6 +66,14 @@ pub struct Axis {
     /// Dotted path, such as `load.users`.
     pub path: String,
     pub(crate) values: Vec<Override>,
+}
+
+impl Axis {
+    /// An axis with one value.
+    pub(super) fn of_one(parts: Vec<String>, node: Node, key_origin: Origin) -> Self {
+        let path = join_path(&parts);
+        Self { path: path.clone(), values: vec![Override { path, parts, node, key_origin }] }
+    }
 }
 
 /// A value put into the document at a path.
@@ -100,11 +116,11 @@ pub(crate) fn setting_path(key: &str) -> Option<Vec<String>> {
 }
 
 /// `[grid]`, or every `[[grid]]`.
-pub(crate) fn read(field: &Field<'_>) -> Vec<Grid> {
+pub(super) fn read(field: &Field<'_>, asked: &search::Asked<'_>) -> Vec<Grid> {
     match &field.node.value {
-        Value::Table(_) => vec![grid(field.section())],
+        Value::Table(_) => vec![grid(field.section(), asked)],
         Value::Array(items) if items.iter().all(|i| matches!(i.value, Value::Table(_))) => {
-            let named = |(i, node)| grid(field.item(node, format!("grid[{}]", i + 1)).section());
+            let named = |(i, node)| grid(field.item(node, format!("grid[{}]", i + 1)).section(), asked);
             let grids: Vec<Grid> = items.iter().enumerate().map(named).collect();
             refuse_equal_names(field, &grids);
             grids
@@ -116,7 +132,26 @@ pub(crate) fn read(field: &Field<'_>) -> Vec<Grid> {
     }
 }
 
-fn grid(section: Section<'_>) -> Grid {
+/// The grid of a file that has none, searched along an axis.
+pub(super) fn searched(axis: &'static str, place: &Field<'_>, asked: &search::Asked<'_>) -> Option<Grid> {
+    let mut axes = Vec::new();
+    let rules = search::apply(asked, axis, place, &mut axes)?;
+    Some(Grid {
+        name: None,
+        repeats: 1,
+        order: Order::AsWritten,
+        axes,
+        zip: Vec::new(),
+        exclude: Vec::new(),
+        include: Vec::new(),
+        search: Some(rules),
+        prune: false,
+        origin: place.key_origin,
+    })
+}
+
+fn grid(section: Section<'_>, asked: &search::Asked<'_>) -> Grid {
+    let own_search = section.get("search");
     let zip = section.get("zip");
     let exclude = section.get("exclude");
     let include = section.get("include");
@@ -128,9 +163,10 @@ fn grid(section: Section<'_>) -> Grid {
         zip: Vec::new(),
         exclude: Vec::new(),
         include: Vec::new(),
+        search: None,
+        prune: section.get("prune").and_then(|f| f.bool()).unwrap_or(false),
         origin: section.origin,
     };
-    const OWN: [&str; 6] = ["name", "repeats", "order", "zip", "exclude", "include"];
     for field in section.entries().filter(|f| !OWN.contains(&f.name())) {
         axis(&field, &mut grid.axes);
     }
@@ -149,7 +185,48 @@ fn grid(section: Section<'_>) -> Grid {
         let mistake = Mistake::new(MistakeKind::Duplicate, format!("{} is an axis twice", axis.path));
         section.reader.add(axis.values[0].key_origin, section.key(&axis.path), mistake);
     }
+    let own = own_search.as_ref().and_then(|field| Some((search::word(field)?, field)));
+    if let Some((axis, place)) = own.or(asked.axis.as_ref().map(|(axis, field)| (*axis, field))) {
+        make_searched(&section, &mut grid, asked, axis, place, own_search.is_some());
+    }
     grid
+}
+
+/// Turns the axis of the load into a searched one. `own`: the grid itself asks for it, and what
+/// has no effect beside it is a mistake.
+fn make_searched(
+    section: &Section<'_>,
+    grid: &mut Grid,
+    asked: &search::Asked<'_>,
+    axis: &'static str,
+    place: &Field<'_>,
+    own: bool,
+) {
+    let conflict = |key: &str, problem: &str| {
+        if let Some(field) = section.peek(key) {
+            field.key_mistake(Mistake::new(MistakeKind::Conflict, problem));
+        }
+    };
+    if own {
+        conflict("repeats", "has no effect beside search, which repeats what it is in doubt of");
+        conflict("prune", "has no effect beside search, which tries no hopeless load");
+        conflict("order", "has no effect beside search: what was measured says what comes next");
+    }
+    conflict("include", "no cells to add beside search");
+    let zipped = grid.zip.iter().flatten().any(|at| grid.axes[*at].path == axis);
+    if zipped {
+        conflict("zip", "the axis that is searched goes with no other");
+        return;
+    }
+    // Which loads there are is the search's to say.
+    grid.exclude.retain(|point| point.values.iter().all(|value| value.path != axis));
+    (grid.repeats, grid.order, grid.prune) = (1, Order::AsWritten, false);
+    let before = grid.axes.len();
+    grid.search = search::apply(asked, axis, place, &mut grid.axes);
+    if grid.axes.len() > before {
+        // It came first: the others moved.
+        grid.zip.iter_mut().flatten().for_each(|at| *at += 1);
+    }
 }
 
 fn refuse_equal_names(field: &Field<'_>, grids: &[Grid]) {
@@ -221,8 +298,7 @@ fn values(field: &Field<'_>, parts: Vec<String>) -> Option<Axis> {
 
 /// The mistake of a key that is no axis. Always `None`.
 fn unknown(key: &str, field: &Field<'_>) -> Option<Vec<String>> {
-    let own = ["repeats", "order", "zip", "exclude", "include", "name"];
-    let names: Vec<&str> = SHORT.iter().map(|(short, _)| *short).chain(own).collect();
+    let names: Vec<&str> = SHORT.iter().map(|(short, _)| *short).chain(OWN).collect();
     let near = home_of(key).or_else(|| nearest(key, names.iter().copied()).map(str::to_owned));
     let allowed =
         format!("{}; or a setting by its path in quotes, such as \"target.model\"", names.join(", "));

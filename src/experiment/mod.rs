@@ -6,18 +6,22 @@
 //! Reading goes on after a mistake: all are told at once, each with its line.
 
 mod canon;
+mod capacity;
 mod content;
+mod gate;
 mod grid;
 mod length_table;
 #[cfg(test)]
 mod load_tests;
 mod mistake;
 pub mod presets;
+mod quantity;
 mod range;
 mod read;
 mod reader;
 mod repair;
 mod scale;
+mod search;
 mod secret;
 mod settings;
 mod stages;
@@ -33,16 +37,20 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use canon::canonical_json;
+pub use capacity::{CapacitySettings, Flow, HEADROOM, slo_of_words};
 pub use content::{
     Conversations, DataFile, Dataset, ImageSize, Images, LengthFile, Pause, Sessions, SharedLength,
     SharedPrefix, Shuffle, TraceFormat, TraceSettings,
 };
+pub use gate::GateSettings;
 pub use grid::{Axis, Grid, Order};
 pub(crate) use grid::{Override, Point};
 pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
+pub use quantity::Quantity;
 pub(crate) use reader::Reader;
+pub use search::SearchRules;
 pub use settings::{
     Arrivals, CellSettings, ClientSettings, Connections, Cooldown, Dns, ForceLength, Gate, HttpVersion,
     LengthShape, Lengths, Load, MAX_TOKENS_FIELDS, Part, Proxy, Recovery, RequestLimit, Settings, Slo,
@@ -65,6 +73,10 @@ pub struct Experiment {
     /// Makes prompt texts differ between runs. `None`: new for each run.
     pub salt: Option<String>,
     pub report: ReportSettings,
+    /// The traffic that is to be carried.
+    pub capacity: CapacitySettings,
+    /// `[compare]`, where there is one.
+    pub compare: Option<GateSettings>,
     /// In the order written; empty for a file without a grid.
     pub grids: Vec<Grid>,
     /// The file's path, as it was given.
@@ -104,6 +116,8 @@ pub enum Figures {
 pub enum ExperimentError {
     #[error("cannot read the experiment file {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("cannot read the gate file {}: {source}", path.display())]
+    UnreadableGate { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
 }
@@ -156,9 +170,23 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head { name, description, seed, salt, report, grids } = head;
+        let Head { name, description, seed, salt, report, capacity, compare, grids } = head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
-        Ok(Self { name, description, seed, salt, report, grids, path, text, sets, base, sources })
+        Ok(Self {
+            name,
+            description,
+            seed,
+            salt,
+            report,
+            capacity,
+            compare,
+            grids,
+            path,
+            text,
+            sets,
+            base,
+            sources,
+        })
     }
 
     /// A reader for this experiment's cells.
@@ -170,6 +198,11 @@ impl Experiment {
     pub(crate) fn settings(&self, reader: &Reader<'_>, values: &[&Override]) -> (Settings, Table) {
         let tree = with_values(reader, &self.base, values);
         (read::settings(reader, &tree), tree)
+    }
+
+    /// The value of a searched axis at another load than the first.
+    pub(crate) fn at_load(&self, rules: &SearchRules, first: &Override, load: f64) -> Override {
+        Override { node: search::load_node(rules, load, first.node.origin), ..first.clone() }
     }
 
     /// Where the load of a file without a grid is written, else its beginning.
@@ -228,6 +261,8 @@ struct Head {
     seed: u64,
     salt: Option<String>,
     report: ReportSettings,
+    capacity: CapacitySettings,
+    compare: Option<GateSettings>,
     grids: Vec<Grid>,
 }
 
@@ -243,10 +278,27 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     for section in read::SECTIONS {
         let _ = root.get(section);
     }
-    let grids = root.get("grid").map(|f| grid::read(&f)).unwrap_or_default();
+    let grids = grids(&root, base);
     let report = report(root.sub("report"));
+    let capacity = capacity::read(root.sub("capacity"), &CapacitySettings::default());
+    let compare = root.get("compare").map(|f| read::compare(f.section()));
     root.done();
-    Head { name, description, seed, salt, report, grids }
+    Head { name, description, seed, salt, report, capacity, compare, grids }
+}
+
+/// The grids, and the searches among them.
+fn grids(root: &Section<'_>, base: &Table) -> Vec<Grid> {
+    let asked = search::read(root.sub("search"));
+    let field = root.get("grid");
+    let mut grids = field.as_ref().map(|f| grid::read(f, &asked)).unwrap_or_default();
+    if let (None, Some((axis, place))) = (&field, &asked.axis) {
+        grids.extend(grid::searched(axis, place, &asked));
+    }
+    let place = asked.axis.as_ref().map(|(_, place)| place).or(field.as_ref());
+    if let Some(place) = place.filter(|_| grids.iter().any(|grid| grid.search.is_some())) {
+        search::refuse_other_loads(place, base);
+    }
+    grids
 }
 
 /// A name that can be part of a directory's.

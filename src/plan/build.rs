@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::expand::{Spot, order, points, product_size};
 use super::factors::{GRID, MAIN, cell_id, cell_seed, factors, hex, in_words};
-use super::{Cell, CellId, Plan, trace};
+use super::{Cell, CellId, Plan, Searched, search, trace};
 use crate::experiment::{
     Experiment, Grid, Mistake, MistakeKind, Mistakes, Order, Origin, Reader, Settings, canonical_json,
 };
@@ -26,6 +26,8 @@ struct Shared {
     /// SHA-256 of the settings.
     hash: String,
     grid: Option<usize>,
+    /// Its number among the points of its grid.
+    spot: usize,
 }
 
 /// Expands the grids to cells in running order.
@@ -40,17 +42,28 @@ pub fn build(experiment: &Experiment) -> Result<Plan, Mistakes> {
         return Err(Mistakes::collect(reader.take()));
     }
     let shared = all_points(experiment, &reader);
+    for point in &shared {
+        if let Some(grid) = point.grid.map(|g| &experiment.grids[g]) {
+            search::hold_to_slo(&reader, grid, &point.settings);
+        }
+    }
     if reader.mistakes() > 0 {
         return Err(Mistakes::collect(reader.take()));
     }
     let Varying { paths: varying, by_name } = varying(experiment, &shared);
-    let mut cells = Vec::new();
+    let (mut cells, mut searches, mut pruned) = (Vec::new(), Vec::new(), Vec::new());
     let mut digest = Sha256::new();
     digest.update(head(experiment));
     for (index, (at, repeat)) in sequence(experiment, &shared).into_iter().enumerate() {
         let point = &shared[at];
         digest.update(format!("{} {repeat} {}\n", point.id, point.hash));
-        let grid = point.grid.and_then(|g| experiment.grids[g].name.clone());
+        let origin = point.grid.map(|g| &experiment.grids[g]);
+        if let Some(rules) = origin.and_then(|grid| grid.search.clone()) {
+            let (grid, spot) = (point.grid.unwrap_or_default() as u32, point.spot as u32);
+            searches.push(Searched { rules, grid, spot, cells: vec![index as u32] });
+        }
+        pruned.extend(origin.filter(|grid| grid.prune).map(|_| index as u32));
+        let grid = origin.and_then(|grid| grid.name.clone());
         let mut factors = point.factors.clone();
         // Not a part of what the cell is: its id is made without it.
         factors.extend(grid.clone().filter(|_| by_name).map(|name| (GRID.to_owned(), Value::from(name))));
@@ -65,8 +78,18 @@ pub fn build(experiment: &Experiment) -> Result<Plan, Mistakes> {
             settings: point.settings.clone(),
         });
     }
+    for search in &searches {
+        digest.update(format!("{}\n", canonical_json(&serde_json::json!(search.rules))));
+    }
     let experiment_hash = hex(&digest.finalize());
-    Ok(Plan { name: experiment.name.clone(), seed: experiment.seed, experiment_hash, cells })
+    Ok(Plan {
+        name: experiment.name.clone(),
+        seed: experiment.seed,
+        experiment_hash,
+        cells,
+        searches,
+        pruned,
+    })
 }
 
 /// What the experiment's hash covers beside its cells. Comments, the description and the
@@ -100,7 +123,7 @@ fn all_points(experiment: &Experiment, reader: &Reader<'_>) -> Vec<Shared> {
     let mut seen: HashMap<String, Origin> = HashMap::new();
     let mut duplicates = 0;
     let mut traces = trace::Traces::default();
-    let mut add = |spot: &Spot<'_>, grid: Option<usize>| {
+    let mut add = |spot: &Spot<'_>, grid: Option<usize>, number: usize| {
         let (mut settings, tree) = experiment.settings(reader, &spot.values);
         if let Err(error) = trace::fit(&mut settings, &mut traces) {
             let mistake = Mistake::new(MistakeKind::BadValue, error.to_string());
@@ -119,10 +142,10 @@ fn all_points(experiment: &Experiment, reader: &Reader<'_>) -> Vec<Shared> {
             seen.insert(hash.clone(), spot.origin);
             seen.insert(id.0.clone(), spot.origin);
         }
-        shared.push(Shared { id, factors, settings, hash, grid });
+        shared.push(Shared { id, factors, settings, hash, grid, spot: number });
     };
     if experiment.grids.is_empty() {
-        add(&Spot { values: Vec::new(), origin: experiment.origin() }, None);
+        add(&Spot { values: Vec::new(), origin: experiment.origin() }, None, 0);
     }
     for (number, grid) in experiment.grids.iter().enumerate() {
         let spots = points(reader, grid);
@@ -130,8 +153,8 @@ fn all_points(experiment: &Experiment, reader: &Reader<'_>) -> Vec<Shared> {
             let mistake = Mistake::new(MistakeKind::Missing, "every cell of this grid is excluded");
             reader.add(grid.origin, "grid", mistake);
         }
-        for spot in spots {
-            add(&spot, Some(number));
+        for (at, spot) in spots.iter().enumerate() {
+            add(spot, Some(number), at);
         }
     }
     shared
@@ -200,7 +223,11 @@ fn varying(experiment: &Experiment, shared: &[Shared]) -> Varying {
     }
     let value =
         |point: &Shared, path: &String| canonical_json(point.factors.get(path).unwrap_or(&Value::Null));
-    paths.retain(|path| shared.iter().any(|point| value(point, path) != value(&shared[0], path)));
+    let searched = |path: &String| {
+        experiment.grids.iter().any(|grid| grid.search.as_ref().is_some_and(|rules| rules.axis == *path))
+    };
+    let differs = |path: &String| shared.iter().any(|point| value(point, path) != value(&shared[0], path));
+    paths.retain(|path| searched(path) || differs(path));
     let named = experiment.grids.iter().all(|grid| grid.name.is_some());
     let within = |path: &String| {
         MAIN.contains(&path.as_str())

@@ -15,7 +15,16 @@ pub fn difference(run: &Plan, now: &Plan) -> String {
     if run.seed != now.seed {
         return format!("its seed is {}, not {}", run.seed, now.seed);
     }
-    if run.cells.len() != now.cells.len() {
+    let rules = |plan: &Plan| plan.searches.iter().map(|search| search.rules.clone()).collect::<Vec<_>>();
+    if rules(run) != rules(now) {
+        return match (run.searches.is_empty(), now.searches.is_empty()) {
+            (true, _) => "it is no search".to_owned(),
+            (_, true) => "it is a search".to_owned(),
+            _ => "its search has other settings".to_owned(),
+        };
+    }
+    // What a search has decided on since is in the run's plan alone.
+    if run.cells.len() != now.cells.len() && run.searches.is_empty() {
         let (theirs, ours) = (run.cells.len(), now.cells.len());
         let cells = if theirs == 1 { "cell" } else { "cells" };
         return format!("it has {theirs} {cells}, not {ours} (repeats counted)");

@@ -5,6 +5,7 @@ mod difference;
 mod estimate;
 mod expand;
 mod factors;
+mod search;
 mod table;
 mod trace;
 
@@ -13,11 +14,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::experiment::Settings;
+use crate::experiment::{SearchRules, Settings};
 
 pub use build::{MAX_CELLS, build};
 pub use difference::difference;
 pub use estimate::{Amount, CellEstimate, Estimate, Span, estimate};
+pub use search::probe;
 pub use table::{load_in_words, render_table};
 
 /// What a cell *is*: a hash of its canonical factors, without repeat and index. Comparison
@@ -54,7 +56,7 @@ pub struct Cell {
 }
 
 /// All cells of a run, in order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The experiment's name.
     pub name: String,
@@ -63,6 +65,33 @@ pub struct Plan {
     /// be resumed only if it is the same.
     pub experiment_hash: String,
     pub cells: Vec<Cell>,
+    /// Searches for the greatest load within the SLO, one for each combination of the other axes.
+    /// Their cells beyond the first of each are added to `cells` as they are decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub searches: Vec<Searched>,
+    /// Indices of the cells that are skipped once a lighter one is hopeless: those of grids with
+    /// `prune`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pruned: Vec<u32>,
+}
+
+/// One search: cells that differ in their load alone, which is searched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Searched {
+    pub rules: SearchRules,
+    /// Number of its grid, and of its combination of the other axes there.
+    pub(crate) grid: u32,
+    pub(crate) spot: u32,
+    /// Indices of its cells, in the order in which they run.
+    pub cells: Vec<u32>,
+}
+
+impl Searched {
+    /// The load of one of its cells; `None` of a cell that has none.
+    #[must_use]
+    pub fn load(&self, cell: &Cell) -> Option<f64> {
+        cell.factors.get(&self.rules.axis).and_then(Value::as_f64)
+    }
 }
 
 impl Cell {

@@ -96,6 +96,11 @@ fn harmless(text: &str) -> String {
     out
 }
 
+/// The run whose turn it is, in front of its cell.
+pub(super) fn side(side: &str) -> String {
+    if side.is_empty() { String::new() } else { format!("[{side}] ") }
+}
+
 /// The line that stays when a cell is finished.
 pub(super) fn finished(cell: &Cell, of: usize, summary: &CellSummary) -> String {
     let value = |metric: &str, stat: &str| summary.value(metric, stat);

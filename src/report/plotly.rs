@@ -388,7 +388,7 @@ mod tests {
 
     #[test]
     fn the_light_theme_has_the_colours_of_the_pictures() {
-        let css = include_str!("page.css");
+        let css = include_str!("page/page.css");
         for (i, colour) in COLOURS.iter().enumerate() {
             assert!(css.contains(&format!("--c{i}: #{colour:06x};")), "colour {i}");
         }

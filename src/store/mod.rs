@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! runs/summary.csv                    one line per finished cell and repeat of every run
+//! runs/baselines.json                 runs that are kept under a name
 //! runs/<utc>-<name>/
 //!    run.json  experiment.toml  plan.json  environment.json  summary.csv  groups.csv
 //!    cells/0003-<cell id>-r1/
@@ -17,6 +18,7 @@
 
 mod answers;
 mod atomic;
+mod baselines;
 mod calibration;
 mod cell_log;
 mod columns;
@@ -34,6 +36,7 @@ pub(crate) mod tests;
 
 pub use answers::{ANSWERS, read_answers};
 pub use atomic::write_file;
+pub use baselines::{BASELINES, Baseline, BaselineError, Baselines};
 pub use calibration::{
     CALIBRATION_VARIABLE, Calibrated, Calibration, Connections, LagAt, Machine, Rates, calibration_path,
     noted_ceiling,
@@ -47,6 +50,6 @@ pub use index::{Rebuilt, rebuild_summary};
 pub use manifest::{Imported, Manifest, NewRun, SCHEMA, Status};
 pub use run_dir::{
     CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, GROUPS_CSV, INTERRUPTED_JSON, MANIFEST, PLAN, RECORDS, RunDir,
-    SUMMARY_CSV, SUMMARY_JSON, TIMELINE, cell_dir,
+    SUMMARY_CSV, SUMMARY_JSON, TIMELINE, cell_dir, ids_of_sides, other_side,
 };
 pub use stored::{Served, StoredCell, read_json};

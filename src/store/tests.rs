@@ -139,6 +139,7 @@ pub(super) fn plan(cells: u32) -> Plan {
         seed: 42,
         experiment_hash: "hash".to_owned(),
         cells: (0..cells).map(cell).collect(),
+        ..Plan::default()
     }
 }
 

@@ -1,0 +1,210 @@
+//! Walks a plan: for each cell prepare → drive → summarise → store → cool down.
+//!
+//! A failing cell is a result, not an abort. The sweep ends early only when it is told to,
+//! when the server has not answered a single request for several cells in a row, or when
+//! results can no longer be written; in each case what was finished is kept and can be
+//! gone on with.
+
+mod begin;
+mod bench;
+mod in_turn;
+mod listed;
+mod walk;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+pub use begin::look_at_files;
+pub use in_turn::{Side, in_turn};
+
+use begin::{begin, look_ahead, reopen};
+use bench::Bench;
+use listed::Listed;
+use walk::Walk;
+
+use crate::event::{Event, Watcher};
+use crate::experiment::Experiment;
+use crate::load::{Control, LoadError};
+use crate::plan::{self, Cell, Plan};
+use crate::server::DiscoverError;
+use crate::sim;
+use crate::store::{self, Calibrated, RunDir, Status, StoreError};
+use crate::workload::DataError;
+
+/// What a sweep is told beside its plan.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The directory of runs.
+    pub runs: PathBuf,
+    /// Go on with this run instead of beginning one.
+    pub resume: Option<PathBuf>,
+    /// The `--set` overrides, for the record.
+    pub sets: Vec<String>,
+}
+
+/// How a sweep ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    Finished,
+    /// Ctrl-C.
+    Interrupted,
+    /// The server stopped answering.
+    Stopped {
+        reason: String,
+    },
+}
+
+/// What a sweep left.
+#[derive(Debug)]
+pub struct Swept {
+    /// The run's directory.
+    pub run: PathBuf,
+    pub ending: Ending,
+}
+
+/// Why a sweep could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Discover(#[from] DiscoverError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error("this machine can't run the plan: {0}")]
+    BeyondThisMachine(String),
+    #[error("cannot start the simulator: {0}")]
+    Sim(#[from] sim::SimError),
+    #[error("sim.{key}: {reason}")]
+    Knob { key: String, reason: String },
+    #[error("target.api = \"{api}\" is not known")]
+    Api { api: String },
+    #[error("target.url: {url}: {source}")]
+    Url { url: String, source: url::ParseError },
+    #[error(
+        "{} was made by another experiment: {difference}. Resume it with the file that it was begun with and {}, \
+         or start a new run",
+        run.display(),
+        begun_with(set)
+    )]
+    OtherExperiment { run: PathBuf, difference: String, set: Vec<String> },
+    #[error("runs that take turns must ask the same of their servers, and here they don't: {difference}")]
+    OtherCells { difference: String },
+}
+
+/// The `--set` arguments of a run, in words.
+fn begun_with(set: &[String]) -> String {
+    match set {
+        [] => "no --set".to_owned(),
+        some => some.iter().map(|s| format!("--set '{s}'")).collect::<Vec<_>>().join(" "),
+    }
+}
+
+impl SweepError {
+    /// Whether the user's input is at fault.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        match self {
+            Self::OtherExperiment { .. }
+            | Self::OtherCells { .. }
+            | Self::Data(_)
+            | Self::Knob { .. }
+            | Self::Url { .. }
+            | Self::BeyondThisMachine(_) => true,
+            Self::Store(StoreError::NotARun { .. } | StoreError::InUse { .. }) => true,
+            Self::Discover(error) => error.is_usage(),
+            _ => false,
+        }
+    }
+
+    /// Whether it was the user who ended it, before there was a run.
+    #[must_use]
+    pub const fn is_interrupt(&self) -> bool {
+        matches!(self, Self::Discover(DiscoverError::Stopped))
+    }
+}
+
+/// Run every cell of `plan` that is not finished yet.
+///
+/// # Errors
+/// When nothing can be measured (the server can't be found at the start) or kept.
+pub fn run(
+    experiment: &Experiment,
+    plan: &Plan,
+    options: &Options,
+    control: &Control,
+    watcher: &mut dyn Watcher,
+) -> Result<Swept, SweepError> {
+    let expected: Vec<f64> = plan::estimate(plan).cells.iter().map(|c| c.expected_s).collect();
+    let mut bench = Bench::new(control);
+    let calibrated = Calibrated::find();
+    let resumed = options.resume.as_deref().map(|path| reopen(path, plan, watcher)).transpose()?;
+    let done = resumed.as_ref().map(RunDir::finished).unwrap_or_default();
+    let left: Vec<&Cell> = plan.cells.iter().filter(|c| !done.contains(&c.index)).collect();
+    // Before anything is written: are the files there, can this machine do it, and is there a
+    // server at all?
+    look_at_files(&left)?;
+    look_ahead(&left, watcher)?;
+    let mut identity = Value::Null;
+    if let Some(first) = left.first() {
+        let found = bench.ready(&first.settings, None, watcher)?;
+        identity = bench::identity(&first.settings, &found);
+    }
+    let mut ceiling = calibrated.ceiling();
+    let mut run = match resumed {
+        Some(run) if left.is_empty() => {
+            return Ok(Swept { run: run.path().to_owned(), ending: Ending::Finished });
+        }
+        Some(mut run) => {
+            // Its cells are judged alike, by what was known when it was begun.
+            ceiling = store::noted_ceiling(&run.environment()?);
+            run.set_status(Status::Running)?;
+            run
+        }
+        None => begin(experiment, plan, (options, None), identity, &calibrated)?,
+    };
+    let name = run.manifest().run.clone();
+    watcher.on(&Event::SweepStarted {
+        run: &name,
+        cells: plan.cells.len(),
+        finished_before: done.len(),
+        expected_s: left.iter().map(|c| expected[c.index as usize]).sum(),
+    });
+    let of = plan.cells.len();
+    let mut agenda = Listed::new(&run, of, &expected, &left);
+    let mut walk = Walk::new(control, watcher, bench, ceiling);
+    let ending = walk.all(&mut agenda);
+    let finished = done.len() + walk.finished;
+    close(&mut run, &ending, watcher)?;
+    let ending = ending?;
+    watcher.on(&Event::SweepFinished {
+        run: &name,
+        finished,
+        of,
+        interrupted: ending == Ending::Interrupted,
+    });
+    Ok(Swept { run: run.path().to_owned(), ending })
+}
+
+/// Note in the run how its sweep ended.
+fn close(
+    run: &mut RunDir,
+    ending: &Result<Ending, SweepError>,
+    watcher: &mut dyn Watcher,
+) -> Result<(), SweepError> {
+    let noted = run.set_status(match ending {
+        Ok(Ending::Finished) => Status::Finished,
+        Ok(Ending::Interrupted) => Status::Interrupted,
+        Ok(Ending::Stopped { .. }) | Err(_) => Status::Stopped,
+    });
+    // On a full disk the first error says more than that its consequence can't be noted.
+    if ending.is_err() {
+        let text = format!("what was finished is kept; go on with --resume {}", run.path().display());
+        watcher.on(&Event::Notice { text: &text });
+        return Ok(());
+    }
+    Ok(noted?)
+}

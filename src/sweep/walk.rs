@@ -1,0 +1,236 @@
+//! The walk itself: for each cell of an agenda prepare → drive → summarise → store → cool down.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::bench::{self, Bench};
+use super::{Ending, SweepError};
+use crate::event::{Event, Watcher};
+use crate::experiment::{Cooldown, Target, Workload};
+use crate::load::{self, Control, Job, JobPart};
+use crate::measure::validity::{CONTAMINATED_NAME, DATA_AGAIN_NAME};
+use crate::measure::{self, CellSummary, Verdict};
+use crate::plan::Cell;
+use crate::record::{Ceiling, CellRun, EndedBy};
+use crate::server::{self, DiscoverError, Found, Idle};
+use crate::store::{RunDir, Served};
+use crate::workload::Source;
+
+/// What to say of a data set that was gone through more than once. Of conversations it isn't known
+/// from the counts how many there were.
+fn data_again(parts: &[JobPart], summary: &CellSummary) -> Option<String> {
+    // In a mix each part has but its share of the arrivals.
+    let [part] = parts else { return None };
+    let asked = summary.counts.attempted + summary.counts.before_window;
+    let lines = part.source.period().filter(|_| !part.source.sessions())?;
+    (asked > lines).then(|| {
+        format!(
+            "the {lines} lines of the workload's file were asked {:.1} times each: a server that keeps what it made \
+             of prompts answers the later ones sooner",
+            asked as f64 / lines as f64
+        )
+    })
+}
+
+/// The cell as it is to be driven where answers are to be shown: it keeps `shown` of them, unless
+/// the experiment says how many.
+fn with_answers(cell: &Cell, shown: Option<u32>) -> Cow<'_, Cell> {
+    let mut cell = Cow::Borrowed(cell);
+    if let Some(shown) = shown
+        && cell.settings.parts().all(|(_, workload)| workload.keep_answers == 0)
+    {
+        let settings = &mut cell.to_mut().settings;
+        let parts = settings.parts.iter_mut().map(|part| &mut part.workload);
+        for workload in parts.chain([&mut settings.workload]) {
+            workload.keep_answers = shown;
+        }
+    }
+    cell
+}
+
+/// What each part of a cell is sent by.
+fn parts(salt: &str, cell: &Cell, found: &[Rc<Found>]) -> Result<Vec<JobPart>, SweepError> {
+    let part = |((target, workload), found): ((&Target, &Workload), &Rc<Found>)| {
+        let provider = found.provider(target).ok_or_else(|| SweepError::Api { api: found.api.clone() })?;
+        let source = Source::open(workload.clone(), cell.seed, salt, Arc::clone(&found.tokenizer))?;
+        let (provider, source) = (provider.into(), Arc::new(source));
+        Ok(JobPart { endpoint: found.endpoint.clone(), provider, source })
+    };
+    cell.settings.parts().zip(found).map(part).collect()
+}
+
+/// A cell whose turn it is.
+pub(super) struct Turn {
+    pub cell: Cell,
+    /// How long it is expected to take, in seconds.
+    pub expected_s: f64,
+    /// Cells of the sweep, as far as is known.
+    pub of: usize,
+}
+
+/// What a walk is to do, cell by cell: a plan that stands, or one that grows with what was
+/// measured.
+pub(super) trait Agenda {
+    /// The next cell; `None`: there is no more to do. Asked before the server cools down from the
+    /// cell before, which the last one needn't.
+    fn next(&mut self, watcher: &mut dyn Watcher) -> Result<Option<Turn>, SweepError>;
+
+    /// The run that keeps this cell.
+    fn run(&self, turn: &Turn) -> &RunDir;
+
+    /// A cell was measured and is kept.
+    fn finished(&mut self, turn: &Turn, summary: &CellSummary) -> Result<(), SweepError>;
+}
+
+/// One walk over the cells of an agenda.
+pub(super) struct Walk<'a> {
+    control: &'a Control,
+    watcher: &'a mut dyn Watcher,
+    bench: Bench,
+    /// Cells in a row in which the server answered nothing.
+    silent_in_row: u32,
+    /// Cells that it finished.
+    pub finished: usize,
+    /// Why the server was not idle when the next cell began.
+    contaminated: Option<String>,
+    /// What a load core of this machine can do, if it was calibrated.
+    ceiling: Option<Ceiling>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        control: &'a Control,
+        watcher: &'a mut dyn Watcher,
+        bench: Bench,
+        ceiling: Option<Ceiling>,
+    ) -> Self {
+        Self { control, watcher, bench, silent_in_row: 0, finished: 0, contaminated: None, ceiling }
+    }
+
+    /// The watcher, for others to say something.
+    pub(super) fn watcher(&mut self) -> &mut dyn Watcher {
+        self.watcher
+    }
+
+    /// Walk the agenda to its end.
+    pub(super) fn all(&mut self, agenda: &mut dyn Agenda) -> Result<Ending, SweepError> {
+        let mut next = agenda.next(self.watcher)?;
+        while let Some(turn) = next {
+            if self.control.finish() {
+                return Ok(Ending::Interrupted);
+            }
+            let cell = &turn.cell;
+            let found = match self.find(cell) {
+                Err(SweepError::Discover(DiscoverError::Stopped)) => return Ok(Ending::Interrupted),
+                other => other?,
+            };
+            let (run, summary) = self.one(agenda.run(&turn), &turn, &found)?;
+            if summary.window.ended_by == EndedBy::Interrupt {
+                return Ok(Ending::Interrupted);
+            }
+            self.finished += 1;
+            agenda.finished(&turn, &summary)?;
+            if let Some(reason) = self.dead(cell, &run, &summary) {
+                return Ok(Ending::Stopped { reason });
+            }
+            next = agenda.next(self.watcher)?;
+            if next.is_some() {
+                self.cool_down(cell, &found);
+            }
+        }
+        Ok(Ending::Finished)
+    }
+
+    /// Drive one cell and keep what it gave.
+    fn one(
+        &mut self,
+        keep: &RunDir,
+        turn: &Turn,
+        found: &[Rc<Found>],
+    ) -> Result<(CellRun, CellSummary), SweepError> {
+        let Turn { cell, expected_s, of } = turn;
+        self.watcher.on(&Event::CellStarted { cell, of: *of, expected_s: *expected_s });
+        let shown = self.watcher.answers();
+        let asked = with_answers(cell, shown);
+        let job = Job { cell: &asked, parts: parts(&keep.manifest().salt, cell, found)? };
+        let mut log = keep.begin_cell(cell)?;
+        let watcher = &mut *self.watcher;
+        let mut run = load::drive(&job, &mut log, self.control, &mut |live| watcher.on(&Event::Live(live)))?;
+        run.client.ceiling = self.ceiling;
+        if let Some(why) = log.answers_refused() {
+            let text = format!("not all answers of the cell could be kept: {why}");
+            self.watcher.on(&Event::Notice { text: &text });
+        }
+        let log = log.seal()?;
+        let mut summary = measure::summarise_walks(cell, &run, || log.records())?;
+        if let Some(text) = self.contaminated.take() {
+            summary.validity.add(CONTAMINATED_NAME, Verdict::Warn, text);
+        }
+        if let Some(text) = data_again(&job.parts, &summary) {
+            summary.validity.add(DATA_AGAIN_NAME, Verdict::Warn, text);
+        }
+        let (api, model) = bench::served(found);
+        keep.commit_cell(cell, &log, &run, &summary, Served { api: &api, model: &model })?;
+        self.watcher.on(&Event::CellFinished { cell, summary: &summary });
+        if shown.is_some() {
+            for answer in &keep.answers(cell)? {
+                self.watcher.on(&Event::Answer { cell_index: cell.index, answer });
+            }
+        }
+        Ok((run, summary))
+    }
+
+    /// Look for the cell's servers. One that can't be found now, after others were, is a
+    /// failing cell and not the end: it is asked all the same, and its silence recorded.
+    fn find(&mut self, cell: &Cell) -> Result<Vec<Rc<Found>>, SweepError> {
+        self.bench.ready(&cell.settings, Some(cell.index + 1), self.watcher)
+    }
+
+    /// Why the sweep should stop: nothing was answered for several cells in a row, neither in
+    /// the window nor outside of it.
+    fn dead(&mut self, cell: &Cell, run: &CellRun, summary: &CellSummary) -> Option<String> {
+        let answered = run.timeline.iter().any(|tick| tick.completed > 0 || tick.chunks > 0);
+        let asked = run.timeline.iter().any(|tick| tick.sent > 0);
+        self.silent_in_row = if answered || !asked { 0 } else { self.silent_in_row + 1 };
+        let limit = cell.settings.client.dead_after;
+        (self.silent_in_row >= limit).then(|| {
+            let counts = &summary.counts;
+            let mut last: Vec<String> = counts.errors.iter().map(|(c, n)| format!("{n} × {c}")).collect();
+            if last.is_empty() {
+                last.push("no answer in time".to_owned());
+            }
+            let row = if limit == 1 { "a whole cell".to_owned() } else { format!("{limit} cells in a row") };
+            format!("no request was answered in {row} (last: {}); what was measured is kept", last.join(", "))
+        })
+    }
+
+    /// Wait until every server of the cell is idle.
+    fn cool_down(&mut self, cell: &Cell, found: &[Rc<Found>]) {
+        let mut cooldown = cell.settings.cell.cooldown;
+        let silent = self.silent_in_row > 0;
+        if silent {
+            // Nobody is there to become idle.
+            cooldown = Cooldown { min: cooldown.min, max: cooldown.min };
+        }
+        self.watcher
+            .on(&Event::CoolingDown { min_s: cooldown.min.as_secs_f64(), max_s: cooldown.max.as_secs_f64() });
+        let began = Instant::now();
+        let several = cell.settings.parts.iter().any(|part| part.endpoint.is_some());
+        for server in bench::servers(found) {
+            // Those that come later have been waited for with the first.
+            let left = |d: Duration| d.saturating_sub(began.elapsed());
+            let left = Cooldown { min: left(cooldown.min), max: left(cooldown.max) };
+            let idle = server::wait_idle(server, &left, &|| self.control.finish());
+            if let Idle::TimedOut { what, .. } = idle
+                && !silent
+            {
+                let waited = began.elapsed().as_secs_f64();
+                let which = if several { format!(" {}", server.endpoint.base) } else { String::new() };
+                self.contaminated =
+                    Some(format!("the server{which} was still busy after {waited:.1} s of cooldown: {what}"));
+            }
+        }
+    }
+}
