@@ -121,10 +121,12 @@ fn nothing_is_kept_unless_asked_for_and_shown_answers_are_those_of_the_run() {
 fn of_refusals_the_first_bodies_are_kept_without_the_key() {
     const KEY: &str = "sk-answers-0123456789";
     let server = serve(|conn| {
-        let body =
-            format!("{{\"error\":{{\"message\":\"no credit for {KEY} \\u001b[31m {}\"}}}}", conn.number);
-        let length = body.len();
-        conn.raw(&format!("HTTP/1.1 429 Too Many\r\ncontent-length: {length}\r\n\r\n{body}"));
+        let (status, body) = if conn.head.starts_with("GET /v1/models") {
+            ("200 OK", r#"{"object":"list","data":[{"id":"m","object":"model"}]}"#.to_owned())
+        } else {
+            ("429 Too Many", json!({ "error": { "message": format!("no credit for {KEY}") } }).to_string())
+        };
+        conn.raw(&format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
         true
     });
     let url = format!("http://{}", server.address);

@@ -326,4 +326,30 @@ pub(super) mod tests {
         assert_eq!(sweep_left(100.0, 200.0, 10, 10), Some(0.0));
         assert_eq!(sweep_left(0.0, 0.0, 0, 0), None);
     }
+
+    #[test]
+    fn answers_are_shown_with_their_line_breaks_and_cannot_steer_the_terminal() {
+        use crate::record::{Outcome, RequestRecord, Texts};
+        let mut record = RequestRecord::blank(7);
+        record.outcome = Outcome::Ok;
+        record.finish_reason = Some("stop".to_owned());
+        record.output_tokens = Some(3);
+        let texts = Texts {
+            prompt: Some(Excerpt::of("what is this?", 7)),
+            answer: Some(Excerpt::of("a\n\u{1b}[31mb\tc", 100)),
+            body: None,
+        };
+        assert_eq!(
+            answer(0, &texts.of(&record)),
+            "cell 1, request 7 (ok, stop, 3 tokens)\n  asked: what is … (6 characters more)\n  answered: a\n    \\u{1b}[31mb\tc"
+        );
+        record.outcome = Outcome::ConnectError;
+        record.error_class = Some("connect".to_owned());
+        (record.finish_reason, record.output_tokens) = (None, None);
+        record.detail = Some("refused".to_owned());
+        assert_eq!(
+            answer(1, &Texts::default().of(&record)),
+            "cell 2, request 7 (connect_error, connect)\n  failed: refused"
+        );
+    }
 }

@@ -120,6 +120,27 @@ mod tests {
         assert!(matches!(&error, StoreError::Corrupt { line: Some(1), .. }), "{error}");
     }
 
+    /// What an attempt that counts for nothing had been told is of no run.
+    #[test]
+    fn a_cell_that_runs_again_begins_without_the_answers_of_the_attempt_before() {
+        use crate::record::RecordSink as _;
+        use crate::store::tests::{cell, create, finish};
+        let root = tempfile::tempdir().unwrap();
+        let run = create(root.path(), 1);
+        let mut log = run.begin_cell(&cell(0)).unwrap();
+        log.write(&[record(0)]).unwrap();
+        log.keep(&[answer(0, 3)]);
+        drop(log);
+        assert_eq!(run.answers(&cell(0)).unwrap().len(), 1, "a killed process leaves what it had");
+        let mut log = run.begin_cell(&cell(0)).unwrap();
+        assert_eq!(run.answers(&cell(0)).unwrap(), []);
+        log.keep(&[answer(1, 3)]);
+        assert_eq!(log.answers_refused(), None);
+        drop(log);
+        finish(&run, 0, 2);
+        assert_eq!(run.answers(&cell(0)).unwrap(), [], "a cell that was asked to keep none has none");
+    }
+
     #[test]
     fn the_file_has_an_end() {
         let dir = tempfile::tempdir().unwrap();
