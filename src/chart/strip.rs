@@ -22,7 +22,7 @@ const SOME: usize = 100;
 /// One for each cell and repeat that has a time line; of a large run one for each of [`SOME`].
 pub(super) fn build(run: &RunData) -> Vec<Chart> {
     let cells = chosen(run.cells.iter().filter(|data| !data.timeline.is_empty()).collect());
-    let dots = (DOTS_BUDGET / cells.len().max(1)).clamp(150, 2000);
+    let dots = (DOTS_BUDGET / run.cells.len().clamp(1, ALL_OF)).clamp(150, 2000);
     cells.into_iter().filter_map(|data| of_cell(data, dots)).collect()
 }
 
