@@ -5,7 +5,7 @@
 //! (`cli`), a sweep that
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
 //! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
-//! (`real_server`), the API that a server is found to speak (`auto_api`), the load that a file gives
+//! (`real_server`), one run held against another (`compare`), the API that a server is found to speak (`auto_api`), the load that a file gives
 //! (`determinism`), what a run's figures point to (`diagnosis`), mistakes in files (`mistakes`), several tasks and
 //! endpoints in a cell (`mix`), what the stages of a cell ask for (`stages`), the ready experiments
 //! (`scenarios`), documents held to the tables they describe (`docs`) and to the tests they name (`coverage`), examples
@@ -19,6 +19,7 @@ mod architecture;
 mod auto_api;
 mod calibrate;
 mod cli;
+mod compare;
 mod coverage;
 mod determinism;
 mod diagnosis;
