@@ -2,6 +2,7 @@
 //!
 //! Everything here can be made again from `runs/`, on another machine.
 
+pub mod capacity;
 mod columns;
 pub mod compare;
 pub mod contention;

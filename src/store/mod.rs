@@ -8,6 +8,7 @@
 //!    cells/0003-<cell id>-r1/
 //!       records.jsonl                 only until the cell is finished
 //!       records.parquet  timeline.parquet  chunk_gaps.hlog
+//!       answers.jsonl                 only where texts of answers are asked for
 //!       summary.json                  written last: the cell is finished once it is there
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! synced, and `summary.json` comes into being by a rename. The CSV files are derived from
 //! the `summary.json` files and can be made again from them at any time.
 
+mod answers;
 mod atomic;
 mod baselines;
 mod calibration;
@@ -33,6 +35,7 @@ mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use answers::{ANSWERS, read_answers};
 pub use atomic::write_file;
 pub use baselines::{BASELINES, Baseline, BaselineError, Baselines};
 pub use calibration::{

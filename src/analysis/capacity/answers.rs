@@ -120,7 +120,7 @@ fn of_shape(shape: &Shape, several: bool) -> String {
             let completes = shape
                 .carried
                 .filter(|_| shape.kind == Loop::Closed)
-                .map_or_else(String::new, |c| format!(", that is {} req/s completed,", figure(c.rps)));
+                .map_or_else(String::new, |c| format!(", at least {} req/s completed,", figure(c.rps)));
             format!("meets the SLO up to {}{completes}{at}{binds}.", limit_text(shape))
                 .replace(",;", ";")
                 .replace(",.", ".")
@@ -158,6 +158,12 @@ fn how_sure(shape: &Shape) -> String {
         Some(format!("with {}, {}", level.label, rule.text))
     };
     let mut out = String::new();
+    if let (LimitState::AtLeast, Some(pass)) =
+        (limit.state, limit.last_pass.filter(|_| limit.last_pass < limit.last_met))
+    {
+        out.push_str(&format!(" Sure up to {}", amount(shape, pass)));
+        out.push_str(&undecided(limit.last_met).map_or_else(|| ".".to_owned(), |why| format!(": {why}.")));
+    }
     if limit.low.is_some() && !limit.sure_low {
         out.push_str(" These are figures, not yet sure");
         out.push_str(&undecided(limit.last_met).map_or_else(|| ".".to_owned(), |why| format!(": {why}.")));

@@ -123,7 +123,15 @@ fn missed_rule(level: &LevelResult) -> Option<&RuleResult> {
 /// What a level that meets the SLO comes nearest to; nothing of rates, which only rise.
 fn nearest(level: &LevelResult) -> Option<&RuleResult> {
     let other = level.rules.iter().filter(|r| !RATES.contains(&r.metric.as_str()) && r.value.is_some());
-    other.max_by(|a, b| excess_of(a).total_cmp(&excess_of(b)))
+    other.max_by(|a, b| used(a).total_cmp(&used(b)))
+}
+
+/// The share of its limit that a figure takes up.
+fn used(rule: &RuleResult) -> f64 {
+    let share = |value: f64| {
+        if is_higher_better(&rule.metric) { rule.limit / value } else { value / rule.limit }
+    };
+    rule.value.map(share).filter(|share| share.is_finite()).unwrap_or(0.0)
 }
 
 fn excess_of(rule: &RuleResult) -> f64 {

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use answers::money;
 pub use answers::{answers, limit_text};
 pub use plan::{WHAT_IFS, replicas};
 pub use pool::pool;
@@ -477,8 +478,8 @@ fn rule_words(rule: &SloRule) -> String {
     words::rule_text(&SloVerdict::judge(rule, None))
 }
 
-/// The `[capacity]` of the run's own experiment file.
-fn own_traffic(run: &RunData, notes: &mut Vec<String>) -> Option<CapacitySettings> {
+/// The `[capacity]` of the run's own experiment file. What is wrong with it goes to `notes`.
+pub fn own_traffic(run: &RunData, notes: &mut Vec<String>) -> Option<CapacitySettings> {
     let sets = run.manifest.get("set").and_then(Value::as_array);
     let sets: Vec<String> = sets.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     CapacitySettings::of_experiment(&run.experiment, &sets).unwrap_or_else(|error| {

@@ -45,6 +45,7 @@ fn run(id: &str, cells: u32, repeats: u32, ttft: Ttft<'_>) -> RunData {
         name: "x".to_owned(),
         title: "x".to_owned(),
         figures: None,
+        carries: std::sync::OnceLock::new(),
         environment: json!({ "host": "a", "git": { "commit": "1" }, "started_at": "then" }),
         manifest: json!({ "started_at": "2026-11-22T05:40:00Z" }),
         experiment: String::new(),
