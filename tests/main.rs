@@ -8,6 +8,8 @@
 //! (`real_server`), the API that a server is found to speak (`auto_api`), the load that a file gives
 //! (`determinism`), what a run's figures point to (`diagnosis`), what
 //! many runs have in common (`history`), mistakes in files (`mistakes`), several tasks and
+//! (`real_server`), one run held against another (`compare`), the API that a server is found to speak (`auto_api`), the load that a file gives
+//! (`determinism`), what a run's figures point to (`diagnosis`), mistakes in files (`mistakes`), several tasks and
 //! endpoints in a cell (`mix`), what the stages of a cell ask for (`stages`), the ready experiments
 //! (`scenarios`), documents held to the tables they describe (`docs`) and to the tests they name (`coverage`), examples
 //! in them that are run (`examples`), and the
@@ -22,6 +24,7 @@ mod architecture;
 mod auto_api;
 mod calibrate;
 mod cli;
+mod compare;
 mod coverage;
 mod determinism;
 mod diagnosis;

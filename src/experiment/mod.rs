@@ -9,6 +9,8 @@ mod canon;
 mod capacity;
 mod content;
 mod gate;
+#[cfg(test)]
+mod gate_tests;
 mod grid;
 mod length_table;
 #[cfg(test)]

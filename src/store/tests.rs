@@ -218,7 +218,7 @@ pub(crate) fn summary(n: u32) -> CellSummary {
     }
 }
 
-pub(super) fn cell_run() -> CellRun {
+pub(crate) fn cell_run() -> CellRun {
     let mut chunk_gaps = hdrhistogram::Histogram::new_with_bounds(1, 3_600_000_000, 3).unwrap();
     for gap in [900, 1000, 25_000] {
         chunk_gaps.record(gap).unwrap();

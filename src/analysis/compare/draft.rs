@@ -154,7 +154,14 @@ fn without_sides(
 
 impl Values {
     fn plain(base: Vec<f64>, cand: Vec<f64>) -> Self {
-        Self { base_repeats: Vec::new(), base, cand, reasons: Vec::new(), overloaded: false }
+        Self {
+            base_repeats: Vec::new(),
+            base,
+            cand,
+            reasons: Vec::new(),
+            overloaded: false,
+            base_overloaded: false,
+        }
     }
 }
 
@@ -215,6 +222,8 @@ fn test(draft: &mut Draft, values: &Values) {
         if !values.overloaded {
             row.reasons.push(format!("{lacking} {name}"));
         }
+        // Past what the baseline carries there is nothing to hold anyone to.
+        row.primary &= !values.base_overloaded;
         return;
     }
     if let Scale::OfMean(mean) = draft.scale {

@@ -15,7 +15,7 @@ mod sides;
 mod suite;
 mod tail;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 
 use std::collections::BTreeMap;

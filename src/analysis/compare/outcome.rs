@@ -1,6 +1,7 @@
 //! What the gate says, and why, in sentences.
 
 use super::meet::{Met, why_apart};
+use super::sides::sides;
 use super::{Check, GateSettings, Outcome, Row, Verdict};
 use crate::analysis::text::list;
 use crate::analysis::words::value_with_unit;
@@ -32,10 +33,10 @@ pub(super) fn outcome(
         undisputed(&primary, checks, gate, &mut reasons)
     };
     for (verdict, text) in [
-        (Verdict::Improved, "better by more than chance and the margin"),
+        (Verdict::Improved, "are better by more than chance and the margin"),
         (Verdict::Invalid, "can't be believed on one side at least"),
         (Verdict::Missing, "are on one side only"),
-        (Verdict::Inconclusive, "can't be told from chance, nor from a change that matters"),
+        (Verdict::Inconclusive, "can be told neither from chance nor from a change that matters"),
     ] {
         let rows = of(verdict);
         if !rows.is_empty() && !(told == Outcome::Invalid && verdict == Verdict::Invalid) {
@@ -51,6 +52,13 @@ pub(super) fn outcome(
         }
     }
     together(suite, &mut reasons);
+    let past =
+        |met: &&Met<'_>| sides(met).is_ok_and(|sides| sides.base.iter().all(|one| one.is_overloaded()));
+    let past = cells.iter().filter(past).count();
+    if past > 0 {
+        let cells = if past == 1 { "1 cell" } else { &format!("{past} cells") };
+        reasons.push(format!("Latencies of {cells} are left out: the baseline is overloaded there."));
+    }
     let new = cells.iter().filter(|met| met.base.is_none()).count();
     if new > 0 {
         let are = if new == 1 { "1 cell is" } else { &format!("{new} cells are") };

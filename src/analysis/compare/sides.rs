@@ -45,8 +45,9 @@ pub(super) struct Values {
     pub cand: Vec<f64>,
     /// What was left out.
     pub reasons: Vec<String>,
-    /// Whether repeats were left out as overloaded.
+    /// Whether repeats were left out as overloaded, and whether of the baseline.
     pub overloaded: bool,
+    pub base_overloaded: bool,
 }
 
 /// Finds the repeats to compare.
@@ -154,6 +155,7 @@ impl Sides<'_> {
             cand: Vec::new(),
             reasons: Vec::new(),
             overloaded: false,
+            base_overloaded: false,
         };
         let (mut base_barred, mut cand_barred) = (0, 0);
         let take = |one: &One<'_>, count: &mut u32| {
@@ -182,6 +184,7 @@ impl Sides<'_> {
                 }
             }
         }
+        values.base_overloaded = base_barred > 0;
         for (barred, side, all) in
             [(base_barred, "baseline", self.base.len()), (cand_barred, "candidate", self.cand.len())]
         {

@@ -17,29 +17,34 @@ pub fn markdown(comparison: &Comparison) -> String {
         let text = escape(reason);
         out.push_str(&if n == 0 { format!("**{text}**\n") } else { format!("\n{text}\n") });
     }
+    if outcome != Outcome::NotComparable {
+        figures(comparison, &mut out);
+    }
+    differences(comparison, &mut out);
+    if outcome != Outcome::NotComparable {
+        notes(comparison, &mut out);
+    }
+    foot(comparison, &mut out);
+    out
+}
+
+/// What is told first unfolded, then all that was compared.
+fn figures(comparison: &Comparison, out: &mut String) {
     let primary = by_importance(comparison.rows.iter().filter(|row| row.primary));
     let telling: Vec<&Row> =
         primary.iter().copied().filter(|row| !matches!(row.verdict, Verdict::Equivalent)).collect();
-    if !telling.is_empty() && outcome != Outcome::NotComparable {
+    if !telling.is_empty() {
         out.push('\n');
-        table(&telling, MOST_SHOWN, &mut out);
+        table(&telling, MOST_SHOWN, out);
     }
-    broken(comparison, &mut out);
+    broken(comparison, out);
     let decide = format!("All {} figures that decide", primary.len());
-    fold(&decide, &primary, &mut out);
-    fold("All cells together (told, not gated)", &comparison.suite.iter().collect::<Vec<_>>(), &mut out);
+    fold(&decide, &primary, out);
+    fold("All cells together (told, not gated)", &comparison.suite.iter().collect::<Vec<_>>(), out);
     let others = || comparison.rows.iter().filter(|row| !row.primary);
     let changed = |row: &&Row| matches!(row.verdict, Verdict::Regressed | Verdict::Improved | Verdict::Small);
     let changed = by_importance(others().filter(changed));
-    fold(
-        &format!("Other figures that changed: {} of {}", changed.len(), others().count()),
-        &changed,
-        &mut out,
-    );
-    differences(comparison, &mut out);
-    notes(comparison, &mut out);
-    foot(comparison, &mut out);
-    out
+    fold(&format!("Other figures that changed: {} of {}", changed.len(), others().count()), &changed, out);
 }
 
 /// Text in which no sign is Markdown or HTML.

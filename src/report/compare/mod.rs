@@ -84,6 +84,9 @@ fn repeats(comparison: &Comparison) -> String {
     match (least, most) {
         (Some(least), Some(most)) if least == most => format!("{least} repeats, {how}"),
         (Some(least), Some(most)) => format!("{least} to {most} repeats, {how}"),
+        _ if comparison.rows.iter().any(|row| row.verdict == Verdict::Unverified) => {
+            "one repeat, held against limits alone".to_owned()
+        }
         _ => "nothing was tested".to_owned(),
     }
 }

@@ -22,11 +22,13 @@ pub fn terminal(comparison: &Comparison) -> String {
     out.push_str(&format!("Candidate  {}\n", side(&comparison.candidate)));
     if outcome != Outcome::NotComparable {
         out.push_str(&format!("Compared   {}\n", repeats(comparison)));
+        rows(comparison, &mut out);
+        checks(comparison, &mut out);
     }
-    rows(comparison, &mut out);
-    checks(comparison, &mut out);
     differences(comparison, &mut out);
-    notes(comparison, &mut out);
+    if outcome != Outcome::NotComparable {
+        notes(comparison, &mut out);
+    }
     out
 }
 
