@@ -10,16 +10,22 @@ use crate::record::{TICK_US, Tick};
 /// Most bins of a line: about one for three pixels.
 const MAX_BINS: usize = 300;
 
+/// Bins of a line over all strips of a run, and the fewest of one.
+const BINS_BUDGET: usize = 24_000;
+const LEAST_BINS: usize = 100;
+
 /// Dots over all strips of a run, so that a page with many cells still opens fast.
-const DOTS_BUDGET: usize = 60_000;
+const DOTS_BUDGET: usize = 30_000;
 
 /// One for each cell and repeat that has a time line.
 pub(super) fn build(run: &RunData) -> Vec<Chart> {
-    let dots = (DOTS_BUDGET / run.cells.len().max(1)).clamp(150, 2000);
-    run.cells.iter().filter_map(|data| of_cell(data, dots)).collect()
+    let cells = run.cells.len().max(1);
+    let dots = (DOTS_BUDGET / cells).clamp(100, 2000);
+    let bins = (BINS_BUDGET / cells).clamp(LEAST_BINS, MAX_BINS);
+    run.cells.iter().filter_map(|data| of_cell(data, dots, bins)).collect()
 }
 
-fn of_cell(data: &CellData, dots: usize) -> Option<Chart> {
+fn of_cell(data: &CellData, dots: usize, most_bins: usize) -> Option<Chart> {
     let last = data.timeline.last()?;
     let end_s = (last.t_us + TICK_US) as f64 / 1e6;
     let window = data
@@ -48,7 +54,7 @@ fn of_cell(data: &CellData, dots: usize) -> Option<Chart> {
             window,
             spans,
             stages: stages(data),
-            panels: panels(data, dots),
+            panels: panels(data, dots, most_bins),
         }),
     })
 }
@@ -64,11 +70,11 @@ fn stages(data: &CellData) -> Vec<Span> {
     all.filter_map(of).collect()
 }
 
-fn panels(data: &CellData, dots: usize) -> Vec<StripPanel> {
+fn panels(data: &CellData, dots: usize, most_bins: usize) -> Vec<StripPanel> {
     let ticks = data.timeline.len();
-    let fine = bins(&data.timeline, ticks.div_ceil(MAX_BINS));
+    let fine = bins(&data.timeline, ticks.div_ceil(most_bins));
     // Rates need wider bins, up to a second: few requests end in a tenth of one.
-    let wide = bins(&data.timeline, ticks.div_ceil(MAX_BINS).max((ticks / 40).clamp(1, 10)));
+    let wide = bins(&data.timeline, ticks.div_ceil(most_bins).max((ticks / 40).clamp(1, 10)));
     let rate = |name: &str, i: usize, read: fn(&Bin) -> u32| {
         line(name, i, wide.iter().map(|b| (b.mid_s, f64::from(read(b)) / b.length_s)))
     };

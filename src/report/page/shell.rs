@@ -4,6 +4,17 @@ use minijinja::{AutoEscape, Environment};
 use plotly::Plot;
 use serde::Serialize;
 
+/// How every page looks; `page.css` has the colours.
+pub(in crate::report) const STYLE: &str = concat!(
+    include_str!("page.css"),
+    include_str!("answer.css"),
+    include_str!("tables.css"),
+    include_str!("print.css"),
+);
+
+/// `page.js` draws figures, `tables.js` sorts and filters, `cells.js` shows a cell's own page.
+const SCRIPT: &str = concat!(include_str!("page.js"), include_str!("tables.js"), include_str!("cells.js"));
+
 /// Filled into `shell.html`, as `shell`.
 #[derive(Serialize)]
 pub(in crate::report) struct Shell {
@@ -19,8 +30,8 @@ impl Shell {
     pub(in crate::report) fn new(title: &str) -> Self {
         Self {
             title: title.to_owned(),
-            css: include_str!("page.css"),
-            script: include_str!("page.js"),
+            css: STYLE,
+            script: SCRIPT,
             plotly: plotly_script(),
             version: env!("CARGO_PKG_VERSION"),
         }
