@@ -15,7 +15,7 @@ const BINS_BUDGET: usize = 24_000;
 const LEAST_BINS: usize = 100;
 
 /// Dots over all strips of a run, so that a page with many cells still opens fast.
-const DOTS_BUDGET: usize = 30_000;
+const DOTS_BUDGET: usize = 60_000;
 
 /// One for each cell and repeat that has a time line.
 pub(super) fn build(run: &RunData) -> Vec<Chart> {

@@ -20,6 +20,8 @@ pub(in crate::report) struct Answer {
     /// `good`, `so-so`, `bad` or `none`.
     tone: &'static str,
     headline: String,
+    /// `not yet sure`, where it isn't.
+    doubt: &'static str,
     /// What binds, or what was found in place of a limit.
     because: Vec<String>,
     /// How sure it is, and of what it is made.
@@ -54,6 +56,7 @@ impl Answer {
             table: if several { shape_table(&capacity.shapes) } else { level_table(run, capacity) },
             table_title: if several { "What each workload carries" } else { "Key figures by load" },
             each: if several { capacity::answers(capacity) } else { Vec::new() },
+            doubt: if !silent && unsure(&judged).is_some() { "not yet sure" } else { "" },
             tone: head.tone,
             headline: head.text,
             because: head.because,
@@ -106,7 +109,8 @@ fn headline(capacity: &Capacity, judged: &[&Shape], found: &Findings) -> Head {
         let mut figures = found.figures.iter();
         let throughput = found.figures.iter().find(|f| f.starts_with("Output throughput"));
         let text = throughput.or_else(|| figures.next()).cloned().unwrap_or_default();
-        let by = format!("No SLO is set. By common limits it {}.", lower_first(head.text.trim_end_matches('.')));
+        let by =
+            format!("No SLO is set. By common limits it {}.", lower_first(head.text.trim_end_matches('.')));
         let others = found.figures.iter().filter(|f| **f != text).cloned();
         let because = others.chain([by]).chain(head.because).collect();
         head = Head { tone: "none", text, because };
@@ -159,8 +163,8 @@ fn of_one(shape: &Shape, several: bool) -> Head {
             let binds = bound.map_or_else(String::new, |b| format!("; {} binds", b.name));
             let why = bound.map(|b| format!("With {} {}.", level(limit.first_missed), b.text));
             let carried = shape.carried.filter(|_| shape.kind == Loop::Closed);
-            let completes = carried
-                .map(|c| format!("There it completes {} req/s.", crate::chart::figure(c.rps)));
+            let completes =
+                carried.map(|c| format!("There it completes {} req/s.", crate::chart::figure(c.rps)));
             Head {
                 tone: "good",
                 text: format!("Meets the SLO up to {}{at}{binds}.", limit_text(shape)),
@@ -193,8 +197,10 @@ fn of_one(shape: &Shape, several: bool) -> Head {
 /// Several workloads: from which limit to which, and where.
 fn of_many(shapes: &[&Shape]) -> Head {
     let carries: Vec<&&Shape> = shapes.iter().filter(|s| s.limit.value.is_some()).collect();
-    let by_value = |a: &&&Shape, b: &&&Shape| a.limit.value.unwrap_or(0.0).total_cmp(&b.limit.value.unwrap_or(0.0));
-    let (least, most) = (carries.iter().min_by(|a, b| by_value(a, b)), carries.iter().max_by(|a, b| by_value(a, b)));
+    let by_value =
+        |a: &&&Shape, b: &&&Shape| a.limit.value.unwrap_or(0.0).total_cmp(&b.limit.value.unwrap_or(0.0));
+    let (least, most) =
+        (carries.iter().min_by(|a, b| by_value(a, b)), carries.iter().max_by(|a, b| by_value(a, b)));
     let of = if carries.len() == shapes.len() {
         String::new()
     } else {
@@ -202,20 +208,34 @@ fn of_many(shapes: &[&Shape]) -> Head {
     };
     let one_axis = shapes.iter().all(|s| s.axis == shapes[0].axis);
     let text = match (least, most) {
-        (None, _) | (_, None) => format!("Misses the SLO at every load measured, in all {} workloads.", shapes.len()),
+        (None, _) | (_, None) => {
+            format!("Misses the SLO at every load measured, in all {} workloads.", shapes.len())
+        }
         (Some(a), Some(b)) if one_axis && a.limit.value != b.limit.value => format!(
-            "Meets the SLO{of} up to {} at {}, and up to {} at {}.",
+            "Within the SLO{of} it carries {} at {}, and {} at {}.",
             limit_text(a),
             a.label,
             limit_text(b),
             b.label
         ),
-        (Some(a), _) if one_axis => format!("Meets the SLO{of} up to {}, whatever the workload.", limit_text(a)),
+        (Some(a), _) if one_axis => {
+            format!("Within the SLO{of} it carries {}, whatever the workload.", limit_text(a))
+        }
         _ => format!("Meets the SLO{of}; the limits are of two kinds of load, below."),
     };
-    let tone = if carries.is_empty() { "bad" } else if of.is_empty() { "good" } else { "so-so" };
+    let tone = if carries.is_empty() {
+        "bad"
+    } else if of.is_empty() {
+        "good"
+    } else {
+        "so-so"
+    };
     let mut names: Vec<(String, usize)> = Vec::new();
-    for name in shapes.iter().filter(|s| s.limit.state != LimitState::AtLeast).filter_map(|s| s.limit.binding.as_ref()) {
+    for name in shapes
+        .iter()
+        .filter(|s| s.limit.state != LimitState::AtLeast)
+        .filter_map(|s| s.limit.binding.as_ref())
+    {
         match names.iter_mut().find(|(known, _)| *known == name.name) {
             Some((_, n)) => *n += 1,
             None => names.push((name.name.clone(), 1)),
@@ -293,7 +313,10 @@ fn what_ran(run: &RunData, found: &Findings) -> Vec<String> {
     let c = found.counts;
     let summaries = run.cells.iter().filter_map(|cell| cell.summary.as_ref());
     let invalid = summaries.filter(|s| s.validity.verdict == Verdict::Invalid).count();
-    vec![format!("{} of {} planned cells ran; {invalid} of them are invalid.", c.ran, c.planned)]
+    vec![format!(
+        "{} of {} planned cells ran; {invalid} of them are invalid. Nothing follows about what the server carries.",
+        c.ran, c.planned
+    )]
 }
 
 fn slo(capacity: &Capacity) -> (Vec<String>, String) {
@@ -318,7 +341,15 @@ fn next(capacity: &Capacity, judged: &[&Shape], silent: bool) -> Vec<String> {
     if judged.iter().all(alone) {
         out.push("How much more it carries is not known: measure several loads, such as users = [1, 4, 16, 64] under [grid].".to_owned());
     } else if judged.iter().any(open) {
-        out.push("The limit lies beyond the greatest load measured: measure greater ones to find it.".to_owned());
+        let n = judged.iter().filter(|s| open(s)).count();
+        let of = if n < judged.len() || n > 1 {
+            format!("In {n} of {} workloads the", judged.len())
+        } else {
+            "The".to_owned()
+        };
+        out.push(format!(
+            "{of} limit lies beyond the greatest load that can be believed: measure greater ones to find it."
+        ));
     }
     out
 }

@@ -118,7 +118,8 @@ const COUNTS: [(&str, Read); 9] = [
 
 fn over(repeats: &Repeats<'_>) -> Over {
     let row = |c: &crate::report::columns::Column| {
-        let values: Vec<f64> = repeats.usable().iter().filter_map(|s| c.value(s)).filter(|v| v.is_finite()).collect();
+        let values: Vec<f64> =
+            repeats.usable().iter().filter_map(|s| c.value(s)).filter(|v| v.is_finite()).collect();
         let moments = Moments::of(&values);
         let Some(mean) = moments.mean() else { return (String::new(), String::new(), 0) };
         let interval = moments.std().map_or_else(String::new, |std| {
@@ -170,12 +171,8 @@ fn of_cell(data: &CellData, varying: &[String], over: usize) -> Page {
     page.key = COLUMNS.iter().map(|c| c.value(summary).map_or_else(|| "–".into(), figure)).collect();
     page.counts = COUNTS.iter().map(|(_, read)| count(read(summary))).collect();
     let words = |class: &str| summary.counts.error_words.get(class).cloned().unwrap_or_default();
-    page.errors = summary
-        .counts
-        .errors
-        .iter()
-        .map(|(class, n)| (class.clone(), count(*n), words(class)))
-        .collect();
+    page.errors =
+        summary.counts.errors.iter().map(|(class, n)| (class.clone(), count(*n), words(class))).collect();
     for (i, metric) in METRICS.iter().enumerate() {
         if let Some(value) = summary.scalars.get(metric.name) {
             page.scalars.push((i, figure(*value)));
@@ -204,7 +201,12 @@ fn window(summary: &CellSummary) -> String {
         EndedBy::Requests => "ended by its number of requests",
         _ => "cut short",
     };
-    format!("{} long, from {} to {} after the cell's start; {by}", seconds(to - from), seconds(from), seconds(to))
+    format!(
+        "{} long, from {} to {} after the cell's start; {by}",
+        seconds(to - from),
+        seconds(from),
+        seconds(to)
+    )
 }
 
 /// What was measured of each signal, and how it stands.

@@ -59,7 +59,8 @@ const DEFS: [(&str, &[(&str, &str)]); 10] = [
 
 /// Charts in the groups of the page; empty groups are left out.
 pub(in crate::report) fn grouped(charts: &[&Chart]) -> Result<Vec<FigureGroup>, serde_json::Error> {
-    let group_of = |id: &str| GROUPS.iter().position(|(_, _, of)| of.iter().any(|start| id.starts_with(start)));
+    let group_of =
+        |id: &str| GROUPS.iter().position(|(_, _, of)| of.iter().any(|start| id.starts_with(start)));
     let mut out = Vec::new();
     for (i, (id, title, _)) in GROUPS.into_iter().enumerate() {
         let mine = charts.iter().filter(|c| group_of(&c.id) == Some(i));

@@ -68,4 +68,51 @@ mod tests {
         assert!(script.starts_with("<script") && script.ends_with("</script>"));
         assert!(script.contains("Plotly") && !script.contains("MathJax=") && script.len() < 6_000_000);
     }
+
+    /// The colours of a theme, by name.
+    fn colours(theme: &str) -> Vec<(String, [f64; 3])> {
+        let block = STYLE.split(theme).nth(1).unwrap().split('}').next().unwrap();
+        let of = |part: &str| {
+            let (name, hex) = part.trim().strip_prefix("--")?.split_once(": #")?;
+            let channel = |i: usize| u8::from_str_radix(&hex[i..i + 2], 16).ok().map(f64::from);
+            Some((name.to_owned(), [channel(0)?, channel(2)?, channel(4)?]))
+        };
+        block.trim_start_matches('{').split(';').filter_map(of).collect()
+    }
+
+    /// WCAG 2's contrast of two colours.
+    fn contrast(a: [f64; 3], b: [f64; 3]) -> f64 {
+        let luminance = |c: [f64; 3]| {
+            let [r, g, b] = c.map(|c| {
+                let c = c / 255.0;
+                if c <= 0.040_45 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) }
+            });
+            0.2126 * r + 0.7152 * g + 0.0722 * b
+        };
+        let (a, b) = (luminance(a), luminance(b));
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    #[test]
+    fn both_themes_have_the_contrast_of_wcag_aa() {
+        assert!((contrast([0.0; 3], [255.0; 3]) - 21.0).abs() < 1e-9);
+        for theme in [":root {", "[data-theme=\"dark\"] {"] {
+            let all = colours(theme);
+            let of = |name: &str| all.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("{name}")).1;
+            let over = |name: &str, ground: &str, least: f64| {
+                let found = contrast(of(name), of(ground));
+                assert!(found >= least, "{theme}: {name} on {ground} has {found:.2}, not {least}");
+            };
+            for ground in ["ground", "panel"] {
+                for text in ["ink", "muted", "accent", "good", "bad", "so-so"] {
+                    over(text, ground, 4.5);
+                }
+                over("edge", ground, 3.0);
+            }
+            // Other colours of series are edged with the colour of text.
+            for series in ["c0", "c1", "c2"] {
+                over(series, "ground", 3.0);
+            }
+        }
+    }
 }

@@ -31,7 +31,14 @@ pub(in crate::report) struct Head {
 
 impl Head {
     pub(in crate::report) fn text(text: &str) -> Self {
-        Self { text: text.into(), unit: String::new(), number: false, def: String::new(), filter: false, extra: false }
+        Self {
+            text: text.into(),
+            unit: String::new(),
+            number: false,
+            def: String::new(),
+            filter: false,
+            extra: false,
+        }
     }
 
     pub(in crate::report) fn number(text: &str, unit: &str) -> Self {
@@ -68,7 +75,12 @@ impl Field {
     }
 
     pub(in crate::report) fn count(value: Option<u64>) -> Self {
-        Self { text: value.map_or_else(|| "–".into(), count), sort: value.map(|v| v as f64), class: "n", to: String::new() }
+        Self {
+            text: value.map_or_else(|| "–".into(), count),
+            sort: value.map(|v| v as f64),
+            class: "n",
+            to: String::new(),
+        }
     }
 
     /// A cell's number, as people count them, with the way to its page.
@@ -107,9 +119,9 @@ pub(in crate::report) fn level_table(run: &RunData, capacity: &Capacity) -> Tabl
         let mut row = vec![Field { to: format!("cell-{}", first + 1), ..Field::text(label) }];
         row.push(Field::word(slo, class));
         row.push(validity_of(repeats));
-        row.extend(shown.iter().map(|c| {
-            Field::number(repeats.estimate(c.metric, c.stat).map(|e| e.mean * c.times))
-        }));
+        row.extend(
+            shown.iter().map(|c| Field::number(repeats.estimate(c.metric, c.stat).map(|e| e.mean * c.times))),
+        );
         row
     };
     let rows = match capacity.shapes.as_slice() {
@@ -117,9 +129,8 @@ pub(in crate::report) fn level_table(run: &RunData, capacity: &Capacity) -> Tabl
             let of = |level: &LevelResult| {
                 let cells: Vec<&CellData> =
                     run.cells.iter().filter(|c| level.cells.contains(&c.cell.index)).collect();
-                (!cells.is_empty()).then(|| {
-                    row(&Repeats { cells }, &level.label, met_word(level), met_class(level))
-                })
+                (!cells.is_empty())
+                    .then(|| row(&Repeats { cells }, &level.label, met_word(level), met_class(level)))
             };
             shape.levels.iter().filter_map(of).collect()
         }
@@ -194,7 +205,9 @@ pub(in crate::report) fn cells(run: &RunData) -> Table {
         head.push(Head::text("load"));
     }
     head.extend(
-        varying.iter().map(|p| Head::number(short_name(p), if p == "load.qps" { "req/s" } else { "" }).filtered()),
+        varying
+            .iter()
+            .map(|p| Head::number(short_name(p), if p == "load.qps" { "req/s" } else { "" }).filtered()),
     );
     if repeated {
         head.push(Head::number("Repeat", ""));
@@ -223,7 +236,11 @@ pub(in crate::report) fn cell_row(data: &CellData, varying: &[String], repeated:
     row.extend(varying.iter().map(|p| {
         let value = data.cell.factors.get(p).cloned().unwrap_or(Value::Null);
         let number = value.as_f64();
-        Field { sort: number, class: if number.is_some() { "n" } else { "" }, ..Field::text(value_text(&value)) }
+        Field {
+            sort: number,
+            class: if number.is_some() { "n" } else { "" },
+            ..Field::text(value_text(&value))
+        }
     }));
     if repeated {
         row.push(Field::count(Some(u64::from(data.cell.repeat))));
