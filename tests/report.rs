@@ -345,6 +345,7 @@ fn summary_text(page: &str) -> String {
         out.push_str(text.trim_matches('\n'));
     }
     let out = out
+        .replace("&#x2f;", "/")
         .replace("&lt;", "<")
         .replace("&gt;", ">")
         .replace("&#x27;", "'")
