@@ -241,7 +241,7 @@ fn of_many(shapes: &[&Shape]) -> Head {
             None => names.push((name.name.clone(), 1)),
         }
     }
-    names.sort_by(|a, b| b.1.cmp(&a.1));
+    names.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
     let binds: Vec<String> =
         names.iter().map(|(name, n)| format!("{name} binds in {n} of {} workloads", shapes.len())).collect();
     let because = if binds.is_empty() { Vec::new() } else { vec![format!("{}.", list(&binds, 3))] };
