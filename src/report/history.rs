@@ -120,7 +120,7 @@ pub(super) fn changes_table(history: &History) -> Table {
             Field::text(run.day()),
             Field::text(run.id.clone()),
             effect,
-            Field { text: if change.worse { "worse" } else { "better" }.into(), sort: None, class },
+            Field { text: if change.worse { "worse" } else { "better" }.into(), sort: None, class, to: String::new() },
             value(change.before),
             value(change.after),
             Field::text(p_text(change.p)),
@@ -150,7 +150,7 @@ pub(super) fn values_table(history: &History, metric: &str) -> Table {
             Field::text(course.cell.clone()),
             Field::number(Some(point.value)),
             Field::count(Some(point.repeats as u64)),
-            Field { text: word.into(), sort: None, class },
+            Field { text: word.into(), sort: None, class, to: String::new() },
         ])
     };
     let rows = (0..history.runs.len()).flat_map(|at| mine.iter().filter_map(move |c| row(c, at)));
