@@ -18,6 +18,7 @@
 mod architecture;
 mod auto_api;
 mod calibrate;
+mod capacity;
 mod cli;
 mod coverage;
 mod determinism;

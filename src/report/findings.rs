@@ -1,13 +1,13 @@
-//! What a run came to, in plain words: counts, best and worst figures, where the SLO breaks.
+//! What a run came to, in plain words: counts, best and worst figures, what is carried
+//! within the SLO.
 
 use std::collections::BTreeMap;
 
 use crate::analysis::RunData;
 use crate::analysis::capacity::{SloSource, answers};
 use crate::analysis::diagnosis::{self, Finding};
-use crate::analysis::words::{rule_text, staged_load, value_with_unit, verdict_text};
-use crate::chart::{Family, Group, Level, Loop, Repeats, count, families, figure, list};
-use crate::measure::validity::NOTHING_ANSWERED_NAME;
+use crate::analysis::words::{rule_text, value_with_unit};
+use crate::chart::{Family, Level, Loop, Repeats, count, families, figure, list};
 use crate::measure::{CellSummary, GroupSummary, RecoveryVerdict, SloStatus, SloVerdict, Verdict};
 use crate::metrics;
 use crate::report::noise;

@@ -93,12 +93,12 @@ fn only_rates_missed(level: &LevelResult) -> bool {
 }
 
 fn binding(rule: &RuleResult) -> Binding {
-    Binding {
-        metric: rule.metric.clone(),
-        stat: rule.stat.clone(),
-        name: name(rule),
-        text: rule.text.clone(),
-    }
+    // How sure it is is told of the limit, not of what breaks it.
+    let text = match rule.verdict {
+        Standing::Undecided => rule.text.split(" (").next().unwrap_or_default(),
+        _ => &rule.text,
+    };
+    Binding { metric: rule.metric.clone(), stat: rule.stat.clone(), name: name(rule), text: text.to_owned() }
 }
 
 fn overload() -> Binding {
