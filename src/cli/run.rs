@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::compare::{Format, Found, conclude, find_run};
@@ -26,6 +26,7 @@ Examples:
   plimsoll run my.toml --set target.url=http://127.0.0.1:8000 --set 'grid.users=[1,2,4]'
   plimsoll run my.toml --progress json > events.jsonl
   plimsoll run my.toml --resume runs/20260101T120000Z-capacity
+  plimsoll run smoke --show-response           what was asked and answered
   plimsoll run my.toml --gate                  exit 1 if a cell, or a stage of it, misses an SLO
 
 Ctrl-C once ends the cell that runs, writes and summarises what was measured, and exits 130;
@@ -46,6 +47,10 @@ pub struct RunArgs {
     /// of the file says, else in `reports`).
     #[arg(long, value_name = "DIR")]
     reports: Option<PathBuf>,
+    /// Show what was asked and answered, after each cell, where progress goes: the answers that
+    /// `workload.keep_answers` keeps, else those to the first 100 requests of each cell.
+    #[arg(long)]
+    show_response: bool,
     /// Write no report; `plimsoll report` can do it later.
     #[arg(long)]
     no_report: bool,
@@ -67,6 +72,14 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let control = Control::default();
     watch_signals(&control, announce)?;
     let mut watcher = progress::watcher(args.progress);
+    if args.show_response {
+        if args.progress == progress::Mode::None {
+            return Err(Failure::usage(anyhow!(
+                "--show-response beside --progress none: nothing would show it"
+            )));
+        }
+        watcher = progress::with_answers(watcher);
+    }
     let options = Options { runs: args.out.clone(), resume: args.resume.clone(), sets: args.source.sets() };
     let swept = sweep::run(&experiment, &plan, &options, &control, watcher.as_mut()).map_err(failure)?;
     drop(watcher);
@@ -111,7 +124,8 @@ fn baseline(args: &RunArgs, experiment: &Experiment) -> Result<Option<Against>, 
 /// Hold the run against its baseline, print and write what comes of it.
 fn compare_with(args: &RunArgs, baseline: &Against, data: &RunData) -> Result<Exit, Failure> {
     let base = RunData::load_figures(&baseline.run.path)?;
-    let mut comparison = compare::compare(&base, data, &baseline.gate);
+    let noise = super::noise::of_runs(&base, data);
+    let mut comparison = compare::compare_with(&base, data, &baseline.gate, noise.as_ref());
     comparison.baseline.baseline.clone_from(&baseline.run.name);
     let reports = args.reports.clone().unwrap_or_else(|| PathBuf::from("reports"));
     let reports = (!args.no_report).then_some(reports.as_path());
@@ -129,7 +143,7 @@ fn say_out(args: &RunArgs, text: &str) {
     if args.progress == progress::Mode::Json { say_err(text.trim_end()) } else { say(text) }
 }
 
-fn failure(error: SweepError) -> Failure {
+pub(super) fn failure(error: SweepError) -> Failure {
     let exit = match &error {
         e if e.is_interrupt() => Exit::Interrupted,
         e if e.is_usage() => Exit::Usage,
@@ -240,7 +254,7 @@ fn why_nothing(data: &RunData) -> &'static str {
     }
 }
 
-fn announce(control: &Control) {
+pub(super) fn announce(control: &Control) {
     say_err(if control.now() {
         "dropping what is in flight"
     } else {

@@ -130,6 +130,7 @@ impl Watcher for Bars {
                 self.clear_cell(String::new());
                 self.show_sweep();
             }
+            Event::Answer { cell_index, answer } => self.line(&text::answer(*cell_index, answer)),
             Event::CoolingDown { min_s, max_s } => self.clear_cell(plain::cooling_down(*min_s, *max_s)),
             Event::Notice { text } => self.line(&format!("note: {text}")),
             Event::SweepFinished { run, finished, of, interrupted } => {

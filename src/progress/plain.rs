@@ -60,6 +60,7 @@ impl<W: Write> Watcher for Plain<W> {
             Event::CellFinished { cell, summary } => {
                 self.line(&format!("{}{}", self.side, text::finished(cell, self.of, summary)));
             }
+            Event::Answer { cell_index, answer } => self.line(&text::answer(*cell_index, answer)),
             Event::CoolingDown { min_s, max_s } => self.line(&cooling_down(*min_s, *max_s)),
             Event::Notice { text } => self.line(&format!("note: {text}")),
             Event::SweepFinished { run, finished, of, interrupted } => {

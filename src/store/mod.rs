@@ -8,6 +8,7 @@
 //!    cells/0003-<cell id>-r1/
 //!       records.jsonl                 only until the cell is finished
 //!       records.parquet  timeline.parquet  chunk_gaps.hlog
+//!       answers.jsonl                 only where texts of answers are asked for
 //!       summary.json                  written last: the cell is finished once it is there
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! synced, and `summary.json` comes into being by a rename. The CSV files are derived from
 //! the `summary.json` files and can be made again from them at any time.
 
+mod answers;
 mod atomic;
 mod baselines;
 mod calibration;
@@ -26,12 +28,14 @@ mod groups;
 mod hlog;
 mod index;
 mod manifest;
+mod noise;
 mod parquet;
 mod run_dir;
 mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use answers::{ANSWERS, read_answers};
 pub use atomic::write_file;
 pub use baselines::{BASELINES, Baseline, BaselineError, Baselines};
 pub use calibration::{
@@ -45,6 +49,7 @@ pub use error::StoreError;
 pub use groups::{group_columns, group_rows};
 pub use index::{Rebuilt, rebuild_summary};
 pub use manifest::{Imported, Manifest, NewRun, SCHEMA, Status};
+pub use noise::{NOISE, noise_path, write_noise};
 pub use run_dir::{
     CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, GROUPS_CSV, INTERRUPTED_JSON, MANIFEST, PLAN, RECORDS, RunDir,
     SUMMARY_CSV, SUMMARY_JSON, TIMELINE, cell_dir, ids_of_sides, other_side,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::answers::{self, ANSWERS};
 use super::atomic::{self, Lock};
 use super::columns::{public, without_credentials};
 use super::index::{self, Line};
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::measure::CellSummary;
 use crate::plan::{Cell, Plan};
-use crate::record::{CellRun, EndedBy};
+use crate::record::{CellRun, EndedBy, KeptAnswer};
 
 /// Name of the manifest in a run's directory.
 pub const MANIFEST: &str = "run.json";
@@ -203,6 +204,14 @@ impl RunDir {
             }
             found => Ok(found),
         }
+    }
+
+    /// The texts of answers that are kept of a cell, in the order in which they ended.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub fn answers(&self, cell: &Cell) -> Result<Vec<KeptAnswer>, StoreError> {
+        answers::read_answers(&self.dir(cell).join(ANSWERS))
     }
 
     /// Start a cell's log. What an interrupted attempt left is kept aside as
@@ -451,7 +460,7 @@ fn set_aside(dir: &Path) -> Result<(), StoreError> {
         let aside = dir.join(format!("interrupted-{n}.{extension}"));
         fs::rename(kept, &aside).map_err(StoreError::io("keep aside", kept))?;
     }
-    for name in [RECORDS, TIMELINE, CHUNK_GAPS, SUMMARY_JSON, INTERRUPTED_JSON] {
+    for name in [RECORDS, TIMELINE, CHUNK_GAPS, SUMMARY_JSON, INTERRUPTED_JSON, ANSWERS] {
         let path = dir.join(name);
         atomic::remove_if_there(&path)?;
         atomic::remove_if_there(&atomic::temporary(&path))?;

@@ -48,6 +48,7 @@ pub fn of_run(run: &RunData, charts: &[Chart]) -> Result<String, ReportError> {
             .enumerate()
             .map(|(i, c)| Figure::of(c, i < strip_files))
             .collect::<Result<_, _>>()?,
+        strip_cells: run.cells.iter().filter(|cell| !cell.timeline.is_empty()).count(),
         cells: cells(run),
         kinds: groups::kinds(&groups::breakdowns(run, |_| true)),
         groups: group_table(run),
@@ -74,6 +75,8 @@ struct Page<'a> {
     verdicts: Vec<CellVerdicts>,
     figures: Vec<Figure>,
     strips: Vec<Figure>,
+    /// Cells and repeats that could have one.
+    strip_cells: usize,
     cells: Table,
     /// What `groups` are by, such as `task and endpoint`; empty without any.
     kinds: String,
