@@ -21,6 +21,7 @@ mod answers;
 mod architecture;
 mod auto_api;
 mod calibrate;
+mod capacity;
 mod cli;
 mod compare;
 mod coverage;

@@ -510,7 +510,7 @@ fn limits_over_cells_with_stages_name_all_their_levels() {
     }
     let limits = report::findings::find(&run).limits;
     assert!(
-        limits[0].contains("holds up to 16 → 160 → 16 users and breaks at 32 → 320 → 32 users"),
+        limits[0].contains("up to 16 → 160 → 16 users") && limits[0].contains("with 32 → 320 → 32 users"),
         "{limits:?}"
     );
 }

@@ -21,7 +21,7 @@ pub(super) fn build(run: &RunData) -> Vec<Chart> {
             let shapes: Vec<&Shape> =
                 capacity.shapes.iter().filter(|s| s.kind == kind && s.is_load).collect();
             let suffix = if kind == Loop::Open && both == [true, true] { "-open" } else { "" };
-            of_kind(&shapes, suffix)
+            of_kind(kind, &shapes, suffix)
         })
         .collect()
 }
@@ -35,7 +35,7 @@ fn lengths(shapes: &[&Shape], path: &str) -> Vec<f64> {
     out
 }
 
-fn of_kind(shapes: &[&Shape], suffix: &str) -> Option<Chart> {
+fn of_kind(kind: Loop, shapes: &[&Shape], suffix: &str) -> Option<Chart> {
     let (xs, ys) = (lengths(shapes, PROMPT), lengths(shapes, OUTPUT));
     if xs.len() < 2 || ys.len() < 2 {
         return None;
@@ -59,13 +59,17 @@ fn of_kind(shapes: &[&Shape], suffix: &str) -> Option<Chart> {
             });
             panels.len() - 1
         });
-        panels[k].values[j][i] = shape.limit.value;
+        // There are no parts of a user.
+        let whole = |x: f64| if kind == Loop::Closed { x.floor() } else { x };
+        panels[k].values[j][i] = shape.limit.value.map(whole);
         panels[k].tags[j][i] = tag(shape);
     }
     panels.truncate(MAX_PANELS);
     let found: Vec<f64> = panels.iter().flat_map(|p| p.values.iter().flatten().flatten().copied()).collect();
     let range = grid::extent(&found).filter(|(lo, _)| *lo > 0.0)?;
     let log = range.1 / range.0 > LOG_FROM;
+    // From nothing on, so that loads that are nearly alike look so.
+    let range = if log { range } else { (0.0, range.1) };
     let first = shapes[0];
     let unit = if first.axis_unit.is_empty() { "users" } else { &first.axis_unit };
     Some(Chart {

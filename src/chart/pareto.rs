@@ -41,7 +41,7 @@ fn of_kind(capacity: &Capacity, shapes: &[&Shape], suffix: &str) -> Vec<Chart> {
         })
         .collect();
     let per = if gpus.is_some() { " per GPU" } else { "" };
-    let x = Axis::from_zero("tokens per second for one user (1/p50 TPOT)", "tok/s", &lines::widths(&panels));
+    let x = Axis::from_zero("speed for one user, 1/p50 TPOT", "tok/s", &lines::widths(&panels));
     let y = Axis::from_zero(&format!("output throughput{per}"), "tok/s", &lines::heights(&panels));
     let caption = caption(first, gpus.unwrap_or(1.0), per);
     lines::figures(panels, &|panels, id, title| Chart {

@@ -3,7 +3,7 @@
 use super::axis::Axis;
 use super::{Body, Chart, Draw, Flags, Lines, Look, Marker, Panel, Point, Series, lines, text};
 use crate::analysis::RunData;
-use crate::analysis::capacity::{Capacity, Plan, Shape, replicas};
+use crate::analysis::capacity::{Capacity, LimitState, Plan, Shape, SloSource, replicas};
 use crate::experiment::HEADROOM;
 
 /// Most shapes of the figure.
@@ -62,35 +62,29 @@ fn of_plan(plan: &Plan) -> Option<Chart> {
         let n = (rps / carried - 1e-9).ceil() + f64::from(plan.spares);
         (rps, n)
     };
-    let mark = |(x, y): (f64, f64), tag: &str| Point {
-        tag: tag.to_owned(),
-        ..point(x, y, format!("{tag}: {} req/s, {y} replicas", text::figure(x)))
+    let mark = |(x, y): (f64, f64), name: &str, look: Look| Series {
+        name: name.to_owned(),
+        look,
+        draw: Draw::Dots,
+        points: vec![point(x, y, format!("{name}: {} req/s, {y} replicas", text::figure(x)))],
     };
-    let mut peaks = vec![mark(at(now), "peak now")];
+    let mut series = vec![mark(at(now), "peak of today", Look { marker: Marker::Diamond, ..Look::nth(1) })];
     if plan.growth > 0.0 {
-        peaks.push(mark(at(grown), "peak grown"));
+        series.push(mark(at(grown), "peak, grown", Look { marker: Marker::Square, ..Look::nth(2) }));
     }
-    let series = vec![
-        Series {
-            name: "planned traffic".to_owned(),
-            look: Look { marker: Marker::Diamond, ..Look::nth(1) },
-            draw: Draw::Dots,
-            points: peaks,
-        },
-        Series {
-            name: "replicas".to_owned(),
-            look: Look::nth(0),
-            draw: Draw::Steps,
-            points: stairs(carried, plan.spares, most),
-        },
-    ];
+    series.push(Series {
+        name: "replicas".to_owned(),
+        look: Look::nth(0),
+        draw: Draw::Steps,
+        points: stairs(carried, plan.spares, most),
+    });
     let spares = match plan.spares {
         0 => String::new(),
         n => format!(", {n} of them spare"),
     };
     let (_, today) = at(now);
     let subtitle = format!(
-        "Each at no more than {} % of what it carries for sure{spares}; the mix of the traffic stays what it is.",
+        "Each at no more than {} % of the lower end of what it carries{spares}; the mix of the traffic stays what it is.",
         text::tick(plan.headroom * 100.0)
     );
     let caption = format!(
@@ -104,8 +98,13 @@ fn of_plan(plan: &Plan) -> Option<Chart> {
 }
 
 fn of_shapes(capacity: &Capacity) -> Option<Chart> {
+    // What is merely "at least" is no capacity to count with, nor one by limits nobody asked for.
+    if matches!(capacity.slo.source, SloSource::Preset(_)) {
+        return None;
+    }
+    let known = capacity.shapes.iter().filter(|s| s.limit.state == LimitState::Between);
     let shapes: Vec<(&Shape, f64)> =
-        capacity.shapes.iter().filter_map(|s| Some((s, s.carried?.rps * HEADROOM))).take(MOST).collect();
+        known.filter_map(|s| Some((s, s.carried?.rps * HEADROOM))).take(MOST).collect();
     let most = shapes.iter().map(|(_, c)| c * f64::from(STEPS)).fold(0.0, f64::max);
     // Where one carries far more than another, the other's steps would be too many to see.
     let most = shapes.iter().map(|(_, c)| c * 40.0).fold(most, f64::min);
@@ -119,7 +118,7 @@ fn of_shapes(capacity: &Capacity) -> Option<Chart> {
     let panels = vec![Panel { title: String::new(), series: series.collect() }];
     let with = if shapes.len() > 1 { format!(" with {}", first.label) } else { String::new() };
     let subtitle = format!(
-        "Each at no more than {} % of what one carries within the SLO for sure, without spares.",
+        "Each at no more than {} % of the lower end of what one carries within the SLO, without spares.",
         HEADROOM * 100.0
     );
     let caption = format!(

@@ -106,7 +106,7 @@ fn words(usl: &UslFit) -> String {
     };
     let poor = if usl.r2 < 0.95 || usl.worst > 0.15 { " The fit is poor: don't lean on it." } else { "" };
     format!(
-        "By the law {peak}: contention α = {:.4}, coherency β = {:.6}. R² is {:.3}; the largest residual is {:.0} % of what was measured.{poor}",
+        "by the law {peak}: contention α = {:.4}, coherency β = {:.6}. R² is {:.3}; the largest residual is {:.0} % of what was measured.{poor}",
         usl.alpha,
         usl.beta,
         usl.r2,

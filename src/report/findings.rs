@@ -1,4 +1,5 @@
-//! What a run came to, in plain words: counts, best and worst figures, where the SLO breaks.
+//! What a run came to, in plain words: counts, best and worst figures, what is carried
+//! within the SLO.
 
 use std::collections::BTreeMap;
 

@@ -13,7 +13,10 @@ pub fn answers(capacity: &Capacity) -> Vec<String> {
         SloSource::Preset(name) => format!("By the preset {name}, for want of an SLO: "),
         SloSource::Experiment | SloSource::Given(_) => String::new(),
     };
-    let judged = capacity.shapes.iter().filter(|s| s.levels.iter().any(|l| !l.rules.is_empty()));
+    // Of an SLO that somebody asked for it is told that nothing could be judged by it.
+    let asked = by.is_empty() && !capacity.slo.rules.is_empty();
+    let told = |s: &&Shape| asked || s.levels.iter().any(|l| !l.rules.is_empty());
+    let judged = capacity.shapes.iter().filter(told);
     let several = capacity.shapes.len() > 1;
     let mut out: Vec<String> = judged.map(|s| upper(&format!("{by}{}", of_shape(s, several)))).collect();
     out.extend(capacity.best.iter().map(|b| b.text.clone()));
@@ -94,7 +97,7 @@ fn of_shape(shape: &Shape, several: bool) -> String {
     let load = if shape.is_load { "load" } else { "level" };
     let bound = limit.binding.as_ref();
     let mut out = match limit.state {
-        LimitState::Unknown => format!("it can't be judged{at}: no level has a valid cell."),
+        LimitState::Unknown => format!("the SLO could not be judged{at}: no level has a valid cell."),
         LimitState::Below => {
             let first = limit.first_missed.map_or_else(String::new, |x| amount(shape, x));
             let why = bound.map_or_else(String::new, |b| format!(" ({})", b.text));
@@ -155,6 +158,13 @@ fn how_sure(shape: &Shape) -> String {
     let undecided = |x: Option<f64>| {
         let level = shape.levels.iter().find(|l| Some(l.x) == x)?;
         let rule = level.rules.iter().find(|r| r.verdict == Standing::Undecided)?;
+        // Its figure was told as what comes nearest.
+        let told = limit.binding.as_ref().filter(|_| limit.state == LimitState::AtLeast);
+        let why = told.and_then(|b| rule.text.strip_prefix(b.text.as_str())).map(str::trim_start);
+        let why = why.and_then(|w| w.strip_prefix('(')?.strip_suffix(')'));
+        if let Some(why) = why {
+            return Some(why.to_owned());
+        }
         Some(format!("with {}, {}", level.label, rule.text))
     };
     let mut out = String::new();

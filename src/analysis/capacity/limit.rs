@@ -16,7 +16,8 @@ pub(super) fn find(levels: &[Judged]) -> Limit {
     let Some(greatest_met) = judged.iter().rev().find(met).map(|l| l.result.x) else {
         return below(&judged, lowest);
     };
-    let misses = |l: &&&Judged| !met(l) && !(l.result.x < greatest_met && only_rates_missed(&l.result));
+    let too_low = |l: &Judged| l.result.x < greatest_met && only_rates_missed(&l.result);
+    let misses = |l: &&&Judged| !met(l) && !too_low(l);
     let lowest_missed = judged.iter().find(misses).map(|l| l.result.x);
     let above = judged.iter().filter(misses).find(|l| l.result.x > greatest_met);
     let non_monotone = lowest_missed.is_some_and(|x| x < greatest_met);
@@ -93,12 +94,12 @@ fn only_rates_missed(level: &LevelResult) -> bool {
 }
 
 fn binding(rule: &RuleResult) -> Binding {
-    Binding {
-        metric: rule.metric.clone(),
-        stat: rule.stat.clone(),
-        name: name(rule),
-        text: rule.text.clone(),
-    }
+    // How sure it is is told of the limit, not of what breaks it.
+    let text = match rule.verdict {
+        Standing::Undecided => rule.text.split(" (").next().unwrap_or_default(),
+        _ => &rule.text,
+    };
+    Binding { metric: rule.metric.clone(), stat: rule.stat.clone(), name: name(rule), text: text.to_owned() }
 }
 
 fn overload() -> Binding {

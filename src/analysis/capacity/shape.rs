@@ -30,7 +30,7 @@ pub(super) fn build(family: &Family<'_>, group: &Group<'_>, judge: &Judge<'_>) -
     });
     let words = family.rest.iter().zip(&group.words);
     let mut words: Vec<String> = words
-        .filter(|(path, word)| !word.is_empty() && !(lengths.is_some() && length(path)))
+        .filter(|(path, word)| !word.is_empty() && (lengths.is_none() || !length(path)))
         .map(|(_, word)| word.clone())
         .collect();
     if family.rest.iter().any(|path| length(path)) && lengths.is_some() {
