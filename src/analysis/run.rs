@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{AnalysisError, CellData, RunData, records};
 use crate::plan::{Cell, Plan};
-use crate::store::{self, Manifest, StoreError, StoredCell};
+use crate::store::{self, Manifest, Skipped, StoreError, StoredCell};
 
 impl RunData {
     /// Read a run from its directory, finished or not.
@@ -18,6 +18,13 @@ impl RunData {
         let checked = Manifest::read(path)?;
         let plan: Plan = store::read_json(&path.join(store::PLAN))?;
         let experiment = path.join(store::EXPERIMENT);
+        // Killed before it was written, a run has found nothing yet.
+        let search = path.join(store::SEARCH_JSON);
+        let search = match (plan.searches.is_empty(), search.exists()) {
+            (true, _) => None,
+            (false, true) => Some(store::read_json(&search)?),
+            (false, false) => Some(Vec::new()),
+        };
         let cells = plan.cells.into_iter().map(|cell| load_cell(path, cell)).collect::<Result<_, _>>()?;
         Ok(Self {
             path: path.to_owned(),
@@ -28,6 +35,7 @@ impl RunData {
             environment: store::read_json(&path.join(store::ENVIRONMENT))?,
             manifest: store::read_json(&path.join(store::MANIFEST))?,
             experiment: fs::read_to_string(&experiment).map_err(StoreError::io("read", &experiment))?,
+            search,
             cells,
         })
     }
@@ -63,7 +71,9 @@ fn load_cell(run: &Path, cell: Cell) -> Result<CellData, AnalysisError> {
         }
     }
     let Some(stored) = stored else {
-        return Ok(CellData { cell, summary: None, timeline: Vec::new(), records: None, points: Vec::new() });
+        let skipped = Skipped::of(run, &cell)?.map(|skipped| skipped.reason);
+        let (timeline, points) = (Vec::new(), Vec::new());
+        return Ok(CellData { cell, summary: None, skipped, timeline, records: None, points });
     };
     if !stored.is_of(&cell) {
         let what = "it belongs to another cell".to_owned();
@@ -77,6 +87,7 @@ fn load_cell(run: &Path, cell: Cell) -> Result<CellData, AnalysisError> {
     Ok(CellData {
         cell,
         summary: Some(stored.summary),
+        skipped: None,
         timeline,
         records,
         points: points.unwrap_or_default(),

@@ -59,7 +59,7 @@ pub struct Amount {
 /// Estimates every cell and the whole.
 #[must_use]
 pub fn estimate(plan: &Plan) -> Estimate {
-    let cells: Vec<CellEstimate> = plan.cells.iter().map(cell).collect();
+    let cells: Vec<CellEstimate> = plan.cells.iter().map(estimate_cell).collect();
     let last = plan.cells.last().map(|c| &c.settings.cell.cooldown);
     let (last_min, last_max) = last.map_or((0.0, 0.0), |c| (c.min.as_secs_f64(), c.max.as_secs_f64()));
     let max = cells.iter().map(|c| c.seconds.max).sum::<Option<f64>>();
@@ -84,7 +84,9 @@ fn total(amounts: impl Iterator<Item = Option<Amount>>) -> Option<Amount> {
     })
 }
 
-fn cell(cell: &Cell) -> CellEstimate {
+/// Estimates one cell.
+#[must_use]
+pub fn estimate_cell(cell: &Cell) -> CellEstimate {
     let settings = &cell.settings;
     let seconds = |d: Duration| d.as_secs_f64();
     let lead = seconds(settings.cell.ramp) + seconds(settings.cell.warmup);

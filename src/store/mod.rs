@@ -8,6 +8,7 @@
 //!       records.jsonl                 only until the cell is finished
 //!       records.parquet  timeline.parquet  chunk_gaps.hlog
 //!       summary.json                  written last: the cell is finished once it is there
+//!       skipped.json                  of a cell that is not to run: why
 //! ```
 //!
 //! One rule makes every crash harmless: whatever is not `summary.json` is made first and
@@ -26,6 +27,7 @@ mod index;
 mod manifest;
 mod parquet;
 mod run_dir;
+mod skipped;
 mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -36,7 +38,7 @@ pub use calibration::{
     noted_ceiling,
 };
 pub use cell_log::{CellLog, Records, SealedLog};
-pub use columns::{columns, row, without_credentials};
+pub use columns::{columns, row, row_of_skipped, without_credentials};
 pub use environment::environment;
 pub use error::StoreError;
 pub use groups::{group_columns, group_rows};
@@ -44,6 +46,7 @@ pub use index::{Rebuilt, rebuild_summary};
 pub use manifest::{Imported, Manifest, NewRun, SCHEMA, Status};
 pub use run_dir::{
     CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, GROUPS_CSV, INTERRUPTED_JSON, MANIFEST, PLAN, RECORDS, RunDir,
-    SUMMARY_CSV, SUMMARY_JSON, TIMELINE, cell_dir,
+    SEARCH_JSON, SKIPPED_JSON, SUMMARY_CSV, SUMMARY_JSON, TIMELINE, cell_dir,
 };
+pub use skipped::Skipped;
 pub use stored::{Served, StoredCell, read_json};
