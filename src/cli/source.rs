@@ -45,6 +45,9 @@ pub(super) struct SourceArgs {
     /// Multiply every planned time (window, stages, ramp, warm-up, cooldown): `scale_time`.
     #[arg(long, value_name = "FACTOR", help_heading = SHORT)]
     scale_time: Option<String>,
+    /// What the command itself sets.
+    #[arg(skip)]
+    own: Vec<String>,
 }
 
 const SHORT: &str = "Short for --set (-H, -u, -r and -t as in Locust)";
@@ -78,6 +81,11 @@ impl SourceArgs {
         Ok(Planned { experiment, plan })
     }
 
+    /// Add what the command itself sets.
+    pub(super) fn add(&mut self, sets: impl IntoIterator<Item = String>) {
+        self.own.extend(sets);
+    }
+
     /// Every override as a `--set`. What was given as `--set` comes last: it has the last word.
     pub(super) fn sets(&self) -> Vec<String> {
         let flags = [
@@ -91,7 +99,7 @@ impl SourceArgs {
             ("scale_time", self.scale_time.clone()),
         ];
         let short = flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
-        short.chain(self.set.iter().cloned()).collect()
+        short.chain(self.own.iter().chain(&self.set).cloned()).collect()
     }
 
     /// The arguments that name the same experiment again.
