@@ -88,7 +88,8 @@ fn searches(plan: &Plan) -> String {
         most = most.zip(limit).map(|(sum, limit)| sum + limit);
     }
     let _ = writeln!(out, "time           {}", span(Span { min: least, max: most }));
-    out.push_str("Where a request count closes cells, those at other loads take another time.\n");
+    out.push_str("requests, prompt and output tokens are those of the loads that are tried\n");
+    out.push_str("\nWhere a request count closes cells, those at other loads take another time.\n");
     out
 }
 
