@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::measure::CellSummary;
 use crate::plan::Cell;
+use crate::record::KeptAnswer;
 
 /// One thing that happened.
 #[derive(Debug, Clone, Serialize)]
@@ -15,6 +16,11 @@ pub enum Event<'a> {
         finished_before: usize,
         expected_s: f64,
     },
+    /// The next cell is of this run, one of several that take turns.
+    Turn {
+        /// Its name among them.
+        side: &'a str,
+    },
     CellStarted {
         cell: &'a Cell,
         of: usize,
@@ -25,6 +31,11 @@ pub enum Event<'a> {
     CellFinished {
         cell: &'a Cell,
         summary: &'a CellSummary,
+    },
+    /// A text that the cell just finished has kept, where answers are to be shown.
+    Answer {
+        cell_index: u32,
+        answer: &'a KeptAnswer,
     },
     CoolingDown {
         min_s: f64,
@@ -78,4 +89,10 @@ pub struct Live {
 /// Sees events as they come.
 pub trait Watcher {
     fn on(&mut self, event: &Event<'_>);
+
+    /// Answers of each cell that it wants to see once the cell is finished, at most; where the
+    /// experiment keeps some anyway, those. `None`: none.
+    fn answers(&self) -> Option<u32> {
+        None
+    }
 }

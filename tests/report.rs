@@ -12,7 +12,7 @@ use plimsoll::chart::{self, Body, Chart};
 use plimsoll::experiment::{Recovery, Slo, SloRule, Stage};
 use plimsoll::measure::{self, GroupKind, GroupSummary, Reason, SloVerdict, Verdict};
 use plimsoll::record::Window;
-use plimsoll::report::{self, html, png, terminal};
+use plimsoll::report::{self, png, terminal};
 
 /// Where the pictures go that people look at.
 fn gallery_dir() -> PathBuf {
@@ -25,7 +25,7 @@ fn of(name: &str) -> RunData {
 }
 
 fn page(run: &RunData) -> String {
-    html::page(run, &chart::all(run)).unwrap()
+    report::page::of_run(run, &chart::all(run)).unwrap()
 }
 
 /// A chart in a few lines: what a reader would be told of it.

@@ -127,7 +127,8 @@ impl<'a> Repeats<'a> {
 }
 
 /// How load is put on: the two kinds don't share an axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Loop {
     Closed,
     Open,
@@ -249,6 +250,35 @@ pub fn families(run: &RunData) -> Vec<Family<'_>> {
             family(kind, suffix, mine)
         })
         .collect()
+}
+
+/// [`families`], and of each kind of loop of which no number varies its cells as groups of one
+/// level over the load.
+#[must_use]
+pub fn ladders(run: &RunData) -> Vec<Family<'_>> {
+    let mut out = families(run);
+    let all = Repeats::all(run);
+    for kind in [Loop::Closed, Loop::Open] {
+        let mine: Vec<_> =
+            all.iter().filter(|r| Loop::of(&r.cell().settings.load) == kind).cloned().collect();
+        if mine.is_empty() || out.iter().any(|family| family.kind == kind) {
+            continue;
+        }
+        let rest = varying(&mine);
+        let groups = mine.into_iter().map(|repeats| {
+            let words = rest.iter().map(|p| factor_text(p, &value(repeats.cell(), p)));
+            let words: Vec<String> = words.filter(|word| !word.is_empty()).collect();
+            let x = match repeats.cell().settings.load {
+                Load::Closed { users } => f64::from(users),
+                Load::Open { qps, .. } => qps,
+            };
+            Group { label: words.join(", "), words, levels: vec![Level { x, repeats }] }
+        });
+        let x = X::of(if kind == Loop::Closed { "load.users" } else { "load.qps" });
+        let groups: Vec<_> = groups.collect();
+        out.push(Family { kind, x, rest: rest.clone(), groups, suffix: "" });
+    }
+    out
 }
 
 fn family<'a>(kind: Loop, suffix: &'static str, mine: Vec<Repeats<'a>>) -> Option<Family<'a>> {

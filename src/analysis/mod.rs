@@ -4,6 +4,7 @@
 //! that a chart never sees its types.
 
 mod axes;
+pub mod capacity;
 pub mod compare;
 mod contention;
 pub mod diagnosis;
@@ -67,6 +68,8 @@ pub struct RunData {
     pub search: Option<Vec<Outcome>>,
     /// In plan order; cells that did not run have no summary.
     pub cells: Vec<CellData>,
+    /// What [`RunData::capacity`] found, once it was asked.
+    pub carries: std::sync::OnceLock<capacity::Capacity>,
 }
 
 /// One cell and repeat of a run.
@@ -75,7 +78,7 @@ pub struct CellData {
     pub summary: Option<CellSummary>,
     /// Why it is not to run.
     pub skipped: Option<String>,
-    /// The cell's time line, where it ran.
+    /// The cell's time line, where it ran; empty where not read.
     pub timeline: Vec<Tick>,
     /// Its `records.parquet`, where it ran.
     pub records: Option<PathBuf>,

@@ -29,6 +29,15 @@ impl Records {
         Self::load(path, Some(columns.iter().map(|c| (*c).to_owned()).collect()))
     }
 
+    /// Read `columns`, and of `optional`, which runs of earlier versions lack, those that are there.
+    pub(super) fn read_with(path: &Path, columns: &[&str], optional: &[&str]) -> Result<Self, AnalysisError> {
+        let mut reader = ParquetReader::new(File::open(path).map_err(StoreError::io("open", path))?);
+        let schema = reader.schema().map_err(|e| unreadable(path, &e))?;
+        let there = optional.iter().filter(|column| schema.contains(column));
+        let all: Vec<&str> = columns.iter().chain(there).copied().collect();
+        Self::read(path, &all)
+    }
+
     fn load(path: &Path, columns: Option<Vec<String>>) -> Result<Self, AnalysisError> {
         let file = File::open(path).map_err(StoreError::io("open", path))?;
         let frame =
@@ -45,8 +54,9 @@ impl Records {
     ) -> Result<Self, AnalysisError> {
         let mut reader = ParquetReader::new(File::open(path).map_err(StoreError::io("open", path))?)
             .with_columns(Some(columns.iter().map(|c| (*c).to_owned()).collect()))
-            // By row group: the others are then not touched.
-            .read_parallel(ParallelStrategy::RowGroups)
+            // Cells are read side by side: a file is read by the thread that asks. Row groups
+            // outside the slice are not touched.
+            .read_parallel(ParallelStrategy::None)
             .with_slice(Some((start, SLICE)));
         reader.set_metadata(FileMetadataRef::clone(metadata));
         let frame = reader.finish().map_err(|e| unreadable(path, &e))?;
@@ -111,7 +121,7 @@ impl Records {
         Ok(from.into_iter().zip(to).map(|(a, b)| Some((b? as f64 - a? as f64) / 1e3)).collect())
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.frame.column(name).is_ok()
     }
 
@@ -179,19 +189,9 @@ fn unreadable(path: &Path, error: &PolarsError) -> AnalysisError {
 /// # Errors
 /// When the file can't be read or isn't one of records.
 pub fn read_points(path: &Path, most: usize) -> Result<Vec<RequestPoint>, AnalysisError> {
-    let mut columns = vec![
-        "intended_us",
-        "sent_us",
-        "first_token_us",
-        "last_token_us",
-        "output_tokens",
-        "prompt_tokens_asked",
-        "prompt_tokens_counted",
-        "prompt_tokens",
-        "outcome",
-    ];
     let mut reader = ParquetReader::new(File::open(path).map_err(StoreError::io("open", path))?);
     let metadata = reader.get_metadata().map_err(|e| unreadable(path, &e))?.clone();
+    let mut columns = PointColumns::NAMES.to_vec();
     // Runs of earlier versions lack it.
     columns
         .extend(reader.schema().map_err(|e| unreadable(path, &e))?.contains("choices").then_some("choices"));
@@ -204,42 +204,103 @@ pub fn read_points(path: &Path, most: usize) -> Result<Vec<RequestPoint>, Analys
     let mut first: Option<(u64, RequestPoint)> = None;
     let mut first_taken = true;
     for start in (0..rows).step_by(SLICE) {
-        let r = Records::slice(path, &metadata, &columns, start)?;
-        let (intended, sent) = (r.all_counts("intended_us")?, r.counts("sent_us")?);
-        let ttft_ms = r.elapsed_ms("intended_us", "first_token_us")?;
-        let e2e_ms = r.elapsed_ms("intended_us", "last_token_us")?;
-        let lag_ms = r.elapsed_ms("intended_us", "sent_us")?;
-        let decode_ms = r.elapsed_ms("first_token_us", "last_token_us")?;
-        let output = r.small("output_tokens")?;
-        let asked = r.all_small("prompt_tokens_asked")?;
-        let (counted, told) = (r.small("prompt_tokens_counted")?, r.small("prompt_tokens")?);
-        let outcome = r.words("outcome")?;
-        let choices = if r.has("choices") { r.small("choices")? } else { vec![None; r.len()] };
-        let point = |i: usize| RequestPoint {
-            sent_s: sent[i].unwrap_or(intended[i]) as f64 / 1e6,
-            ttft_ms: ttft_ms[i],
-            e2e_ms: e2e_ms[i],
-            lag_ms: lag_ms[i],
-            tpot_ms: decode_ms[i]
-                .zip(output[i].filter(|n| *n > 1 && choices[i].is_none()))
-                .map(|(ms, n)| ms / f64::from(n - 1)),
-            prompt_tokens: told[i].or(counted[i]).or(Some(asked[i])),
-            ok: outcome[i].as_deref() == Some(Outcome::Ok.name()),
-        };
-        let earliest = (0..r.len()).filter_map(|i| Some((sent[i]?, i))).min();
-        let earliest = earliest.filter(|(t, _)| first.as_ref().is_none_or(|(before, _)| t < before));
+        let slice = Records::slice(path, &metadata, &columns, start)?;
+        let columns = PointColumns::of(&slice)?;
+        let earliest =
+            columns.earliest().filter(|(t, _)| first.as_ref().is_none_or(|(before, _)| t < before));
         if let Some((t, i)) = earliest {
-            first = Some((t, point(i)));
+            first = Some((t, columns.point(i)));
             first_taken = false;
         }
-        while let Some(row) = wanted.next_if(|row| *row < start + r.len()) {
-            points.push(point(row - start));
+        while let Some(row) = wanted.next_if(|row| *row < start + slice.len()) {
+            points.push(columns.point(row - start));
             first_taken |= earliest.is_some_and(|(_, i)| i == row - start);
         }
     }
     points.extend(first.filter(|_| !first_taken && points.len() < most).map(|(_, point)| point));
     points.sort_by(|a, b| a.sent_s.total_cmp(&b.sent_s));
     Ok(points)
+}
+
+/// What a [`RequestPoint`] is made of. A point is made of the rows that are wanted, never of all.
+struct PointColumns {
+    intended_us: UInt64Chunked,
+    sent_us: UInt64Chunked,
+    first_token_us: UInt64Chunked,
+    last_token_us: UInt64Chunked,
+    output_tokens: UInt32Chunked,
+    asked: UInt32Chunked,
+    counted: UInt32Chunked,
+    told: UInt32Chunked,
+    choices: Option<UInt32Chunked>,
+    outcome: StringChunked,
+}
+
+impl PointColumns {
+    const NAMES: [&str; 9] = [
+        "intended_us",
+        "sent_us",
+        "first_token_us",
+        "last_token_us",
+        "output_tokens",
+        "prompt_tokens_asked",
+        "prompt_tokens_counted",
+        "prompt_tokens",
+        "outcome",
+    ];
+
+    fn of(r: &Records) -> Result<Self, AnalysisError> {
+        let times = |name: &str| {
+            let cast = r.cast(name, &DataType::UInt64)?;
+            cast.u64().cloned().map_err(|e| r.wrong(name, &e))
+        };
+        let counts = |name: &str| {
+            let cast = r.cast(name, &DataType::UInt32)?;
+            cast.u32().cloned().map_err(|e| r.wrong(name, &e))
+        };
+        let whole = |name: &str, nulls: usize| {
+            if nulls == 0 { Ok(()) } else { Err(r.invalid(name, "a value is missing")) }
+        };
+        let (intended_us, asked) = (times("intended_us")?, counts("prompt_tokens_asked")?);
+        whole("intended_us", intended_us.null_count())?;
+        whole("prompt_tokens_asked", asked.null_count())?;
+        let outcome = r.column("outcome")?.str().map_err(|e| r.wrong("outcome", &e))?.clone();
+        Ok(Self {
+            intended_us,
+            sent_us: times("sent_us")?,
+            first_token_us: times("first_token_us")?,
+            last_token_us: times("last_token_us")?,
+            output_tokens: counts("output_tokens")?,
+            asked,
+            counted: counts("prompt_tokens_counted")?,
+            told: counts("prompt_tokens")?,
+            choices: r.has("choices").then(|| counts("choices")).transpose()?,
+            outcome,
+        })
+    }
+
+    /// The first that was sent: when, and its row.
+    fn earliest(&self) -> Option<(u64, usize)> {
+        self.sent_us.iter().enumerate().filter_map(|(i, sent)| Some((sent?, i))).min()
+    }
+
+    fn point(&self, i: usize) -> RequestPoint {
+        let elapsed_ms = |from: Option<u64>, to: Option<u64>| Some((to? as f64 - from? as f64) / 1e3);
+        let (intended, sent) = (self.intended_us.get(i), self.sent_us.get(i));
+        let (first, last) = (self.first_token_us.get(i), self.last_token_us.get(i));
+        let several = self.choices.as_ref().is_some_and(|choices| choices.get(i).is_some());
+        RequestPoint {
+            sent_s: sent.or(intended).unwrap_or(0) as f64 / 1e6,
+            ttft_ms: elapsed_ms(intended, first),
+            e2e_ms: elapsed_ms(intended, last),
+            lag_ms: elapsed_ms(intended, sent),
+            tpot_ms: elapsed_ms(first, last)
+                .zip(self.output_tokens.get(i).filter(|n| *n > 1 && !several))
+                .map(|(ms, n)| ms / f64::from(n - 1)),
+            prompt_tokens: self.told.get(i).or(self.counted.get(i)).or(self.asked.get(i)),
+            ok: self.outcome.get(i) == Some(Outcome::Ok.name()),
+        }
+    }
 }
 
 /// All records of a `records.parquet`, as they were measured. Takes memory for every

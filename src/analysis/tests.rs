@@ -37,6 +37,7 @@ fn run() -> RunData {
         manifest: Value::Null,
         experiment: String::new(),
         cells,
+        carries: std::sync::OnceLock::new(),
     }
 }
 

@@ -64,7 +64,7 @@ fn of_kind(cells: &[Repeats<'_>], shown: &Shown, suffix: &str) -> Vec<Chart> {
         let k = panels.iter().position(|p| p.title == title).unwrap_or_else(|| {
             let (values, flags) =
                 (vec![vec![None; xs.len()]; ys.len()], vec![vec![Flags::default(); xs.len()]; ys.len()]);
-            panels.push(HeatPanel { title, values, flags });
+            panels.push(HeatPanel { title, values, flags, tags: Vec::new() });
             panels.len() - 1
         });
         panels[k].values[j][i] = repeats.estimate(shown.metric, shown.stat).map(|e| e.mean);

@@ -4,12 +4,16 @@
 //! don't call returns nothing.
 
 mod axis;
+mod capacity_heatmap;
 mod goodput;
 mod heatmap;
 mod latency;
 mod lines;
 mod offered;
+mod pareto;
 mod profile;
+mod replicas;
+mod scaling;
 mod strip;
 mod throughput;
 mod tradeoff;
@@ -78,6 +82,8 @@ pub struct Series {
 pub enum Draw {
     LineAndMarkers,
     Line,
+    /// A line that runs level to the next point and jumps there; without markers.
+    Steps,
     Dots,
 }
 
@@ -191,6 +197,14 @@ pub struct HeatMap {
     pub panels: Vec<HeatPanel>,
 }
 
+impl HeatPanel {
+    /// What is written under the figure of a field; empty for most.
+    #[must_use]
+    pub fn tag(&self, y: usize, x: usize) -> &str {
+        self.tags.get(y).and_then(|row| row.get(x)).map_or("", String::as_str)
+    }
+}
+
 /// One of a heat map's small multiples; every field is `[y][x]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeatPanel {
@@ -198,6 +212,8 @@ pub struct HeatPanel {
     /// `None`: not measured.
     pub values: Vec<Vec<Option<f64>>>,
     pub flags: Vec<Vec<Flags>>,
+    /// Written under the figure; empty fields, or none at all, have none.
+    pub tags: Vec<Vec<String>>,
 }
 
 impl HeatMap {
@@ -293,6 +309,26 @@ pub const CHARTS: &[ChartDef] = &[
         id: "heatmap-output",
         help: "Output tokens per second over two axes of the grid.",
         build: heatmap::output,
+    },
+    ChartDef {
+        id: "pareto",
+        help: "Output tokens per second over those that one user sees: what no other load beats in both.",
+        build: pareto::build,
+    },
+    ChartDef {
+        id: "scaling",
+        help: "Completed requests per second over users, with the universal scalability law (closed loop).",
+        build: scaling::build,
+    },
+    ChartDef {
+        id: "capacity-heatmap",
+        help: "The greatest load within the SLO over prompt and output length, with what breaks first.",
+        build: capacity_heatmap::build,
+    },
+    ChartDef {
+        id: "replicas",
+        help: "Replicas that a traffic needs: a step for each further one.",
+        build: replicas::build,
     },
     ChartDef {
         id: "profile",

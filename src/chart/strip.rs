@@ -13,10 +13,40 @@ const MAX_BINS: usize = 300;
 /// Dots over all strips of a run, so that a page with many cells still opens fast.
 const DOTS_BUDGET: usize = 60_000;
 
-/// One for each cell and repeat that has a time line.
+/// Most cells and repeats of which each has its strip.
+const ALL_OF: usize = 200;
+
+/// Strips of a run that has more: a page has to open, and nobody looks through a thousand.
+const SOME: usize = 100;
+
+/// One for each cell and repeat that has a time line; of a large run one for each of [`SOME`].
 pub(super) fn build(run: &RunData) -> Vec<Chart> {
-    let dots = (DOTS_BUDGET / run.cells.len().max(1)).clamp(150, 2000);
-    run.cells.iter().filter_map(|data| of_cell(data, dots)).collect()
+    let cells = chosen(run.cells.iter().filter(|data| !data.timeline.is_empty()).collect());
+    let dots = (DOTS_BUDGET / run.cells.len().clamp(1, ALL_OF)).clamp(150, 2000);
+    cells.into_iter().filter_map(|data| of_cell(data, dots)).collect()
+}
+
+/// At least half of them, if there are so many, are cells with a remark, the others valid; of each
+/// kind some from every part of the plan.
+fn chosen(cells: Vec<&CellData>) -> Vec<&CellData> {
+    if cells.len() <= ALL_OF {
+        return cells;
+    }
+    let valid = |data: &&CellData| {
+        data.summary.as_ref().is_some_and(|summary| summary.validity.verdict == Verdict::Valid)
+    };
+    let (valid, remarked): (Vec<&CellData>, Vec<&CellData>) = cells.into_iter().partition(valid);
+    let of_valid = valid.len().min(SOME / 2).max(SOME.saturating_sub(remarked.len()));
+    let mut some = spread(remarked, SOME - of_valid);
+    some.extend(spread(valid, of_valid));
+    some.sort_by_key(|data| data.cell.index);
+    some
+}
+
+/// At most `most`, evenly from the first to the last.
+fn spread(from: Vec<&CellData>, most: usize) -> Vec<&CellData> {
+    let most = most.min(from.len());
+    (0..most).map(|i| from[i * from.len() / most]).collect()
 }
 
 fn of_cell(data: &CellData, dots: usize) -> Option<Chart> {
@@ -217,4 +247,44 @@ fn stage_sentences(data: &CellData, summary: &CellSummary) -> String {
     let recoveries = summary.stages().filter_map(|stage| stage.recovery.as_ref());
     let recoveries = recoveries.map(|r| format!(" {}.", super::lines::upper_first(&r.text)));
     format!(" Stages: {}.{}", stages.join(", "), recoveries.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{cell, summary};
+
+    fn cells(n: u32, remarked: impl Fn(u32) -> bool) -> Vec<CellData> {
+        let one = |index: u32| {
+            let mut summary = summary(index);
+            summary.validity.verdict = if remarked(index) { Verdict::Warn } else { Verdict::Valid };
+            let summary = Some(summary);
+            CellData { cell: cell(index), summary, skipped: None, timeline: Vec::new(), records: None, points: Vec::new() }
+        };
+        (0..n).map(one).collect()
+    }
+
+    fn places(cells: &[CellData]) -> Vec<u32> {
+        chosen(cells.iter().collect()).iter().map(|data| data.cell.index).collect()
+    }
+
+    #[test]
+    fn each_of_few_cells_has_its_strip() {
+        assert_eq!(places(&cells(200, |_| false)), (0..200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn of_many_cells_some_of_each_kind_and_of_every_part_of_the_plan_are_shown() {
+        for (name, share, want) in [("few", 250, 4), ("half", 2, 50), ("most", 1, 100)] {
+            let all = cells(1000, |i| i % share == 0);
+            let shown = places(&all);
+            assert!(shown.is_sorted() && shown.len() == 100, "{name}: {shown:?}");
+            let remarked = shown.iter().filter(|i| *i % share == 0).count();
+            assert_eq!(remarked, want, "{name}");
+            for part in 0..10 {
+                let of_part = shown.iter().filter(|i| **i / 100 == part).count();
+                assert!((8..=12).contains(&of_part), "{name}: {of_part} of part {part}");
+            }
+        }
+    }
 }

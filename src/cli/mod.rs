@@ -4,12 +4,17 @@
 //! 3 not comparable · 4 invalid measurement · 5 inconclusive · 130 interrupted, with
 //! everything that was finished kept.
 
+mod ab;
+mod baseline;
 mod calibrate;
+mod capacity;
+mod compare;
 mod completions;
 mod export;
 mod import;
 mod init;
 mod lists;
+mod noise;
 mod plan;
 mod rebuild;
 mod report;
@@ -31,7 +36,7 @@ use crate::experiment::{Experiment, Figures};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Fine = 0,
-    /// A gate that was asked for failed: an SLO, or later a regression.
+    /// A gate that was asked for failed: an SLO, or a figure that regressed.
     GateFailed = 1,
     /// The command line or the experiment file is wrong.
     Usage = 2,
@@ -39,6 +44,8 @@ pub enum Exit {
     NotComparable = 3,
     /// Nothing trustworthy was measured, or it could not be kept.
     Invalid = 4,
+    /// Nobody can tell, and the gate is strict.
+    Inconclusive = 5,
     /// Ctrl-C. What was finished is kept.
     Interrupted = 130,
 }
@@ -80,6 +87,9 @@ Examples:
   plimsoll run my.toml --set target.url=http://127.0.0.1:8000
   plimsoll run my.toml --resume runs/20260101T120000Z-capacity
   plimsoll report runs/20260101T120000Z-capacity
+  plimsoll capacity runs/20260101T120000Z-capacity --load '12 req/s at 512/128; growth 20%'
+  plimsoll compare main runs/20260102T120000Z-capacity
+  plimsoll ab my.toml --a http://127.0.0.1:8000 --b http://127.0.0.1:8001
 
 Exit codes: 0 fine, 1 a gate failed, 2 usage or experiment file, 3 not comparable,
 4 invalid measurement, 5 inconclusive, 130 interrupted (what was finished is kept).";
@@ -104,11 +114,20 @@ enum Command {
     Scenarios(scenarios::ScenariosArgs),
     /// Write figures and the page of finished or partial runs.
     Report(report::ReportArgs),
+    /// Say what a server carries within an SLO, how sure that is, and what a traffic needs.
+    Capacity(capacity::CapacityArgs),
+    /// Hold a run against another: regressed, or not, or can't tell.
+    Compare(compare::CompareArgs),
+    /// Measure two servers in turns, and say whether the second is worse than the first.
+    Ab(ab::AbArgs),
+    /// Keep runs under names, to be compared with.
+    Baseline(baseline::BaselineArgs),
     /// Give a run out in the formats of other tools.
     Export(export::ExportArgs),
     /// Read results of other tools into a run.
     Import(import::ImportArgs),
-    /// Measure what this machine's client can do at most, so that cells can be held against it.
+    /// Measure what this machine's client can do at most, so that cells can be held against it; or,
+    /// with --server, how much equal runs differ, so that margins can.
     Calibrate(calibrate::CalibrateArgs),
     /// Serve the embedded simulator, an OpenAI-compatible server without a model.
     Sim(sim::SimArgs),
@@ -148,6 +167,10 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Plan(args) => plan::run(&args),
         Command::Scenarios(args) => scenarios::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Capacity(args) => capacity::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Ab(args) => ab::run(&args),
+        Command::Baseline(args) => baseline::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 
+use super::compare::{Format, Found, conclude, find_run};
 use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, chain, say, say_err};
+use crate::analysis::compare::{self, GateSettings};
 use crate::analysis::{CellData, RunData, sentence};
 use crate::experiment::{Experiment, Gate};
 use crate::load::Control;
@@ -25,6 +27,7 @@ Examples:
   plimsoll run my.toml --set target.url=http://127.0.0.1:8000 --set 'grid.users=[1,2,4]'
   plimsoll run my.toml --progress json > events.jsonl
   plimsoll run my.toml --resume runs/20260101T120000Z-capacity
+  plimsoll run smoke --show-response           what was asked and answered
   plimsoll run my.toml --gate                  exit 1 if a cell, or a stage of it, misses an SLO
 
 Ctrl-C once ends the cell that runs, writes and summarises what was measured, and exits 130;
@@ -45,6 +48,10 @@ pub struct RunArgs {
     /// of the file says, else in `reports`).
     #[arg(long, value_name = "DIR")]
     reports: Option<PathBuf>,
+    /// Show what was asked and answered, after each cell, where progress goes: the answers that
+    /// `workload.keep_answers` keeps, else those to the first 100 requests of each cell.
+    #[arg(long)]
+    show_response: bool,
     /// Write no report; `plimsoll report` can do it later.
     #[arg(long)]
     no_report: bool,
@@ -52,19 +59,39 @@ pub struct RunArgs {
     /// invalid; as `slo.gate = true` of the file.
     #[arg(long)]
     gate: bool,
+    /// Compare with no baseline, though the file's [compare] names one: for the run that is to
+    /// become it.
+    #[arg(long)]
+    no_compare: bool,
 }
 
-/// Plan, sweep, report.
+/// Plan, sweep, report, compare.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let Planned { experiment, plan } = args.source.plan()?;
+    // Before the sweep, which may take hours.
+    let baseline = baseline(args, &experiment)?;
     let control = Control::default();
     watch_signals(&control, announce)?;
     let mut watcher = progress::watcher(args.progress);
+    if args.show_response {
+        if args.progress == progress::Mode::None {
+            return Err(Failure::usage(anyhow!(
+                "--show-response beside --progress none: nothing would show it"
+            )));
+        }
+        watcher = progress::with_answers(watcher);
+    }
     let options = Options { runs: args.out.clone(), resume: args.resume.clone(), sets: args.source.sets() };
     let swept = sweep::run(&experiment, &plan, &options, &control, watcher.as_mut()).map_err(failure)?;
     drop(watcher);
     match (report(args, &experiment, &swept), &swept.ending) {
-        (Ok(data), ending) => Ok(verdict(args, ending, &data)),
+        (Ok(data), ending) => {
+            let exit = verdict(args, ending, &data);
+            match baseline.filter(|_| matches!(ending, Ending::Finished)) {
+                Some(baseline) => Ok(first_of(exit, compare_with(args, &baseline, &data)?)),
+                None => Ok(exit),
+            }
+        }
         // That there is no report of half a run is the lesser news.
         (Err(error), Ending::Interrupted) => {
             say_err(&format!("no report: {}", chain(&error)));
@@ -75,7 +102,49 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     }
 }
 
-fn failure(error: SweepError) -> Failure {
+/// A baseline, and what a run is held to beside it.
+struct Against {
+    run: Found,
+    gate: GateSettings,
+}
+
+/// What the run is compared with at its end, if anything.
+fn baseline(args: &RunArgs, experiment: &Experiment) -> Result<Option<Against>, Failure> {
+    let Some(gate) = experiment.compare.as_ref().filter(|_| !args.no_compare) else { return Ok(None) };
+    let Some(name) = &gate.baseline else { return Ok(None) };
+    let run = find_run(&args.out, name).map_err(|failure| Failure {
+        exit: failure.exit,
+        error: failure.error.context(format!(
+            "{}: compare.baseline: {name:?} can't be compared with (for the run that is to become it: --no-compare)",
+            experiment.path.display()
+        )),
+    })?;
+    Ok(Some(Against { run, gate: gate.clone() }))
+}
+
+/// Hold the run against its baseline, print and write what comes of it.
+fn compare_with(args: &RunArgs, baseline: &Against, data: &RunData) -> Result<Exit, Failure> {
+    let base = RunData::load_figures(&baseline.run.path)?;
+    let noise = super::noise::of_runs(&base, data);
+    let mut comparison = compare::compare_with(&base, data, &baseline.gate, noise.as_ref());
+    comparison.baseline.baseline.clone_from(&baseline.run.name);
+    let reports = args.reports.clone().unwrap_or_else(|| PathBuf::from("reports"));
+    let reports = (!args.no_report).then_some(reports.as_path());
+    say_out(args, "\n");
+    conclude(&comparison, Format::Terminal, reports, |text| say_out(args, text))
+}
+
+/// Of two ends of a run the one to tell: the run's own, unless there is nothing wrong with it.
+fn first_of(own: Exit, compared: Exit) -> Exit {
+    if own == Exit::Fine { compared } else { own }
+}
+
+/// In JSON mode stdout belongs to the events.
+fn say_out(args: &RunArgs, text: &str) {
+    if args.progress == progress::Mode::Json { say_err(text.trim_end()) } else { say(text) }
+}
+
+pub(super) fn failure(error: SweepError) -> Failure {
     let exit = match &error {
         e if e.is_interrupt() => Exit::Interrupted,
         e if e.is_usage() => Exit::Usage,
@@ -94,12 +163,7 @@ fn report(args: &RunArgs, experiment: &Experiment, swept: &Swept) -> anyhow::Res
     };
     let page = if args.no_report { None } else { Some(report::write(&data, &out)?.page) };
     let summary = report::terminal::summary(&data, page.as_deref());
-    // In JSON mode stdout belongs to the events.
-    if args.progress == progress::Mode::Json {
-        say_err(summary.trim_end())
-    } else {
-        say(&summary)
-    }
+    say_out(args, &summary);
     Ok(data)
 }
 
@@ -209,7 +273,7 @@ fn why_nothing(data: &RunData) -> &'static str {
     }
 }
 
-fn announce(control: &Control) {
+pub(super) fn announce(control: &Control) {
     say_err(if control.now() {
         "dropping what is in flight"
     } else {

@@ -6,13 +6,16 @@
 //! Reading goes on after a mistake: all are told at once, each with its line.
 
 mod canon;
+mod capacity;
 mod content;
+mod gate;
 mod grid;
 mod length_table;
 #[cfg(test)]
 mod load_tests;
 mod mistake;
 pub mod presets;
+mod quantity;
 mod range;
 mod read;
 mod reader;
@@ -34,15 +37,18 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use canon::canonical_json;
+pub use capacity::{CapacitySettings, Flow, HEADROOM, slo_of_words};
 pub use content::{
     Conversations, DataFile, Dataset, ImageSize, Images, LengthFile, Pause, Sessions, SharedLength,
     SharedPrefix, Shuffle, TraceFormat, TraceSettings,
 };
+pub use gate::GateSettings;
 pub use grid::{Axis, Grid, Order};
 pub(crate) use grid::{Override, Point};
 pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
+pub use quantity::Quantity;
 pub(crate) use reader::Reader;
 pub use search::SearchRules;
 pub use settings::{
@@ -67,6 +73,10 @@ pub struct Experiment {
     /// Makes prompt texts differ between runs. `None`: new for each run.
     pub salt: Option<String>,
     pub report: ReportSettings,
+    /// The traffic that is to be carried.
+    pub capacity: CapacitySettings,
+    /// `[compare]`, where there is one.
+    pub compare: Option<GateSettings>,
     /// In the order written; empty for a file without a grid.
     pub grids: Vec<Grid>,
     /// The file's path, as it was given.
@@ -106,6 +116,8 @@ pub enum Figures {
 pub enum ExperimentError {
     #[error("cannot read the experiment file {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("cannot read the gate file {}: {source}", path.display())]
+    UnreadableGate { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
 }
@@ -158,9 +170,23 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head { name, description, seed, salt, report, grids } = head;
+        let Head { name, description, seed, salt, report, capacity, compare, grids } = head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
-        Ok(Self { name, description, seed, salt, report, grids, path, text, sets, base, sources })
+        Ok(Self {
+            name,
+            description,
+            seed,
+            salt,
+            report,
+            capacity,
+            compare,
+            grids,
+            path,
+            text,
+            sets,
+            base,
+            sources,
+        })
     }
 
     /// A reader for this experiment's cells.
@@ -235,6 +261,8 @@ struct Head {
     seed: u64,
     salt: Option<String>,
     report: ReportSettings,
+    capacity: CapacitySettings,
+    compare: Option<GateSettings>,
     grids: Vec<Grid>,
 }
 
@@ -252,8 +280,10 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     }
     let grids = grids(&root, base);
     let report = report(root.sub("report"));
+    let capacity = capacity::read(root.sub("capacity"), &CapacitySettings::default());
+    let compare = root.get("compare").map(|f| read::compare(f.section()));
     root.done();
-    Head { name, description, seed, salt, report, grids }
+    Head { name, description, seed, salt, report, capacity, compare, grids }
 }
 
 /// The grids, and the searches among them.

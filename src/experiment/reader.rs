@@ -548,6 +548,12 @@ impl<'r> Field<'r> {
         self.unknown_word_near(words, nearest(text, words.iter().copied()));
     }
 
+    /// The text names no figure.
+    pub(crate) fn unknown_figure(&self, near: Option<&str>, allowed: &str) {
+        let mistake = Mistake::new(MistakeKind::UnknownWord, "no such figure").found(self.node.describe());
+        self.mistake(mistake.nearest(near).allowed(allowed));
+    }
+
     /// [`Field::unknown_word`], when it is known better which word was meant.
     pub(crate) fn unknown_word_near(&self, words: &[&str], near: Option<&str>) {
         let quoted: Vec<String> = words.iter().map(|w| format!("{w:?}")).collect();

@@ -321,7 +321,14 @@ pub struct Workload {
     /// Send a `seed` of its own with each request (`seed = "per_request"`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub seed_per_request: bool,
+    /// Texts of the answers to so many first arrivals of the cell are kept, and of so many
+    /// refusals of each load core; a conversation is one arrival. At most [`MAX_KEPT_ANSWERS`].
+    #[serde(default, skip_serializing_if = "is_none_left")]
+    pub keep_answers: u32,
 }
+
+/// Most answers of a cell whose texts are kept.
+pub const MAX_KEPT_ANSWERS: u32 = 10_000;
 
 const fn one() -> u32 {
     1
@@ -353,6 +360,7 @@ impl Default for Workload {
             images: None,
             trace: None,
             seed_per_request: false,
+            keep_answers: 0,
         }
     }
 }

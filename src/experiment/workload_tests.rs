@@ -161,6 +161,7 @@ fn prefixes_and_pictures() {
     let all = workload(&folder, "suffix = \"Go.\"\nrandom_digits = 8\nbatch = 3\nquery_tokens = 30");
     assert_eq!((all.suffix.as_deref(), all.random_digits, all.batch), (Some("Go."), 8, 3));
     assert_eq!(all.query_tokens, Some(Lengths::constant(30)));
+    assert_eq!((all.keep_answers, workload(&folder, "keep_answers = 20").keep_answers), (0, 20));
 }
 
 #[test]

@@ -61,7 +61,14 @@ impl Collector<'_> {
 
     fn take(&mut self, report: Report) {
         self.totals[report.rank as usize] = report.totals;
-        let batch: Vec<RequestRecord> = report.done.into_iter().map(|done| self.count(done)).collect();
+        let mut answers = Vec::new();
+        let mut taken = |mut done: Done| {
+            let kept = done.kept.take();
+            let record = self.count(done);
+            answers.extend(kept.map(|texts| texts.of(&record)));
+            record
+        };
+        let batch: Vec<RequestRecord> = report.done.into_iter().map(&mut taken).collect();
         for record in &batch {
             self.recent.take(record);
             self.silence.take(record);
@@ -73,6 +80,9 @@ impl Collector<'_> {
         if let Err(error) = self.sink.write(&batch) {
             let lost = self.lost.get_or_insert_with(|| (0, error.to_string()));
             lost.0 += batch.len() as u64;
+        }
+        if !answers.is_empty() {
+            self.sink.keep(&answers);
         }
     }
 

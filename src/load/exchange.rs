@@ -14,7 +14,7 @@ use super::flight::{Flight, Limits};
 use super::http::Answer;
 use crate::provider::framing::Framer;
 use crate::provider::{self, Closing, Decoder, Framing};
-use crate::record::Outcome;
+use crate::record::{BODY_CHARS, Excerpt, Outcome, Texts};
 
 /// How long the end of the stream is awaited after the answer's own end marker, so that the
 /// connection can be kept.
@@ -33,6 +33,8 @@ const ERROR_BODY: usize = 64 << 10;
 /// Send it, read the answer to its end, and write everything into `flight`.
 pub(super) async fn perform(flight: &mut Flight, mut prepared: Prepared) {
     let echo = prepared.echo.take();
+    flight.kept =
+        prepared.asks.take().map(|asks| Box::new(Texts { prompt: Some(*asks), ..Texts::default() }));
     let sent = flight.sent();
     let mut alarm = Alarm::new(flight.core.clock, flight.core.lanes[flight.lane].limits, sent);
     match respond(flight, &mut alarm, prepared).await {
@@ -101,7 +103,7 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer,
     let lane = &core.lanes[flight.lane];
     let mut reader = Reader {
         framer: Framer::new(lane.provider.framing(lane.stream)),
-        decoder: lane.provider.decoder(lane.stream, lane.wants_text()),
+        decoder: lane.provider.decoder(lane.stream, lane.wants_text() || flight.kept.is_some()),
         broken: None,
         whole: lane.provider.framing(lane.stream) == Framing::Whole,
     };
@@ -137,9 +139,11 @@ async fn read_answer(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer,
                 if flight.record.chunks > 0 {
                     alarm.first_content();
                     if lane.first_token_only {
+                        reader.keep(flight);
                         return flight.leave_early(last_read);
                     }
                     if flight.is_cut() {
+                        reader.keep(flight);
                         return flight.cancel(last_read);
                     }
                 }
@@ -240,8 +244,22 @@ async fn read_refusal(flight: &mut Flight, alarm: &mut Alarm, mut answer: Answer
         }
     }
     flight.record.bytes += text.len() as u64;
-    let (class, words) = provider::http_error(status, &lane.secrets.hide_in_body(text));
+    let text = lane.secrets.hide_in_body(text);
+    keep_body(flight, &text);
+    let (class, words) = provider::http_error(status, &text);
     flight.fail(core.clock.now_us(), Failure::new(Outcome::HttpError, class, Some(words)));
+}
+
+/// Keep the beginning of a refusal's body: of one of the first arrivals, or of the first refusals.
+fn keep_body(flight: &mut Flight, body: &[u8]) {
+    let left = &flight.core.lanes[flight.lane].keep_bodies;
+    if flight.kept.is_none() && left.get() > 0 {
+        left.set(left.get() - 1);
+        flight.kept = Some(Box::default());
+    }
+    if let Some(kept) = &mut flight.kept {
+        kept.body = Some(Excerpt::of(&String::from_utf8_lossy(body), BODY_CHARS));
+    }
 }
 
 /// Bytes to content chunks.
@@ -268,6 +286,13 @@ impl Reader {
         });
         if let Err(error) = cut {
             broken.get_or_insert(error.to_string());
+        }
+    }
+
+    /// Keep what has come of an answer that is left early.
+    fn keep(&mut self, flight: &mut Flight) {
+        if flight.kept.is_some() {
+            flight.keep_answer(self.decoder.close().text.as_deref());
         }
     }
 

@@ -19,6 +19,7 @@ use super::{Job, JobPart, LoadError};
 use crate::experiment::{HttpVersion, Target, Workload};
 use crate::plan;
 use crate::provider::{self, Call, Provider, WireRequest};
+use crate::record::{Excerpt, PROMPT_CHARS};
 use crate::server::{self, Endpoint};
 use crate::workload::{Request, Source, random};
 
@@ -45,6 +46,8 @@ pub(super) struct Prepared {
     pub(super) turn: Option<u32>,
     /// Content chunks of the answer after which it is cut off; `None`: it is read to its end.
     pub(super) cut_after: Option<u32>,
+    /// What it asks, where its texts are to be kept.
+    pub(super) asks: Option<Box<Excerpt>>,
 }
 
 /// Turns arrivals into HTTP requests, each by the part that it is dealt to.
@@ -106,6 +109,8 @@ struct PartMaker {
     /// Share of the requests that are cut off, and the seed that decides which.
     cancel: Option<f64>,
     seed: u64,
+    /// Texts of so many first arrivals are kept.
+    keep_answers: u64,
     /// The last path asked for and what became of it: it is nearly always the same.
     url: Option<(String, url::Url)>,
 }
@@ -150,6 +155,7 @@ impl PartMaker {
             extra_body: target.extra_body.clone(),
             max_tokens_field: target.max_tokens_field.clone(),
             cancel: workload.cancel.filter(|_| stream),
+            keep_answers: u64::from(workload.keep_answers),
             url: None,
         })
     }
@@ -191,9 +197,12 @@ impl PartMaker {
             HttpVersion::Http1 => self.http1(&wire, &url, &headers),
             HttpVersion::Http2 => http2(wire, &url, headers)?,
         };
+        // Of a conversation all turns, by the number of its first.
+        let kept = session.map_or(seq, |(first, _)| first) < self.keep_answers;
         Ok(Prepared {
             seq,
             lane,
+            asks: kept.then(|| Box::new(Excerpt::of(&asked.prompt, PROMPT_CHARS))),
             request,
             echo,
             choices,

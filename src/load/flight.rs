@@ -15,7 +15,7 @@ use super::talk::Talker;
 use super::tally::{Done, Tally};
 use super::window::Gate;
 use crate::provider::Closing;
-use crate::record::{Outcome, Phase, RequestRecord, TokenSource};
+use crate::record::{ANSWER_CHARS, Excerpt, Outcome, Phase, RequestRecord, Texts, TokenSource};
 
 /// Limits of a request, in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +69,8 @@ pub(super) struct Flight {
     /// What a conversation goes on with.
     pub(super) answer: Option<String>,
     ended: bool,
+    /// Its texts, where they are to be kept.
+    pub(super) kept: Option<Box<Texts>>,
     /// Content chunks after which this client cuts it off.
     cut_after: Option<u32>,
 }
@@ -115,6 +117,7 @@ impl Flight {
             text: None,
             answer: None,
             ended: false,
+            kept: None,
             cut_after: prepared.cut_after,
         }
     }
@@ -160,6 +163,7 @@ impl Flight {
     /// Take over what the answer says of itself. Its tokens are those of its `usage`; without
     /// one they are counted from the text later, off this core; without a text, by chunks.
     pub(super) fn close(&mut self, closing: Closing) {
+        self.keep_answer(closing.text.as_deref());
         let record = &mut self.record;
         record.token_source = closing.token_source();
         record.finish_reason = closing.finish_reason;
@@ -175,10 +179,19 @@ impl Flight {
             self.core.lanes[self.lane].keep_text.set(false);
             return;
         }
-        self.text = closing.text.filter(|text| !text.is_empty());
+        // What was only read to be kept is not counted: that might ask the server.
+        let wanted = self.core.lanes[self.lane].wants_text();
+        self.text = closing.text.filter(|text| wanted && !text.is_empty());
         if self.text.is_none() && record.chunks > 0 && self.stream {
             record.output_tokens = Some(record.chunks);
             record.token_source = Some(TokenSource::Chunks);
+        }
+    }
+
+    /// Keep what was answered, where that is asked for.
+    pub(super) fn keep_answer(&mut self, text: Option<&str>) {
+        if let (Some(kept), Some(text)) = (&mut self.kept, text.filter(|text| !text.is_empty())) {
+            kept.answer = Some(Excerpt::of(text, ANSWER_CHARS));
         }
     }
 
@@ -224,11 +237,15 @@ impl Drop for Flight {
     fn drop(&mut self) {
         self.core.panicked.set(self.core.panicked.get() || std::thread::panicking());
         let record = std::mem::replace(&mut self.record, RequestRecord::blank(0));
+        let mut kept = self.kept.take();
+        if let Some(texts) = &mut kept {
+            self.core.lanes[self.lane].hide_secrets(texts);
+        }
         let mut tally = self.core.tally.borrow_mut();
         if record.sent_us.is_some() && !self.ended {
             tally.left(self.core.clock.now_us(), None);
         }
-        tally.record(Done { record, text: self.text.take(), lane: self.lane });
+        tally.record(Done { record, text: self.text.take(), lane: self.lane, kept });
         drop(tally);
         self.core.open.set(self.core.open.get() - 1);
     }

@@ -11,6 +11,7 @@ use super::http::{Dialer, Pool};
 use super::{Job, JobPart};
 use crate::experiment::{Part, StopAfter, Target, Workload};
 use crate::provider::Provider;
+use crate::record::Texts;
 use crate::server::{ClientError, Secrets};
 use crate::workload::Source;
 
@@ -28,6 +29,8 @@ pub(super) struct Lane {
     /// Whether answers' texts are to be kept for counting. Ends with the first answer that
     /// brings its own `usage`.
     pub(super) keep_text: Cell<bool>,
+    /// Refusals whose bodies are still to be kept.
+    pub(super) keep_bodies: Cell<u32>,
     /// Its requests are turns of conversations: the next one needs what was answered.
     pub(super) talks: bool,
     pub(super) source: Arc<Source>,
@@ -84,6 +87,14 @@ impl Lane {
         self.talks || self.keep_text.get()
     }
 
+    /// Take out of texts what no file may hold. A text was cut before it comes here, and the cut
+    /// may go through a secret.
+    pub(super) fn hide_secrets(&self, texts: &mut Texts) {
+        for excerpt in [&mut texts.prompt, &mut texts.answer, &mut texts.body].into_iter().flatten() {
+            excerpt.text = self.secrets.hide(std::mem::take(&mut excerpt.text));
+        }
+    }
+
     fn new(
         (target, workload): (&Target, &Workload),
         part: &JobPart,
@@ -105,6 +116,7 @@ impl Lane {
             secrets: Secrets::of(target, &part.endpoint.headers),
             // A count over the network would be another load on the server.
             keep_text: Cell::new(part.source.tokenizer().name() != "server"),
+            keep_bodies: Cell::new(workload.keep_answers),
             talks: part.source.sessions(),
             source: Arc::clone(&part.source),
             task: named.and_then(|part| part.task.clone()),

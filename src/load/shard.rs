@@ -162,7 +162,7 @@ fn drop_the_rest(core: &Rc<Core>, job: &Job<'_>, schedule: Schedule, shard: Shar
         if !held {
             tally.due(due);
         }
-        tally.record(Done { record, text: None, lane });
+        tally.record(Done { record, text: None, lane, kept: None });
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use hdrhistogram::Histogram;
 
-use crate::record::{RequestRecord, TICK_US, Tick};
+use crate::record::{RequestRecord, TICK_US, Texts, Tick};
 
 /// Records that wait before they are handed over ahead of the next tick.
 const BATCH: usize = 256;
@@ -22,6 +22,8 @@ pub(super) struct Done {
     pub(super) text: Option<String>,
     /// The part of the cell that it belongs to, whose tokenizer counts.
     pub(super) lane: usize,
+    /// What is to be kept of its texts.
+    pub(super) kept: Option<Box<Texts>>,
 }
 
 /// What a load core sends to the calling thread.
@@ -165,6 +167,7 @@ impl Tally {
             }
         }
         self.waiting_text += done.text.as_ref().map_or(0, String::len);
+        self.waiting_text += done.kept.as_ref().map_or(0, |texts| texts.bytes());
         self.waiting.push(done);
         if self.waiting_is_full() {
             self.report();
@@ -323,7 +326,12 @@ mod tests {
         let (tx, rx) = std::sync::mpsc::sync_channel(1);
         let mut tally = Tally::new(3, tx);
         for seq in 0..1000 {
-            tally.record(Done { record: crate::record::RequestRecord::blank(seq), text: None, lane: 0 });
+            tally.record(Done {
+                record: crate::record::RequestRecord::blank(seq),
+                text: None,
+                lane: 0,
+                kept: None,
+            });
         }
         tally.report();
         assert!(tally.held_reports > 0);
@@ -339,13 +347,23 @@ mod tests {
         let most = BATCH * (HELD + 1 + 2);
         let come = most + 5000;
         for seq in 0..come as u64 {
-            tally.record(Done { record: crate::record::RequestRecord::blank(seq), text: None, lane: 0 });
+            tally.record(Done {
+                record: crate::record::RequestRecord::blank(seq),
+                text: None,
+                lane: 0,
+                kept: None,
+            });
             assert!(tally.held.len() <= HELD && tally.waiting.len() <= BATCH);
         }
         assert_eq!(tally.lost, 5000);
         // Room again: what comes now is kept again, in order.
         assert_eq!(rx.recv().unwrap().done.len(), BATCH);
-        tally.record(Done { record: crate::record::RequestRecord::blank(7), text: None, lane: 0 });
+        tally.record(Done {
+            record: crate::record::RequestRecord::blank(7),
+            text: None,
+            lane: 0,
+            kept: None,
+        });
         let reader =
             std::thread::spawn(move || rx.iter().flat_map(|r| r.done).map(|d| d.record.seq).collect());
         let course = tally.finish();
@@ -363,7 +381,7 @@ mod tests {
         let text = "x".repeat(BATCH_TEXT / 2);
         for seq in 0..(2 * (HELD + 10)) as u64 {
             let record = crate::record::RequestRecord::blank(seq);
-            tally.record(Done { record, text: Some(text.clone()), lane: 0 });
+            tally.record(Done { record, text: Some(text.clone()), lane: 0, kept: None });
         }
         assert!(tally.held.iter().all(|batch| batch.len() == 2));
         assert_eq!((tally.held.len(), tally.waiting.len(), tally.lost), (HELD, 2, 2 * 8));

@@ -70,6 +70,29 @@ pub fn watcher(mode: Mode) -> Box<dyn Watcher> {
     }
 }
 
+/// Answers of a cell that are shown where the experiment doesn't say how many to keep.
+const SHOWN: u32 = 100;
+
+/// `inner`, which also shows the answers of each cell.
+#[must_use]
+pub fn with_answers(inner: Box<dyn Watcher>) -> Box<dyn Watcher> {
+    Box::new(WithAnswers { inner })
+}
+
+struct WithAnswers {
+    inner: Box<dyn Watcher>,
+}
+
+impl Watcher for WithAnswers {
+    fn on(&mut self, event: &Event<'_>) {
+        self.inner.on(event);
+    }
+
+    fn answers(&self) -> Option<u32> {
+        Some(SHOWN)
+    }
+}
+
 struct Silent;
 
 impl Watcher for Silent {

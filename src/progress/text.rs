@@ -4,6 +4,7 @@ use crate::analysis::label;
 use crate::event::{Live, Stage};
 use crate::measure::{CellSummary, Verdict};
 use crate::plan::Cell;
+use crate::record::{Excerpt, KeptAnswer};
 
 /// What is shown where a figure isn't known yet.
 const UNKNOWN: &str = "–";
@@ -55,6 +56,49 @@ pub(super) fn cell_name(cell: &Cell, of: usize) -> String {
     let label = label(cell);
     let sep = if label.is_empty() { "" } else { ": " };
     format!("cell {}/{of}{sep}{label}, repeat {}", cell.index + 1, cell.repeat)
+}
+
+/// What was asked and answered, on lines of their own.
+pub(super) fn answer(cell_index: u32, kept: &KeptAnswer) -> String {
+    let said = [Some(kept.outcome.name()), kept.finish_reason.as_deref(), kept.error_class.as_deref()];
+    let tokens = kept.output_tokens.map(|n| format!("{n} tokens"));
+    let said: Vec<&str> = said.into_iter().flatten().chain(tokens.as_deref()).collect();
+    let mut out = format!("cell {}, request {} ({})", cell_index + 1, kept.seq, said.join(", "));
+    let texts = [("asked", &kept.prompt), ("answered", &kept.answer), ("refused", &kept.body)];
+    for (name, excerpt) in texts {
+        if let Some(excerpt) = excerpt {
+            out.push_str(&format!("\n  {name}: {}", shown(excerpt)));
+        }
+    }
+    if let (None, None, Some(detail)) = (&kept.answer, &kept.body, &kept.detail) {
+        out.push_str(&format!("\n  failed: {}", harmless(detail)));
+    }
+    out
+}
+
+fn shown(excerpt: &Excerpt) -> String {
+    let left_out = excerpt.chars.saturating_sub(excerpt.text.chars().count() as u64);
+    let rest = if left_out > 0 { format!(" … ({left_out} characters more)") } else { String::new() };
+    harmless(&excerpt.text) + &rest
+}
+
+/// A text from elsewhere, indented, that can't steer the terminal.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\n    "),
+            '\t' => out.push(c),
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The run whose turn it is, in front of its cell.
+pub(super) fn side(side: &str) -> String {
+    if side.is_empty() { String::new() } else { format!("[{side}] ") }
 }
 
 /// The line that stays when a cell is finished.
@@ -281,5 +325,31 @@ pub(super) mod tests {
         assert_eq!(sweep_left(100.0, 40.0, 2, 10), Some(160.0));
         assert_eq!(sweep_left(100.0, 200.0, 10, 10), Some(0.0));
         assert_eq!(sweep_left(0.0, 0.0, 0, 0), None);
+    }
+
+    #[test]
+    fn answers_are_shown_with_their_line_breaks_and_cannot_steer_the_terminal() {
+        use crate::record::{Outcome, RequestRecord, Texts};
+        let mut record = RequestRecord::blank(7);
+        record.outcome = Outcome::Ok;
+        record.finish_reason = Some("stop".to_owned());
+        record.output_tokens = Some(3);
+        let texts = Texts {
+            prompt: Some(Excerpt::of("what is this?", 7)),
+            answer: Some(Excerpt::of("a\n\u{1b}[31mb\tc", 100)),
+            body: None,
+        };
+        assert_eq!(
+            answer(0, &texts.of(&record)),
+            "cell 1, request 7 (ok, stop, 3 tokens)\n  asked: what is … (6 characters more)\n  answered: a\n    \\u{1b}[31mb\tc"
+        );
+        record.outcome = Outcome::ConnectError;
+        record.error_class = Some("connect".to_owned());
+        (record.finish_reason, record.output_tokens) = (None, None);
+        record.detail = Some("refused".to_owned());
+        assert_eq!(
+            answer(1, &Texts::default().of(&record)),
+            "cell 2, request 7 (connect_error, connect)\n  failed: refused"
+        );
     }
 }

@@ -7,8 +7,10 @@
 //! the cell's epoch, on the monotonic clock of the process; the epoch's wall-clock time is
 //! stored once per cell.
 
+mod answer;
 mod cell_run;
 
+pub use answer::{ANSWER_CHARS, BODY_CHARS, Excerpt, KeptAnswer, PROMPT_CHARS, Texts};
 pub use cell_run::{Ceiling, CellRun, ClientHealth, EndedBy, StageWindow, TICK_US, Tick, Window};
 
 use serde::{Deserialize, Serialize};
@@ -272,4 +274,8 @@ pub trait RecordSink: Send {
     /// # Errors
     /// When the batch could not be written, such as on a full disk.
     fn write(&mut self, batch: &[RequestRecord]) -> std::io::Result<()>;
+
+    /// Keep the texts of some arrivals. Whether that worked is for the sink to remember: no figure
+    /// depends on it.
+    fn keep(&mut self, _answers: &[KeptAnswer]) {}
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::analysis::RunData;
+use crate::analysis::capacity::{SloSource, answers};
 use crate::analysis::diagnosis::{self, Finding};
 use crate::analysis::words::{rule_text, staged_load, value_with_unit, verdict_text};
 use crate::chart::{Family, Group, Level, Loop, Repeats, count, families, figure, list};
@@ -19,7 +20,8 @@ pub struct Findings {
     pub ran: Vec<String>,
     /// Best and worst figures, one sentence each.
     pub figures: Vec<String>,
-    /// Where the SLO breaks, one sentence per group of the grid; empty without `[slo]`.
+    /// What is carried within the SLO, one sentence or more per group of the grid, and what the
+    /// traffic of `[capacity]` needs; empty without `[slo]`.
     pub limits: Vec<String>,
     pub rules: Vec<RuleLine>,
     /// What the figures point to, what matters most first.
@@ -61,7 +63,7 @@ pub fn find(run: &RunData) -> Findings {
         counts: cell_counts(run),
         ran: ran(run, &all, &families),
         figures: figures(&all, &families),
-        limits: families.iter().flat_map(limits).collect(),
+        limits: limits(run),
         rules: rules(run),
         diagnosis: diagnosis::diagnose(run),
     }
@@ -253,15 +255,6 @@ impl Asked<'_> {
         }
     }
 
-    /// Why it fails; `None` where it doesn't.
-    fn missed(&self) -> Option<String> {
-        (self.status() == SloStatus::Fail).then(|| match self {
-            Self::Rule(None, verdict) => verdict_text(verdict),
-            Self::Rule(Some(stage), verdict) => format!("in {stage} {}", verdict_text(verdict)),
-            Self::Recovery(r) => r.text.clone(),
-        })
-    }
-
     /// Its figure as a number that rises as things get worse, and in words.
     fn figure(&self) -> Option<(f64, String)> {
         match self {
@@ -279,78 +272,13 @@ impl Asked<'_> {
     }
 }
 
-/// How a level stands to the SLO.
-enum Standing {
-    Pass,
-    Fail(String),
-    /// No request due in the window was answered, in any repeat.
-    Silent,
-    /// Not run, or not believable.
-    Unjudged,
-}
-
-fn standing(level: &Level<'_>) -> Standing {
-    let believable = level.repeats.summaries().filter(|s| s.validity.verdict != Verdict::Invalid);
-    let summaries: Vec<&CellSummary> = believable.collect();
-    if summaries.is_empty() {
-        let silent = |s: &CellSummary| s.validity.reasons.iter().any(|r| r.signal == NOTHING_ANSWERED_NAME);
-        let mut ran = level.repeats.summaries().peekable();
-        return if ran.peek().is_some() && ran.all(silent) { Standing::Silent } else { Standing::Unjudged };
+/// What the run carries within its own SLO; nothing where it has none.
+fn limits(run: &RunData) -> Vec<String> {
+    let capacity = run.capacity();
+    match capacity.slo.source {
+        SloSource::Preset(_) => Vec::new(),
+        SloSource::Experiment | SloSource::Given(_) => answers(capacity),
     }
-    if let Some(why) = summaries.iter().flat_map(|s| asked(s)).find_map(|asked| asked.missed()) {
-        return Standing::Fail(why);
-    }
-    if level.repeats.flags().overloaded {
-        return Standing::Fail("the server is overloaded".into());
-    }
-    if summaries.len() < level.repeats.cells.len() { Standing::Unjudged } else { Standing::Pass }
-}
-
-fn limits(family: &Family<'_>) -> Vec<String> {
-    let judged = |g: &&Group<'_>| {
-        g.levels.iter().any(|l| l.repeats.summaries().any(|s| s.statuses().next().is_some()))
-    };
-    family.groups.iter().filter(judged).map(|g| limit_of(family, g)).collect()
-}
-
-fn limit_of(family: &Family<'_>, group: &Group<'_>) -> String {
-    let standings: Vec<(f64, Standing)> = group.levels.iter().map(|l| (l.x, standing(l))).collect();
-    let at = |x: f64| {
-        let level = group.levels.iter().find(|l| l.x == x).filter(|_| family.x.is_load());
-        level.and_then(|l| staged_load(l.repeats.cell())).unwrap_or_else(|| family.x.level(x))
-    };
-    let with = if group.label.is_empty() { String::new() } else { format!("With {}: ", group.label) };
-    let last_pass =
-        standings.iter().filter(|(_, s)| matches!(s, Standing::Pass)).map(|(x, _)| *x).next_back();
-    let fails = standings.iter().filter_map(|(x, s)| match s {
-        Standing::Fail(why) => Some((*x, why)),
-        _ => None,
-    });
-    let first_fail = fails.clone().next();
-    let mut out = match (last_pass, first_fail) {
-        (None, None) => format!("{with}the SLO could not be judged: no level has a valid cell."),
-        (Some(pass), None) => format!("{with}every judged level meets the SLO, up to {}.", at(pass)),
-        (None, Some((x, why))) => format!("{with}no level meets the SLO; at {} {why}.", at(x)),
-        (Some(pass), Some((x, why))) if x < pass => format!(
-            "{with}the SLO is met at {}, the greatest such load, but not at {}, where {why}: no clean limit.",
-            at(pass),
-            at(x)
-        ),
-        (Some(pass), Some((x, why))) => {
-            format!("{with}the SLO holds up to {} and breaks at {}, where {why}.", at(pass), at(x))
-        }
-    };
-    let silent: Vec<String> =
-        standings.iter().filter(|(_, s)| matches!(s, Standing::Silent)).map(|(x, _)| at(*x)).collect();
-    if !silent.is_empty() {
-        out.push_str(&format!(" No request due in the window was answered at {}.", list(&silent, 5)));
-    }
-    let unjudged: Vec<String> =
-        standings.iter().filter(|(_, s)| matches!(s, Standing::Unjudged)).map(|(x, _)| at(*x)).collect();
-    if !unjudged.is_empty() && (last_pass.is_some() || first_fail.is_some()) {
-        out.push_str(&format!(" Not judged, for want of valid repeats: {}.", list(&unjudged, 5)));
-    }
-    crate::chart::upper_first(&out)
 }
 
 fn rules(run: &RunData) -> Vec<RuleLine> {

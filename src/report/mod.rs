@@ -2,12 +2,14 @@
 //!
 //! Everything here can be made again from `runs/`, on another machine.
 
+pub mod capacity;
 mod columns;
+pub mod compare;
 pub mod contention;
 pub mod findings;
 mod groups;
-pub mod html;
 mod noise;
+pub mod page;
 mod palette;
 mod plotly;
 pub mod png;
@@ -63,11 +65,11 @@ pub fn write(run: &RunData, out: &Path) -> Result<Written, ReportError> {
         charts.iter().partition(|c| matches!(c.body, Body::Strip(_)));
     let strips_left_out = strips.len().saturating_sub(MAX_STRIP_FILES);
     let drawn: Vec<&Chart> = others.into_iter().chain(strips.into_iter().take(MAX_STRIP_FILES)).collect();
-    let page = out.join("index.html");
-    replace(&page, html::page(run, &charts)?.as_bytes())?;
+    let file = out.join("index.html");
+    replace(&file, page::of_run(run, &charts)?.as_bytes())?;
     draw_all(&drawn, out)?;
     let figures = drawn.iter().map(|c| file_of(out, c)).collect();
-    Ok(Written { page, figures, strips_left_out })
+    Ok(Written { page: file, figures, strips_left_out })
 }
 
 fn file_of(out: &Path, chart: &Chart) -> PathBuf {

@@ -147,9 +147,14 @@ fn trace(lines: &Lines, series: &Series, panel: usize, legend: bool) -> Value {
             format!("<b>{}{}</b>{range}<br>{}", number(p.y), unit(&lines.y), plain(&p.note))
         })
         .collect();
+    let parts = match series.draw {
+        Draw::Line | Draw::Steps => "lines",
+        Draw::Dots => "markers",
+        _ => "lines+markers",
+    };
     let mut out = json!({
         "type": "scatter",
-        "mode": if has_text { "lines+markers+text" } else { "lines+markers" },
+        "mode": if has_text { format!("{parts}+text") } else { parts.to_owned() },
         "name": plain(&series.name),
         "legendgroup": plain(&series.name),
         "showlegend": legend,
@@ -163,6 +168,9 @@ fn trace(lines: &Lines, series: &Series, panel: usize, legend: bool) -> Value {
         "hovertemplate": "%{customdata}<extra>%{fullData.name}</extra>",
         "cliponaxis": false,
     });
+    if series.draw == Draw::Steps {
+        out["line"]["shape"] = json!("hv");
+    }
     if has_text {
         out["text"] = json!(texts);
         out["textposition"] = json!(text_sides(points));
@@ -290,7 +298,10 @@ fn field_labels(map: &HeatMap, panel: &HeatPanel, i: usize) -> Vec<Value> {
             let arrow = if panel.flags[j][k].overloaded { " ↑" } else { "" };
             out.push(json!({
                 "xref": axis_name('x', i), "yref": axis_name('y', i), "x": k, "y": j, "showarrow": false,
-                "text": format!("{}{arrow}", number(*value)),
+                "text": match panel.tag(j, k) {
+                    "" => format!("{}{arrow}", number(*value)),
+                    tag => format!("<b>{}</b>{arrow}<br>{}", number(*value), plain(tag)),
+                },
                 "font": { "size": 12, "color": ink_on(map, *value) },
             }));
         }
@@ -388,7 +399,7 @@ mod tests {
 
     #[test]
     fn the_light_theme_has_the_colours_of_the_pictures() {
-        let css = include_str!("page.css");
+        let css = include_str!("page/page.css");
         for (i, colour) in COLOURS.iter().enumerate() {
             assert!(css.contains(&format!("--c{i}: #{colour:06x};")), "colour {i}");
         }

@@ -230,6 +230,11 @@ knobs! {
     /// Share of streams that end with an error object in the middle.
     fault_error_object: Rate = "0.0";
 
+    /// Share of requests that are slow, as those whom a slower replica serves: they take longer between tokens, and no longer to the first.
+    slow_share: Rate = "0.0";
+    /// How many times as long a slow request takes between tokens.
+    slow_factor: f64 = "2.0";
+
     /// Requests for computation that arrive before the whole server stops once; the next one meets it.
     pause_after: Option<u32> = "none";
     /// How long it then stops, as a suspended process does.

@@ -43,6 +43,8 @@ pub(super) struct NewRequest {
     /// Tokens to answer with, at least 1. Prompt and answer fit `max_model_len`.
     pub output: u32,
     pub finish: Finish,
+    /// It takes `slow_factor` times as many steps to each further token.
+    pub slow: bool,
 }
 
 /// What a step brought.
@@ -105,11 +107,30 @@ struct Seq {
     published: usize,
     blocks: Vec<u32>,
     admitted_before: bool,
+    /// Of a slow one: the part of its next token that is done.
+    part: f64,
+    /// It decodes in the running step, which doesn't bring it a token yet.
+    held: bool,
 }
 
 impl Seq {
     fn tokens(&self) -> u32 {
         self.request.prompt.len() as u32 + self.answered
+    }
+
+    /// Whether this step brings it no token yet, though it decodes: a slow one's next token is
+    /// done by `part` a step.
+    fn holds(&mut self, part: f64) -> bool {
+        if !self.request.slow || !self.prefilled {
+            return false;
+        }
+        self.part += part;
+        // A tenth added up ten times is a little less than one.
+        let done = self.part >= 1.0 - 1e-9;
+        if done {
+            self.part -= 1.0;
+        }
+        !done
     }
 }
 
@@ -124,6 +145,8 @@ pub(super) struct Engine {
     max_tokens: u32,
     max_waiting: Option<u32>,
     block_size: u32,
+    /// What a step adds to the next token of a slow sequence.
+    slow_part: f64,
     kv: KvCache,
     waiting: VecDeque<Seq>,
     running: Vec<Seq>,
@@ -142,6 +165,7 @@ impl Engine {
             max_tokens: config.max_num_batched_tokens,
             max_waiting: config.max_waiting,
             block_size: config.block_size,
+            slow_part: 1.0 / config.slow_factor,
             kv: KvCache::new(config.kv_blocks, config.prefix_cache),
             waiting: VecDeque::new(),
             running: Vec::new(),
@@ -172,6 +196,8 @@ impl Engine {
             published: 0,
             blocks: Vec::new(),
             admitted_before: false,
+            part: 0.0,
+            held: false,
         });
         Ok(())
     }
@@ -216,7 +242,7 @@ impl Engine {
         }
         let mut step = Step { duration_ns: 0, decoding: 0, prefill_tokens: 0 };
         for seq in &self.running {
-            if seq.prefilled && seq.scheduled > 0 {
+            if seq.prefilled && (seq.scheduled > 0 || seq.held) {
                 step.decoding += 1;
             } else {
                 step.prefill_tokens += seq.scheduled;
@@ -261,9 +287,10 @@ impl Engine {
         let mut preempted = false;
         let mut at = 0;
         while at < self.running.len() {
-            let seq = &self.running[at];
+            let seq = &mut self.running[at];
             let n = (seq.tokens() - seq.computed).min(*budget);
-            if n == 0 {
+            seq.held = n > 0 && seq.holds(self.slow_part);
+            if n == 0 || seq.held {
                 at += 1;
                 continue;
             }

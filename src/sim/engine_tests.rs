@@ -26,7 +26,7 @@ fn config() -> Config {
 
 fn request(id: RequestId, prompt: u32, output: u32) -> NewRequest {
     let prompt = (0..u64::from(prompt)).map(|n| id * 100_000 + n).collect();
-    NewRequest { id, prompt, output, finish: Finish::Length }
+    NewRequest { id, prompt, output, finish: Finish::Length, slow: false }
 }
 
 /// One step: what it computed, and its events.
@@ -281,4 +281,26 @@ proptest! {
         prop_assert!(e.is_idle());
         prop_assert_eq!(e.stats().kv_used, 0);
     }
+}
+
+#[test]
+fn a_slow_sequence_takes_longer_between_tokens_and_holds_up_nobody() {
+    let mut e = Engine::new(&Config { slow_factor: 1.5, ..config() });
+    e.submit(NewRequest { slow: true, ..request(1, 4, 5) }).unwrap();
+    e.submit(request(2, 4, 5)).unwrap();
+    let steps: Vec<_> = (0..7).map(|n| step(&mut e, n)).collect();
+    // The first token as anyone's; of the next steps two in three bring one.
+    let tokens = |id| {
+        let came = |(_, events): &(Option<Step>, Vec<Event>)| {
+            events.iter().any(|e| matches!(e, Event::Token { id: whose, .. } if *whose == id))
+        };
+        steps.iter().map(came).collect::<Vec<_>>()
+    };
+    assert_eq!(tokens(1), [true, false, true, true, false, true, true]);
+    assert_eq!(tokens(2), [true, true, true, true, true, false, false]);
+    // It decodes in every step, and costs its part of the time.
+    let durations: Vec<_> = steps.iter().map(|(s, _)| s.map(|s| (s.duration_ns, s.decoding))).collect();
+    assert_eq!(durations[1], Some((1020, 2)));
+    assert_eq!(durations[5], Some((1010, 1)));
+    assert!(e.is_idle());
 }

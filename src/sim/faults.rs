@@ -99,6 +99,11 @@ pub(super) fn draw(config: &Config, n: u64) -> Option<Fault> {
     })
 }
 
+/// Whether the `n`-th request is a slow one.
+pub(super) fn is_slow(config: &Config, n: u64) -> bool {
+    unit(mix(config.seed ^ 0xfa19) ^ n) < config.slow_share.0
+}
+
 /// After how many of an answer's tokens the `n`-th request's fault strikes: 1 to `output`.
 pub(super) fn strikes_after(config: &Config, n: u64, output: u32) -> u32 {
     let u = unit(mix(config.seed ^ 0xfa18) ^ n);
@@ -120,6 +125,16 @@ mod tests {
         assert!((0..20_000).all(|n| draw(&config, n) == drawn[n as usize]));
         let other = Config { seed: 1, ..config };
         assert!((0..1000).any(|n| draw(&other, n) != drawn[n as usize]));
+    }
+
+    #[test]
+    fn slow_requests_come_as_often_as_asked_and_apart_from_faults() {
+        let config = Config { slow_share: Rate(0.05), fault_500: Rate(0.05), ..Config::default() };
+        let share = |of: &dyn Fn(u64) -> bool| (0..40_000).filter(|n| of(*n)).count() as f64 / 40_000.0;
+        assert!((share(&|n| is_slow(&config, n)) - 0.05).abs() < 0.005);
+        let both = share(&|n| is_slow(&config, n) && draw(&config, n).is_some());
+        assert!((both - 0.0025).abs() < 0.001, "{both}");
+        assert!((0..1000).all(|n| !is_slow(&Config::default(), n)));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::config::Config;
 use super::conn::Conn;
 use super::driver::{Command, Notice};
 use super::engine::{NewRequest, RequestId};
+use super::faults;
 use super::metrics::Metrics;
 use super::request::Ask;
 use super::timetable::Timetable;
@@ -101,6 +102,7 @@ impl Flight {
         arrival_ns: u64,
     ) -> (Self, UnboundedReceiver<Notice>) {
         let (desk, notices) = unbounded_channel();
+        let slow = faults::is_slow(&shared.config, number);
         let mut requests = Vec::with_capacity(ask.sequences.len());
         {
             let mut desks = shared.desks();
@@ -108,7 +110,8 @@ impl Flight {
                 let id = sequence_id(number, k);
                 desks.insert(id, desk.clone());
                 let prompt = std::mem::take(&mut sequence.prompt);
-                requests.push(NewRequest { id, prompt, output: sequence.output, finish: sequence.finish });
+                let (output, finish) = (sequence.output, sequence.finish);
+                requests.push(NewRequest { id, prompt, output, finish, slow });
             }
         }
         let sequences = requests.len() as u32;

@@ -208,8 +208,9 @@ async fn start(shared: &Arc<Shared>, conn: &Arc<Conn>, mut job: Job) -> Handled 
         let at_ns = now_ns();
         let admitted = Event::Admitted { id: job.number, at_ns, cached_tokens: 0 };
         note(conn, &admitted, at_ns, &mut job.account);
+        let slow = faults::is_slow(config, job.number);
         let longest = job.ask.sequences.iter().map(|s| s.output).max().unwrap_or(1);
-        let row = timetable.row(job.number, arrival_ns, longest, job.ask.finish());
+        let row = timetable.row(job.number, arrival_ns, longest, job.ask.finish(), slow);
         (Flight::by_the_clock(shared, conn, job.number), Source::Timetable(row))
     } else {
         let (flight, notices) = Flight::start(shared, conn, job.number, &mut job.ask, arrival_ns);

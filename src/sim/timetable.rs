@@ -19,6 +19,8 @@ use super::engine::{Event, Finish, RequestId};
 pub(super) struct Timetable {
     ttft_ns: u64,
     tpot_ns: u64,
+    /// Of a slow request.
+    slow_tpot_ns: u64,
     alarm: Alarm,
 }
 
@@ -31,7 +33,8 @@ impl Timetable {
         }
         let ns = |time: Option<_>| time.map_or(0, nanos);
         let (ttft_ns, tpot_ns) = (ns(config.ttft), ns(config.tpot));
-        Ok(Some(Arc::new(Self { ttft_ns, tpot_ns, alarm: Alarm::new()? })))
+        let slow_tpot_ns = (tpot_ns as f64 * config.slow_factor) as u64;
+        Ok(Some(Arc::new(Self { ttft_ns, tpot_ns, slow_tpot_ns, alarm: Alarm::new()? })))
     }
 
     /// Wake those who wait, for ever.
@@ -40,9 +43,17 @@ impl Timetable {
     }
 
     /// The tokens of one answer.
-    pub fn row(self: &Arc<Self>, id: RequestId, arrival_ns: u64, output: u32, finish: Finish) -> Row {
+    pub fn row(
+        self: &Arc<Self>,
+        id: RequestId,
+        arrival_ns: u64,
+        output: u32,
+        finish: Finish,
+        slow: bool,
+    ) -> Row {
         let first_ns = arrival_ns.saturating_add(self.ttft_ns);
-        Row { timetable: Arc::clone(self), id, first_ns, output, finish, given: 0, called_ns: None }
+        let tpot_ns = if slow { self.slow_tpot_ns } else { self.tpot_ns };
+        Row { timetable: Arc::clone(self), id, first_ns, tpot_ns, output, finish, given: 0, called_ns: None }
     }
 }
 
@@ -52,6 +63,7 @@ pub(super) struct Row {
     timetable: Arc<Timetable>,
     id: RequestId,
     first_ns: u64,
+    tpot_ns: u64,
     output: u32,
     finish: Finish,
     given: u32,
@@ -65,13 +77,13 @@ impl Row {
             return Poll::Ready(None);
         }
         // With no time between tokens only the first one can be early: no look at the clock.
-        if self.given == 0 || self.timetable.tpot_ns > 0 {
+        if self.given == 0 || self.tpot_ns > 0 {
             ready!(self.due(self.given, cx));
         }
         self.given += 1;
         let finish = (self.given == self.output).then_some(self.finish);
         // Without a time between tokens the last is due when its client has taken the others.
-        let flood = self.timetable.tpot_ns == 0 && finish.is_some();
+        let flood = self.tpot_ns == 0 && finish.is_some();
         let at_ns = if flood { now_ns() } else { self.due_ns(self.given - 1) };
         Poll::Ready(Some((Event::Token { id: self.id, n: self.given, finish }, at_ns)))
     }
@@ -88,7 +100,7 @@ impl Row {
     }
 
     fn due_ns(&self, token: u32) -> u64 {
-        self.first_ns.saturating_add(self.timetable.tpot_ns.saturating_mul(u64::from(token)))
+        self.first_ns.saturating_add(self.tpot_ns.saturating_mul(u64::from(token)))
     }
 
     fn due(&mut self, token: u32, cx: &mut Context<'_>) -> Poll<()> {

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 
 use super::StoreError;
-use crate::record::{RecordSink, RequestRecord};
+use super::answers::AnswerLog;
+use crate::record::{KeptAnswer, RecordSink, RequestRecord};
 
 /// Takes the records of one cell. Every batch is handed to the operating system before
 /// [`RecordSink::write`] returns, so a killed process loses no batch.
@@ -26,6 +27,7 @@ pub struct CellLog {
     records: u64,
     /// A torn line could not be cut off: nothing may follow it.
     broken: bool,
+    answers: AnswerLog,
 }
 
 impl CellLog {
@@ -35,13 +37,20 @@ impl CellLog {
             .append(true)
             .open(&path)
             .map_err(StoreError::io("create", &path))?;
-        Ok(Self { path, file, line_buffer: Vec::new(), good_len: 0, records: 0, broken: false })
+        let answers = AnswerLog::beside(&path);
+        Ok(Self { path, file, line_buffer: Vec::new(), good_len: 0, records: 0, broken: false, answers })
     }
 
     /// Records taken so far.
     #[must_use]
     pub fn records(&self) -> u64 {
         self.records
+    }
+
+    /// Why not all texts of answers were kept that were to be, if so.
+    #[must_use]
+    pub fn answers_refused(&self) -> Option<&str> {
+        self.answers.refused()
     }
 
     /// End the log and make it last through a power cut.
@@ -73,6 +82,10 @@ impl RecordSink for CellLog {
         self.good_len += self.line_buffer.len() as u64;
         self.records += batch.len() as u64;
         Ok(())
+    }
+
+    fn keep(&mut self, answers: &[KeptAnswer]) {
+        self.answers.keep(answers);
     }
 }
 
@@ -283,6 +296,7 @@ mod tests {
             good_len: 0,
             records: 0,
             broken: false,
+            answers: AnswerLog::beside(Path::new("/dev/full")),
         };
         let error = log.write(&[record(0)]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);

@@ -7,6 +7,7 @@
 
 mod begin;
 mod bench;
+mod in_turn;
 mod listed;
 mod prune;
 mod searching;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 pub use begin::look_at_files;
+pub use in_turn::{Side, in_turn};
 
 use begin::{begin, look_ahead, reopen};
 use bench::Bench;
@@ -97,6 +99,13 @@ pub enum SweepError {
         begun_with(set)
     )]
     OtherExperiment { run: PathBuf, difference: String, set: Vec<String> },
+    #[error("runs that take turns must ask the same of their servers, and here they don't: {difference}")]
+    OtherCells { difference: String },
+    #[error(
+        "runs that take turns have cells that are known before: leave search and prune out of the grid, such as for \
+         the loads that a search found"
+    )]
+    NoTurns,
 }
 
 /// The `--set` arguments of a run, in words.
@@ -113,6 +122,8 @@ impl SweepError {
     pub const fn is_usage(&self) -> bool {
         match self {
             Self::OtherExperiment { .. }
+            | Self::OtherCells { .. }
+            | Self::NoTurns
             | Self::Data(_)
             | Self::Mistakes(_)
             | Self::Knob { .. }
@@ -176,7 +187,7 @@ pub fn run(
             run.set_status(Status::Running)?;
             run
         }
-        None => begin(experiment, plan, options, identity, &calibrated)?,
+        None => begin(experiment, plan, (options, None), identity, &calibrated)?,
     };
     let name = run.manifest().run.clone();
     watcher.on(&Event::SweepStarted {

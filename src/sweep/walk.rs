@@ -1,5 +1,6 @@
 //! The walk itself: for each cell of an agenda prepare → drive → summarise → store → cool down.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +32,22 @@ fn data_again(parts: &[JobPart], summary: &CellSummary) -> Option<String> {
             asked as f64 / lines as f64
         )
     })
+}
+
+/// The cell as it is to be driven where answers are to be shown: it keeps `shown` of them, unless
+/// the experiment says how many.
+fn with_answers(cell: &Cell, shown: Option<u32>) -> Cow<'_, Cell> {
+    let mut cell = Cow::Borrowed(cell);
+    if let Some(shown) = shown
+        && cell.settings.parts().all(|(_, workload)| workload.keep_answers == 0)
+    {
+        let settings = &mut cell.to_mut().settings;
+        let parts = settings.parts.iter_mut().map(|part| &mut part.workload);
+        for workload in parts.chain([&mut settings.workload]) {
+            workload.keep_answers = shown;
+        }
+    }
+    cell
 }
 
 /// What each part of a cell is sent by.
@@ -97,6 +114,11 @@ impl<'a> Walk<'a> {
         Self { control, watcher, bench, silent_in_row: 0, finished: 0, contaminated: None, ceiling }
     }
 
+    /// The watcher, for others to say something.
+    pub(super) fn watcher(&mut self) -> &mut dyn Watcher {
+        self.watcher
+    }
+
     /// Walk the agenda to its end.
     pub(super) fn all(&mut self, agenda: &mut dyn Agenda) -> Result<Ending, SweepError> {
         let mut next = agenda.next(self.watcher)?;
@@ -135,11 +157,17 @@ impl<'a> Walk<'a> {
     ) -> Result<(CellRun, CellSummary), SweepError> {
         let Turn { cell, expected_s, of } = turn;
         self.watcher.on(&Event::CellStarted { cell, of: *of, expected_s: *expected_s });
-        let job = Job { cell, parts: parts(&keep.manifest().salt, cell, found)? };
+        let shown = self.watcher.answers();
+        let asked = with_answers(cell, shown);
+        let job = Job { cell: &asked, parts: parts(&keep.manifest().salt, cell, found)? };
         let mut log = keep.begin_cell(cell)?;
         let watcher = &mut *self.watcher;
         let mut run = load::drive(&job, &mut log, self.control, &mut |live| watcher.on(&Event::Live(live)))?;
         run.client.ceiling = self.ceiling;
+        if let Some(why) = log.answers_refused() {
+            let text = format!("not all answers of the cell could be kept: {why}");
+            self.watcher.on(&Event::Notice { text: &text });
+        }
         let log = log.seal()?;
         let mut summary = measure::summarise_walks(cell, &run, || log.records())?;
         if let Some(text) = self.contaminated.take() {
@@ -151,6 +179,11 @@ impl<'a> Walk<'a> {
         let (api, model) = bench::served(found);
         keep.commit_cell(cell, &log, &run, &summary, Served { api: &api, model: &model })?;
         self.watcher.on(&Event::CellFinished { cell, summary: &summary });
+        if shown.is_some() {
+            for answer in &keep.answers(cell)? {
+                self.watcher.on(&Event::Answer { cell_index: cell.index, answer });
+            }
+        }
         Ok((run, summary))
     }
 

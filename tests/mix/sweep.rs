@@ -6,7 +6,7 @@ use std::path::Path;
 use plimsoll::analysis::{RunData, contention};
 use plimsoll::experiment::Load;
 use plimsoll::measure::Verdict;
-use plimsoll::report::html;
+use plimsoll::report::page;
 
 use crate::rig::program::{directory, only_run, plimsoll, stderr, stdout};
 
@@ -97,7 +97,7 @@ fn a_sweep_leaves_a_line_for_each_task_and_endpoint() {
     for words in ["By task and endpoint", "endpoint thinker", "task look", "Contention", "runs beside it"] {
         assert!(out.contains(words), "{words}\n{out}");
     }
-    let page = html::page(&data, &[]).unwrap();
+    let page = page::of_run(&data, &[]).unwrap();
     assert!(page.contains("id=\"groups\"") && page.contains("<h3>Contention</h3>"));
 
     // Derived: it comes again as it was.

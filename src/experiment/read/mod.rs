@@ -1,6 +1,7 @@
 //! From the tree to [`Settings`]: one file per section, with its defaults and its limits.
 
 mod cell;
+mod compare;
 mod connections;
 mod content;
 mod custom;
@@ -17,7 +18,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub(crate) use compare::compare;
 pub(crate) use mix::refuse_strange_axes;
+pub(super) use slo::{is_floor, read as slo};
 
 use super::mistake::{Mistake, MistakeKind, nearest};
 use super::reader::{Reader, Section};
@@ -65,7 +68,7 @@ pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
         workload,
         load,
         cell: cell::read(&root, first, &stages, ends),
-        slo: slo::read(root.sub("slo")),
+        slo: slo(root.sub("slo")),
         client: client(root.sub("client")),
         sim: sim(&root.sub("sim")),
         parts: mix.parts,

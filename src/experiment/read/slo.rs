@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::LONGEST;
-use crate::experiment::mistake::{Mistake, MistakeKind, nearest};
+use crate::experiment::mistake::{Mistake, MistakeKind};
 use crate::experiment::presets::{self, SloPreset};
+use crate::experiment::quantity;
 use crate::experiment::reader::{Field, Section};
 use crate::experiment::settings::{Gate, RequestLimit, Slo, SloRule};
 use crate::experiment::tree::Value as Written;
-use crate::metrics::{Better, Kind, METRICS, Metric, STATS, Unit};
+use crate::metrics::{Better, Metric, Unit};
 
 /// Metrics that a single request can be held to.
 const PER_REQUEST: [&str; 4] = ["ttft", "ttfv", "tpot", "e2e"];
@@ -18,7 +19,7 @@ const SHORT: Duration = Duration::from_micros(1);
 /// Keys of the section that are no rules.
 const OTHERS: [&str; 3] = ["request", "preset", "gate"];
 
-pub(super) fn read(section: Section<'_>) -> Slo {
+pub(crate) fn read(section: Section<'_>) -> Slo {
     let request = section.get("request").map(|f| per_request(f.section()));
     let presets = section.get("preset").map(|f| read_presets(&f)).unwrap_or_default();
     let gate = section.get("gate").and_then(|f| read_gate(&f)).unwrap_or_default();
@@ -31,9 +32,9 @@ pub(super) fn read(section: Section<'_>) -> Slo {
         };
     presets.iter().flat_map(|preset| preset.rules).for_each(|rule| put(rule.rule()));
     for field in section.entries().filter(|f| !OTHERS.contains(&f.name())) {
-        match find(field.name()) {
+        match quantity::find(field.name()) {
             Some((metric, stat)) => read_rule(&field, metric, stat).into_iter().for_each(&mut put),
-            None => unknown(&field),
+            None => quantity::unknown(&field, &OTHERS),
         }
     }
     let request = request.unwrap_or_else(|| derived(&rules));
@@ -99,49 +100,13 @@ fn read_rule(field: &Field<'_>, metric: &Metric, stat: &str) -> Option<SloRule> 
     Some(rule(acceptable, Some(target)))
 }
 
-/// Statistics that can have a limit: all but the number of samples.
-fn stats() -> impl Iterator<Item = &'static str> {
-    STATS.into_iter().filter(|s| *s != "n")
-}
-
-/// The metrics that have a good direction, so that a limit means something.
-fn metrics(kind: Kind) -> impl Iterator<Item = &'static Metric> {
-    METRICS.iter().filter(move |m| m.kind == kind && m.better != Better::Neither)
-}
-
-/// Metric and statistic of a key: `ttft_p95`, `error_rate`.
-fn find(key: &str) -> Option<(&'static Metric, &'static str)> {
-    if let Some(metric) = metrics(Kind::Scalar).find(|m| m.name == key) {
-        return Some((metric, ""));
-    }
-    let (name, stat) = key.rsplit_once('_')?;
-    Some((metrics(Kind::Distribution).find(|m| m.name == name)?, stats().find(|s| *s == stat)?))
-}
-
-fn unknown(field: &Field<'_>) {
-    let names = |kind| metrics(kind).map(|m| m.name).collect::<Vec<_>>();
-    let keys: Vec<String> = metrics(Kind::Distribution)
-        .flat_map(|m| stats().map(move |s| format!("{}_{s}", m.name)))
-        .chain(metrics(Kind::Scalar).map(|m| m.name.to_owned()))
-        .chain(OTHERS.map(str::to_owned))
-        .collect();
-    let allowed = format!(
-        "<metric>_<statistic> with metric {} and statistic {}; or {}; or {}",
-        names(Kind::Distribution).join(", "),
-        stats().collect::<Vec<_>>().join(", "),
-        names(Kind::Scalar).join(", "),
-        OTHERS.join(", ")
-    );
-    let near = if metrics(Kind::Distribution).any(|m| m.name == field.name()) {
-        Some(format!("{}_p95", field.name()))
-    } else {
-        nearest(field.name(), keys.iter().map(String::as_str)).map(str::to_owned)
-    };
-    field.unknown_key(near, allowed);
+/// Whether a limit under this key is a least value. `None` for an unknown key.
+pub(crate) fn is_floor(key: &str) -> Option<bool> {
+    quantity::find(key).map(|(metric, _)| metric.better == Better::Higher)
 }
 
 /// The limit in the metric's unit: a duration for times, a share for ratios, else a number.
-fn limit(field: &Field<'_>, metric: &Metric) -> Option<f64> {
+pub(super) fn limit(field: &Field<'_>, metric: &Metric) -> Option<f64> {
     match metric.unit {
         Unit::Ms => field.duration(SHORT, LONGEST).map(millis),
         Unit::Seconds => field.duration(SHORT, LONGEST).map(|d| d.as_secs_f64()),

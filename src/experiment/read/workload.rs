@@ -3,7 +3,7 @@
 use super::{content, lengths, sampling};
 use crate::experiment::mistake::{Mistake, MistakeKind};
 use crate::experiment::reader::{Field, Section};
-use crate::experiment::settings::{ForceLength, StopAfter, TokenizerChoice, Workload};
+use crate::experiment::settings::{ForceLength, MAX_KEPT_ANSWERS, StopAfter, TokenizerChoice, Workload};
 use crate::experiment::tree::Value as Written;
 
 const FORCE: [(&str, ForceLength); 3] =
@@ -36,6 +36,7 @@ pub(super) fn read(section: Section<'_>) -> Workload {
             .get("unique_prompts")
             .and_then(|f| f.bool())
             .unwrap_or_else(|| source_of(&section).is_none_or(|(_, s)| s.generates)),
+        keep_answers: section.get("keep_answers").and_then(|f| f.u32(0, MAX_KEPT_ANSWERS)).unwrap_or(0),
         stream: section.get("stream").and_then(|f| f.bool()).unwrap_or(true),
         force_length: section.get("force_length").and_then(|f| f.word(&FORCE)).unwrap_or(ForceLength::Auto),
         ..usual

@@ -85,7 +85,14 @@ fn fields(canvas: &Canvas<'_>, map: &HeatMap, panel: &HeatPanel, plot: Rect) -> 
                 };
                 canvas.fill(behind, ground)?;
             }
-            canvas.text(&text, middle, &Text::new(size).bold().colour(ink).at(HPos::Center, VPos::Center))?;
+            let tag = canvas.shorten(panel.tag(j, i), 20, false, rect.width() - 12);
+            let up = if tag.is_empty() { 0 } else { 14 };
+            let over = (middle.0, middle.1 - up);
+            canvas.text(&text, over, &Text::new(size).bold().colour(ink).at(HPos::Center, VPos::Center))?;
+            if !tag.is_empty() {
+                let under = Text::new(20).colour(ink).at(HPos::Center, VPos::Center);
+                canvas.text(&tag, (middle.0, middle.1 + 20), &under)?;
+            }
         }
     }
     Ok(())

@@ -71,9 +71,18 @@ fn legend(canvas: &Canvas<'_>, lines: &Lines, body: Rect) -> Result<i32, DrawErr
     for series in &seen {
         let (px, py) = place(124 + canvas.width(&series.name, 27, false));
         let hue = colour(series.look.colour);
-        canvas.dashed(&[(px, py), (px + 46, py)], hue, 4, series.look.dash)?;
-        canvas.dashed(&[(px + 62, py), (px + 108, py)], hue, 4, series.look.dash)?;
-        canvas.marker((px + 54, py), series.look.marker, hue, 10, false)?;
+        // The sample has what the series has.
+        match series.draw {
+            Draw::Line | Draw::Steps => {
+                canvas.dashed(&[(px, py), (px + 108, py)], hue, 4, series.look.dash)?
+            }
+            Draw::Dots => canvas.marker((px + 54, py), series.look.marker, hue, 10, false)?,
+            _ => {
+                canvas.dashed(&[(px, py), (px + 46, py)], hue, 4, series.look.dash)?;
+                canvas.dashed(&[(px + 62, py), (px + 108, py)], hue, 4, series.look.dash)?;
+                canvas.marker((px + 54, py), series.look.marker, hue, 10, false)?;
+            }
+        }
         canvas.text(&series.name, (px + 122, py), &text)?;
         last = Some(py);
     }
@@ -178,6 +187,12 @@ fn draw_series(
     let hue = colour(series.look.colour);
     let place = |x: f64, y: f64| (plot.x(lines.x.share(x)), plot.y(lines.y.share(y)));
     let path: Vec<At> = series.points.iter().map(|p| place(p.x, p.y)).collect();
+    if series.draw == Draw::Steps {
+        // Level to the next point, and up there.
+        let corners = path.windows(2).flat_map(|ends| [ends[0], (ends[1].0, ends[0].1)]);
+        let stairs: Vec<At> = corners.chain(path.last().copied()).collect();
+        return canvas.dashed(&stairs, hue, 4, series.look.dash);
+    }
     if series.draw != Draw::Dots && path.len() > 1 {
         canvas.dashed(&path, hue, 4, series.look.dash)?;
     }

@@ -1,0 +1,121 @@
+//! Figures of the page: a chart as the script draws it, and all its points as a table.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::tables::{Field, Head, Table};
+use crate::chart::{Body, Chart, figure};
+use crate::report::plotly;
+
+#[derive(Serialize)]
+pub(in crate::report) struct Figure {
+    pub(in crate::report) id: String,
+    pub(in crate::report) title: String,
+    pub(in crate::report) subtitle: String,
+    pub(in crate::report) caption: String,
+    pub(in crate::report) json: String,
+    /// Its file beside the page, if there is one.
+    pub(in crate::report) png: Option<String>,
+    pub(in crate::report) table: Table,
+}
+
+impl Figure {
+    pub(in crate::report) fn of(chart: &Chart, file: bool) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            id: chart.id.clone(),
+            title: chart.title.clone(),
+            subtitle: chart.subtitle.clone(),
+            caption: chart.caption.clone(),
+            json: embedded(&plotly::figure(chart))?,
+            png: file.then(|| format!("{}.png", chart.id)),
+            table: data_table(chart),
+        })
+    }
+}
+
+/// A place on an axis, by its tick's name where it has one.
+pub(in crate::report) fn place(axis: &crate::chart::Axis, x: f64) -> Field {
+    let tick = axis.ticks.iter().find(|t| t.at == x);
+    Field { text: tick.map_or_else(|| figure(x), |t| t.text.clone()), ..Field::number(Some(x)) }
+}
+
+/// Every point of a figure in words; a strip's thousands are left to its file.
+pub(in crate::report) fn data_table(chart: &Chart) -> Table {
+    match &chart.body {
+        Body::Strip(_) => Table::default(),
+        Body::Lines(lines) => {
+            let head = vec![
+                Head::text("Series"),
+                Head::number(&lines.x.label, &lines.x.unit),
+                Head::number(&lines.y.label, &lines.y.unit),
+                Head::number("least", &lines.y.unit),
+                Head::number("greatest", &lines.y.unit),
+                Head::text("Remark"),
+            ];
+            let of = |panel: &crate::chart::Panel| -> Vec<Vec<Field>> {
+                let row = |name: &str, p: &crate::chart::Point| {
+                    let name = [panel.title.as_str(), name].into_iter().filter(|t| !t.is_empty());
+                    vec![
+                        Field::text(name.collect::<Vec<_>>().join(": ")),
+                        place(&lines.x, p.x),
+                        Field::number(Some(p.y)),
+                        Field::number(p.low),
+                        Field::number(p.high),
+                        Field::text(p.note.clone()),
+                    ]
+                };
+                panel
+                    .series
+                    .iter()
+                    .flat_map(|s| s.points.iter().map(|p| row(&s.name, p)).collect::<Vec<_>>())
+                    .collect()
+            };
+            Table { head, rows: lines.panels.iter().flat_map(of).collect() }
+        }
+        Body::HeatMap(map) => {
+            let mut head = vec![Head::text(&format!("{} \\ {}", map.y_label, map.x_label))];
+            head.extend(map.xs.iter().map(|x| Head::number(x, "")));
+            let of = |panel: &crate::chart::HeatPanel| -> Vec<Vec<Field>> {
+                let row = |j: usize| {
+                    let name = if panel.title.is_empty() {
+                        map.ys[j].clone()
+                    } else {
+                        format!("{}: {}", panel.title, map.ys[j])
+                    };
+                    let mut row = vec![Field::text(name)];
+                    row.extend(panel.values[j].iter().zip(&panel.flags[j]).map(|(v, f)| {
+                        let mut field = Field::number(*v);
+                        if f.invalid {
+                            field.text.push_str(" (invalid)");
+                        } else if f.overloaded {
+                            field.text.push_str(" (overloaded)");
+                        }
+                        field
+                    }));
+                    row
+                };
+                (0..map.ys.len()).map(row).collect()
+            };
+            Table { head, rows: map.panels.iter().flat_map(of).collect() }
+        }
+    }
+}
+
+/// JSON that may stand inside a script element whatever texts it holds.
+pub(in crate::report) fn embedded(value: &Value) -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_cannot_end_its_script_element() {
+        let text = embedded(&json!({ "a": "</script><!--" })).unwrap();
+        assert!(!text.contains('<'));
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["a"], "</script><!--");
+    }
+}
