@@ -43,6 +43,7 @@ pub mod provider;
 pub mod record;
 pub mod report;
 pub mod scenarios;
+pub mod search;
 pub mod server;
 pub mod sim;
 pub mod stats;

@@ -23,6 +23,7 @@ macro_rules! scenarios {
 /// Every scenario, in the order in which a person would want them.
 pub const SCENARIOS: &[Scenario] = scenarios![
     "quickstart",
+    "search",
     "smoke",
     "baseline",
     "medium",

@@ -43,6 +43,7 @@ mod report;
 mod resume;
 mod rig;
 mod scenarios;
+mod search;
 mod sim;
 mod sim_apis;
 mod stages;

@@ -13,6 +13,7 @@ mod groups;
 pub mod history;
 mod records;
 mod run;
+mod search;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
@@ -25,10 +26,12 @@ pub use contention::{Apart, Change, Contention, Standing, contention};
 pub use groups::{Estimate, Group, Series, groups, series};
 pub use records::{Records, read_requests, read_timeline};
 pub use run::{RunInfo, list_runs};
+pub use search::{probe_of, sentence};
 
 use crate::measure::CellSummary;
 use crate::plan::Cell;
 use crate::record::Tick;
+use crate::search::Outcome;
 use crate::store::StoreError;
 
 /// A run could not be read back.
@@ -61,6 +64,9 @@ pub struct RunData {
     pub manifest: serde_json::Value,
     /// Text of the experiment file.
     pub experiment: String,
+    /// What its searches for the greatest load within the SLO found, so far or in the end; `None`
+    /// of a run without one.
+    pub search: Option<Vec<Outcome>>,
     /// In plan order; cells that did not run have no summary.
     pub cells: Vec<CellData>,
     /// What [`RunData::capacity`] found, once it was asked.
@@ -71,6 +77,8 @@ pub struct RunData {
 pub struct CellData {
     pub cell: Cell,
     pub summary: Option<CellSummary>,
+    /// Why it is not to run.
+    pub skipped: Option<String>,
     /// The cell's time line, where it ran; empty where not read.
     pub timeline: Vec<Tick>,
     /// Its `records.parquet`, where it ran.

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::capacity::{self, Capacity};
 use super::{AnalysisError, CellData, RunData, records};
 use crate::plan::{Cell, Plan};
-use crate::store::{self, Manifest, StoreError, StoredCell};
+use crate::store::{self, Manifest, Skipped, StoreError, StoredCell};
 
 impl RunData {
     /// Read a run from its directory, finished or not: its figures, time lines and a sample of
@@ -36,6 +36,13 @@ impl RunData {
         let checked = Manifest::read(path)?;
         let plan: Plan = store::read_json(&path.join(store::PLAN))?;
         let experiment = path.join(store::EXPERIMENT);
+        // Killed before it was written, a run has found nothing yet.
+        let search = path.join(store::SEARCH_JSON);
+        let search = match (plan.searches.is_empty(), search.exists()) {
+            (true, _) => None,
+            (false, true) => Some(store::read_json(&search)?),
+            (false, false) => Some(Vec::new()),
+        };
         let cells = parallel(plan.cells, |cell| load_cell(path, cell, depth))?;
         Ok(Self {
             path: path.to_owned(),
@@ -46,6 +53,7 @@ impl RunData {
             environment: store::read_json(&path.join(store::ENVIRONMENT))?,
             manifest: store::read_json(&path.join(store::MANIFEST))?,
             experiment: fs::read_to_string(&experiment).map_err(StoreError::io("read", &experiment))?,
+            search,
             cells,
             carries: std::sync::OnceLock::new(),
         })
@@ -131,7 +139,9 @@ fn load_cell(run: &Path, cell: Cell, depth: Depth) -> Result<CellData, AnalysisE
         }
     }
     let Some(stored) = stored else {
-        return Ok(CellData { cell, summary: None, timeline: Vec::new(), records: None, points: Vec::new() });
+        let skipped = Skipped::of(run, &cell)?.map(|skipped| skipped.reason);
+        let (timeline, points) = (Vec::new(), Vec::new());
+        return Ok(CellData { cell, summary: None, skipped, timeline, records: None, points });
     };
     if !stored.is_of(&cell) {
         let what = "it belongs to another cell".to_owned();
@@ -139,8 +149,14 @@ fn load_cell(run: &Path, cell: Cell, depth: Depth) -> Result<CellData, AnalysisE
     }
     // A run may travel without its bulky files: the figures are in the summary.
     let records = Some(dir.join(store::RECORDS)).filter(|path| path.exists());
-    let mut data =
-        CellData { cell, summary: Some(stored.summary), timeline: Vec::new(), records, points: Vec::new() };
+    let mut data = CellData {
+        cell,
+        summary: Some(stored.summary),
+        skipped: None,
+        timeline: Vec::new(),
+        records,
+        points: Vec::new(),
+    };
     if depth == Depth::Figures {
         return Ok(data);
     }

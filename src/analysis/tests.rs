@@ -18,6 +18,7 @@ fn run() -> RunData {
         cell.factors.insert("workload.prompt_tokens".into(), json!([128, 512][(index / 2 % 2) as usize]));
         cell.varying = vec!["load.qps".into(), "workload.prompt_tokens".into()];
         cells.push(CellData {
+            skipped: None,
             cell,
             summary: Some(summary(index)),
             timeline: Vec::new(),
@@ -26,6 +27,7 @@ fn run() -> RunData {
         });
     }
     RunData {
+        search: None,
         path: "runs/x".into(),
         id: "x".into(),
         name: "x".into(),

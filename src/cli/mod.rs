@@ -21,6 +21,7 @@ mod rebuild;
 mod report;
 mod run;
 mod scenarios;
+mod search;
 mod sim;
 mod source;
 
@@ -82,6 +83,7 @@ Examples:
   plimsoll scenarios                            ready experiments, by name
   plimsoll run smoke --target http://127.0.0.1:8000
   plimsoll init my.toml                         a commented experiment file to start from
+  plimsoll search my.toml                       the greatest load within the SLO
   plimsoll plan my.toml                         what would run, how long, how many tokens
   plimsoll run my.toml --set target.url=http://127.0.0.1:8000
   plimsoll run my.toml --resume runs/20260101T120000Z-capacity
@@ -106,6 +108,8 @@ struct Args {
 enum Command {
     /// Run an experiment: each cell in order, then write the report.
     Run(run::RunArgs),
+    /// Find the greatest load within the SLO, instead of going through a list of loads.
+    Search(search::SearchArgs),
     /// Show what an experiment would do: cells, load, time, requests, tokens.
     Plan(plan::PlanArgs),
     /// List the ready experiments that can be run by name.
@@ -163,6 +167,7 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Run(args) => run::run(&args),
+        Command::Search(args) => search::run(args),
         Command::Plan(args) => plan::run(&args),
         Command::Scenarios(args) => scenarios::run(&args),
         Command::Report(args) => report::run(&args),

@@ -9,10 +9,11 @@ use super::compare::{Format, Found, conclude, find_run};
 use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, chain, say, say_err};
 use crate::analysis::compare::{self, GateSettings};
-use crate::analysis::{CellData, RunData};
+use crate::analysis::{CellData, RunData, sentence};
 use crate::experiment::{Experiment, Gate};
 use crate::load::Control;
 use crate::measure::{CellSummary, SloStatus, Verdict};
+use crate::search::{End, Outcome};
 use crate::sweep::{self, Ending, Options, SweepError, Swept};
 use crate::{progress, report};
 
@@ -33,7 +34,7 @@ Ctrl-C once ends the cell that runs, writes and summarises what was measured, an
 twice drops what is in flight. Either way the run can be resumed.")]
 pub struct RunArgs {
     #[command(flatten)]
-    source: SourceArgs,
+    pub(super) source: SourceArgs,
     /// Where runs are kept; each gets its own directory there.
     #[arg(long, default_value = "runs", value_name = "DIR")]
     out: PathBuf,
@@ -191,7 +192,25 @@ fn verdict(args: &RunArgs, ending: &Ending, data: &RunData) -> Exit {
         say_err(&format!("nothing was measured that can be believed (exit code 4): {}", why_nothing(data)));
         return Exit::Invalid;
     }
-    gate(args, data)
+    match &data.search {
+        Some(found) => searched(args, data, found),
+        None => gate(args, data),
+    }
+}
+
+/// What becomes of a run of searches. That a load fails is what a search is for, so that a gate
+/// fails only where none passes.
+fn searched(args: &RunArgs, data: &RunData, found: &[Outcome]) -> Exit {
+    if let Some(one) = found.iter().find(|one| matches!(one.end, Some(End::Invalid { .. }))) {
+        say_err(&format!("{} (exit code 4)", sentence(one)));
+        return Exit::Invalid;
+    }
+    let gated = data.cells.iter().any(|cell| gates(args, cell).any(|gate| gate != Gate::Off));
+    if let Some(one) = found.iter().find(|one| gated && one.last_pass.is_none()) {
+        say_err(&format!("the gate failed: {} (exit code 1)", sentence(one)));
+        return Exit::GateFailed;
+    }
+    Exit::Fine
 }
 
 /// What becomes of a run that was measured well enough: `--gate` and the file's own `slo.gate`.

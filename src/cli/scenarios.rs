@@ -120,6 +120,10 @@ fn about(seconds: f64) -> String {
 fn load(plan: &Plan) -> String {
     /// More stages than these are told by their ends.
     const FEW: usize = 4;
+    if let Some(search) = plan.searches.first() {
+        let unit = if search.rules.whole() { "users" } else { "requests/s" };
+        return format!("searched from {} {unit}", search.rules.start);
+    }
     if let [cell] = plan.cells.as_slice()
         && cell.settings.stages.len() <= FEW
     {

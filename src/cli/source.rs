@@ -45,6 +45,9 @@ pub(super) struct SourceArgs {
     /// Multiply every planned time (window, stages, ramp, warm-up, cooldown): `scale_time`.
     #[arg(long, value_name = "FACTOR", help_heading = SHORT)]
     scale_time: Option<String>,
+    /// What the command itself sets.
+    #[arg(skip)]
+    own: Vec<String>,
 }
 
 const SHORT: &str = "Short for --set (-H, -u, -r and -t as in Locust)";
@@ -71,6 +74,11 @@ impl SourceArgs {
             say_err(&format!("{name}: no --target URL, so it goes to the embedded simulator"));
         }
         Ok(Planned { experiment, plan })
+    }
+
+    /// Add what the command itself sets.
+    pub(super) fn add(&mut self, sets: impl IntoIterator<Item = String>) {
+        self.own.extend(sets);
     }
 
     /// [`SourceArgs::plan`] with the overrides `more` after all others, for one of several sides.
@@ -107,7 +115,7 @@ impl SourceArgs {
             ("scale_time", self.scale_time.clone()),
         ];
         let short = flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
-        short.chain(self.set.iter().cloned()).collect()
+        short.chain(self.own.iter().chain(&self.set).cloned()).collect()
     }
 
     /// The arguments that name the same experiment again.

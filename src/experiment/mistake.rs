@@ -251,7 +251,9 @@ impl Mistake {
         if missing == "load" {
             let bears_load = |path: &str| path.split('.').any(|part| part == "users" || part == "qps");
             let section = self.meant().is_some_and(|n| n == "load" || n == "grid" || bears_load(n));
-            return section || unread("load") || unread("grid") || bears_load(&self.key);
+            // A search that can't be read would have had a load.
+            let search = self.key.starts_with("search.") || self.key.ends_with(".search");
+            return section || search || unread("load") || unread("grid") || bears_load(&self.key);
         }
         let parent = self.key.rsplit_once('.').map_or("", |(parent, _)| parent);
         let misspelt = parent == section && self.meant().is_some_and(|n| n.rsplit('.').next() == Some(leaf));

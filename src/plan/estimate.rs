@@ -7,6 +7,9 @@ use serde::Serialize;
 use super::{Cell, Plan};
 use crate::experiment::{Load, Part, Settings, Workload};
 
+/// The share of the cells that a search may take which it takes as a rule.
+const USUAL: f64 = 0.7;
+
 /// What a plan comes to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Estimate {
@@ -14,7 +17,8 @@ pub struct Estimate {
     pub cells: Vec<CellEstimate>,
     /// Sum over the cells, without the cooldown after the last.
     pub seconds: Span,
-    /// What [`CellEstimate::expected_s`] adds up to.
+    /// What [`CellEstimate::expected_s`] adds up to, and a guess of what searches take beside the
+    /// cells that the plan has.
     pub expected_s: f64,
     /// Sums; `None` where one cell's is not known.
     pub requests: Option<Amount>,
@@ -59,7 +63,14 @@ pub struct Amount {
 /// Estimates every cell and the whole.
 #[must_use]
 pub fn estimate(plan: &Plan) -> Estimate {
-    let cells: Vec<CellEstimate> = plan.cells.iter().map(cell).collect();
+    let cells: Vec<CellEstimate> = plan.cells.iter().map(estimate_cell).collect();
+    let searching = plan.searches.iter().map(|search| (search, cells[search.cells[0] as usize]));
+    let searching: f64 = searching
+        .map(|(search, first)| {
+            let left = (f64::from(search.rules.probes) * USUAL).ceil() - search.cells.len() as f64;
+            (left.max(0.0) * first.expected_s).min(search.rules.time_s.unwrap_or(f64::INFINITY))
+        })
+        .sum();
     let last = plan.cells.last().map(|c| &c.settings.cell.cooldown);
     let (last_min, last_max) = last.map_or((0.0, 0.0), |c| (c.min.as_secs_f64(), c.max.as_secs_f64()));
     let max = cells.iter().map(|c| c.seconds.max).sum::<Option<f64>>();
@@ -68,7 +79,7 @@ pub fn estimate(plan: &Plan) -> Estimate {
             min: (cells.iter().map(|c| c.seconds.min).sum::<f64>() - last_min).max(0.0),
             max: max.map(|max| (max - last_max).max(0.0)),
         },
-        expected_s: (cells.iter().map(|c| c.expected_s).sum::<f64>() - last_min).max(0.0),
+        expected_s: (cells.iter().map(|c| c.expected_s).sum::<f64>() + searching - last_min).max(0.0),
         requests: total(cells.iter().map(|c| c.requests)),
         prompt_tokens: total(cells.iter().map(|c| c.prompt_tokens)),
         output_tokens: total(cells.iter().map(|c| c.output_tokens)),
@@ -84,7 +95,9 @@ fn total(amounts: impl Iterator<Item = Option<Amount>>) -> Option<Amount> {
     })
 }
 
-fn cell(cell: &Cell) -> CellEstimate {
+/// Estimates one cell.
+#[must_use]
+pub fn estimate_cell(cell: &Cell) -> CellEstimate {
     let settings = &cell.settings;
     let seconds = |d: Duration| d.as_secs_f64();
     let lead = seconds(settings.cell.ramp) + seconds(settings.cell.warmup);

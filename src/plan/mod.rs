@@ -18,7 +18,7 @@ use crate::experiment::{SearchRules, Settings};
 
 pub use build::{MAX_CELLS, build};
 pub use difference::difference;
-pub use estimate::{Amount, CellEstimate, Estimate, Span, estimate};
+pub use estimate::{Amount, CellEstimate, Estimate, Span, estimate, estimate_cell};
 pub use search::probe;
 pub use table::{load_in_words, render_table};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::factors::{GRID, MAIN};
-use super::{Amount, Cell, Plan, Span, estimate};
+use super::{Amount, Cell, Plan, Span, estimate, estimate_cell};
 use crate::experiment::{Arrivals, Load, Target, Think, canonical_json};
 use crate::units::format_duration;
 
@@ -43,6 +43,10 @@ pub fn render_table(plan: &Plan) -> String {
     let mut out = format!("{}: {}, seed {}\n\n", plan.name, target(plan), plan.seed);
     out.push_str(&aligned(&rows));
     let _ = writeln!(out, "\n{}", cells(rows.len() - 1, plan.cells.len()));
+    if !plan.searches.is_empty() {
+        out.push_str(&searches(plan));
+        return out;
+    }
     let _ = writeln!(out, "time           {} (about {})", span(estimate.seconds), time(estimate.expected_s));
     let _ = writeln!(out, "requests       {}", amount(estimate.requests));
     let _ = writeln!(out, "prompt tokens  {}", amount(estimate.prompt_tokens));
@@ -52,6 +56,40 @@ pub fn render_table(plan: &Plan) -> String {
             "\nA closed loop sends as fast as the server answers: how much is not known before the run.\n",
         );
     }
+    out
+}
+
+/// What the searches of a plan come to, of which it holds but the first cells.
+fn searches(plan: &Plan) -> String {
+    let mut out = String::from("and those that the searches decide on:\n");
+    let (mut least, mut most) = (0.0, Some(0.0));
+    for (number, search) in plan.searches.iter().enumerate() {
+        let rules = &search.rules;
+        let shortest = estimate_cell(&plan.cells[search.cells[0] as usize]);
+        if plan.searches[..number].iter().all(|other| other.rules != *rules) {
+            let alike = plan.searches.iter().filter(|other| other.rules == *rules).count();
+            let shapes = if alike == 1 { "1 search".to_owned() } else { format!("{alike} searches") };
+            let name = rules.axis.trim_start_matches("load.");
+            let (start, min, max) = (rules.start, rules.min, rules.max);
+            let near = format!("{:.3}", (rules.ratio - 1.0) * 100.0);
+            let near = near.trim_end_matches('0').trim_end_matches('.');
+            let _ = writeln!(
+                out,
+                "  {name} in {shapes}: from {start} {}, within {min} to {max}, until a pass and a fail are {near} % apart; \
+                 at most {} cells each",
+                rules.unit(),
+                rules.probes
+            );
+        }
+        // Two cells at least: one that passes and one that fails.
+        least += 2.0 * shortest.seconds.min.min(rules.time_s.unwrap_or(f64::INFINITY));
+        let of_all = shortest.seconds.max.map(|longest| longest * f64::from(rules.probes));
+        let limit = [of_all, rules.time_s].into_iter().flatten().reduce(f64::min);
+        most = most.zip(limit).map(|(sum, limit)| sum + limit);
+    }
+    let _ = writeln!(out, "time           {}", span(Span { min: least, max: most }));
+    out.push_str("requests, prompt and output tokens are those of the loads that are tried\n");
+    out.push_str("\nWhere a request count closes cells, those at other loads take another time.\n");
     out
 }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::columns::COLUMNS;
 use super::{contention, findings, groups, stages};
-use crate::analysis::RunData;
 use crate::analysis::diagnosis::{self, Severity};
+use crate::analysis::{self, RunData};
 use crate::chart::{Repeats, count, figure};
 use crate::measure::{GroupKind, SloStatus, Verdict};
 
@@ -18,6 +18,9 @@ pub fn summary(run: &RunData, report: Option<&Path>) -> String {
     for sentence in &found.ran {
         out.push_str(&format!("{sentence}\n"));
     }
+    for found in run.search.iter().flatten() {
+        out.push_str(&format!("Search: {}\n", analysis::sentence(found)));
+    }
     out.push('\n');
     out.push_str(&table(run));
     out.push('\n');
@@ -28,7 +31,7 @@ pub fn summary(run: &RunData, report: Option<&Path>) -> String {
     stages::blocks(run, &mut out);
     contended(run, &mut out);
     slo(run, &found, &mut out);
-    analysis(run, &found, report.is_some(), &mut out);
+    pointers(run, &found, report.is_some(), &mut out);
     invalid(run, &mut out);
     if let Some(path) = report {
         out.push_str(&format!("\nReport: {}\n", path.display()));
@@ -115,6 +118,7 @@ fn contended(run: &RunData, out: &mut String) {
 pub(super) fn validity(repeats: &Repeats<'_>) -> &'static str {
     let flags = repeats.flags();
     match repeats.summaries().map(|s| s.validity.verdict).max() {
+        None if repeats.cells.iter().any(|c| c.skipped.is_some()) => "skipped",
         None => "not run",
         Some(_) if flags.invalid => "INVALID",
         Some(_) if flags.overloaded => "overloaded",
@@ -182,7 +186,7 @@ fn slo(run: &RunData, found: &findings::Findings, out: &mut String) {
 }
 
 /// What the figures point to, what matters most first; of a single cell also its verdicts.
-fn analysis(run: &RunData, found: &findings::Findings, page: bool, out: &mut String) {
+fn pointers(run: &RunData, found: &findings::Findings, page: bool, out: &mut String) {
     /// Findings that are shown: the page has them all.
     const MOST: usize = 5;
     let mut lines: Vec<String> = Vec::new();
@@ -219,6 +223,23 @@ fn analysis(run: &RunData, found: &findings::Findings, page: bool, out: &mut Str
     }
 }
 
+/// Cells that a grid pruned, and why.
+fn skipped(run: &RunData, out: &mut String) {
+    const MOST: usize = 10;
+    let skipped: Vec<_> = run.cells.iter().filter_map(|c| Some((c, c.skipped.as_ref()?))).collect();
+    if skipped.is_empty() {
+        return;
+    }
+    out.push_str("\nSkipped\n");
+    for (cell, reason) in skipped.iter().take(MOST) {
+        let label = Repeats { cells: vec![cell] }.label();
+        out.push_str(&format!("  {label}, repeat {}: {reason}\n", cell.cell.repeat));
+    }
+    if skipped.len() > MOST {
+        out.push_str(&format!("  and {} more; summary.csv has them all\n", skipped.len() - MOST));
+    }
+}
+
 /// Up to ten lines of what was invalid and why.
 fn invalid(run: &RunData, out: &mut String) {
     const MOST: usize = 10;
@@ -236,6 +257,7 @@ fn invalid(run: &RunData, out: &mut String) {
             format!("  {word}  {label}{repeat}: {}\n", reasons.join("; "))
         })
         .collect();
+    skipped(run, out);
     if lines.is_empty() {
         return;
     }

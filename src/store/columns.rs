@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Manifest, StoredCell};
+use super::{Manifest, Skipped, StoredCell};
 use crate::experiment::Load;
 use crate::measure::{CellSummary, SloStatus, SloVerdict, Verdict};
 use crate::metrics::{self, Kind, METRICS, STATS};
@@ -117,6 +117,28 @@ pub fn row(manifest: &Manifest, cell: &Cell, stored: &StoredCell) -> Vec<String>
     fields.extend([summary.workload_hash.clone(), manifest.experiment_hash.clone()]);
     fields.iter_mut().for_each(one_line);
     fields
+}
+
+/// The row of a cell that is not to run: what was asked, `skipped` for its validity, and why.
+#[must_use]
+pub fn row_of_skipped(manifest: &Manifest, cell: &Cell, skipped: &Skipped) -> Vec<String> {
+    let mut known = identity(manifest, cell).to_vec();
+    known.extend(asked(cell));
+    known.push(addresses(cell));
+    known.push(cell.settings.of_targets(|target| &target.api));
+    let columns = columns();
+    known.resize(columns.len(), String::new());
+    for (name, field) in columns.iter().zip(&mut known) {
+        match name.as_str() {
+            "ended_at" => skipped.at.clone_into(field),
+            "validity" => "skipped".clone_into(field),
+            "validity_reasons" => *field = format!("skipped: {}", skipped.reason),
+            "experiment_hash" => manifest.experiment_hash.clone_into(field),
+            _ => {}
+        }
+    }
+    known.iter_mut().for_each(one_line);
+    known
 }
 
 /// No field holds a line break: a line of the file is a row.

@@ -13,8 +13,8 @@ use memchr::memmem;
 
 use super::atomic::{self, Lock};
 use super::{
-    GROUPS_CSV, Manifest, SUMMARY_CSV, SUMMARY_JSON, StoreError, StoredCell, cell_dir, columns,
-    group_columns, group_rows, groups, row,
+    GROUPS_CSV, Manifest, SUMMARY_CSV, SUMMARY_JSON, Skipped, StoreError, StoredCell, cell_dir, columns,
+    group_columns, group_rows, groups, row, row_of_skipped,
 };
 use crate::plan::Plan;
 
@@ -42,6 +42,16 @@ impl Line {
             ended_at: stored.summary.ended_at.parse().ok(),
             text: csv_line(&row(manifest, cell, stored)),
             groups: groups.map(|(group, row)| (key(group), csv_line(&row))).collect(),
+        }
+    }
+
+    pub(super) fn of_skipped(manifest: &Manifest, cell: &crate::plan::Cell, skipped: &Skipped) -> Self {
+        Self {
+            run: manifest.run.clone(),
+            cell_index: cell.index,
+            ended_at: skipped.at.parse().ok(),
+            text: csv_line(&row_of_skipped(manifest, cell, skipped)),
+            groups: Vec::new(),
         }
     }
 
@@ -269,7 +279,10 @@ pub(super) fn lines_of(run: &Path, manifest: &Manifest, plan: &Plan) -> RunLines
         match StoredCell::read(&path) {
             Ok(Some(stored)) if stored.is_of(cell) => lines.push(Line::new(manifest, cell, &stored)),
             Ok(Some(_)) => unreadable.push((path, "it belongs to another cell".to_owned())),
-            Ok(None) => {}
+            Ok(None) => {
+                let skipped = Skipped::of(run, cell).unwrap_or_default();
+                lines.extend(skipped.map(|skipped| Line::of_skipped(manifest, cell, &skipped)));
+            }
             Err(error) => unreadable.push((path, error.to_string())),
         }
     }

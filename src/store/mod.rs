@@ -10,6 +10,7 @@
 //!       records.parquet  timeline.parquet  chunk_gaps.hlog
 //!       answers.jsonl                 only where texts of answers are asked for
 //!       summary.json                  written last: the cell is finished once it is there
+//!       skipped.json                  of a cell that is not to run: why
 //! ```
 //!
 //! One rule makes every crash harmless: whatever is not `summary.json` is made first and
@@ -31,6 +32,7 @@ mod manifest;
 mod noise;
 mod parquet;
 mod run_dir;
+mod skipped;
 mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -43,7 +45,7 @@ pub use calibration::{
     noted_ceiling,
 };
 pub use cell_log::{CellLog, Records, SealedLog};
-pub use columns::{columns, row, without_credentials};
+pub use columns::{columns, row, row_of_skipped, without_credentials};
 pub use environment::environment;
 pub use error::StoreError;
 pub use groups::{group_columns, group_rows};
@@ -52,6 +54,7 @@ pub use manifest::{Imported, Manifest, NewRun, SCHEMA, Status};
 pub use noise::{NOISE, noise_path, write_noise};
 pub use run_dir::{
     CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, GROUPS_CSV, INTERRUPTED_JSON, MANIFEST, PLAN, RECORDS, RunDir,
-    SUMMARY_CSV, SUMMARY_JSON, TIMELINE, cell_dir, ids_of_sides, other_side,
+    SEARCH_JSON, SKIPPED_JSON, SUMMARY_CSV, SUMMARY_JSON, TIMELINE, cell_dir, ids_of_sides, other_side,
 };
+pub use skipped::Skipped;
 pub use stored::{Served, StoredCell, read_json};

@@ -12,8 +12,8 @@ use super::atomic::{self, Lock};
 use super::columns::{public, without_credentials};
 use super::index::{self, Line};
 use super::{
-    CellLog, Imported, Manifest, NewRun, SCHEMA, SealedLog, Served, Status, StoreError, StoredCell, hlog,
-    parquet, stored,
+    CellLog, Imported, Manifest, NewRun, SCHEMA, SealedLog, Served, Skipped, Status, StoreError, StoredCell,
+    hlog, parquet, stored,
 };
 use crate::measure::CellSummary;
 use crate::plan::{Cell, Plan};
@@ -41,6 +41,11 @@ pub const RECORDS: &str = "records.parquet";
 pub const TIMELINE: &str = "timeline.parquet";
 /// Name of a cell's histogram of chunk gaps.
 pub const CHUNK_GAPS: &str = "chunk_gaps.hlog";
+
+/// Name of the file that says why a cell is not to run.
+pub const SKIPPED_JSON: &str = "skipped.json";
+/// Name of what the searches of a run have found.
+pub const SEARCH_JSON: &str = "search.json";
 
 const LOG: &str = "records.jsonl";
 const LOCK: &str = ".lock";
@@ -204,6 +209,53 @@ impl RunDir {
             }
             found => Ok(found),
         }
+    }
+
+    /// Add a cell to the plan, as its last one. Once this returns it is there after a crash too.
+    ///
+    /// # Errors
+    /// When `plan.json` can't be written; the plan is then as before.
+    pub fn add_cell(&mut self, cell: &Cell, search: usize) -> Result<(), StoreError> {
+        let mut plan = self.plan.clone();
+        plan.cells.push(cell.clone());
+        if let Some(search) = plan.searches.get_mut(search) {
+            search.cells.push(cell.index);
+        }
+        let plan = public_plan(&plan);
+        self.write_json(PLAN, &plan)?;
+        self.plan = plan;
+        Ok(())
+    }
+
+    /// Write what the searches have found so far.
+    ///
+    /// # Errors
+    /// When `search.json` can't be written.
+    pub fn write_search<T: serde::Serialize>(&self, found: &T) -> Result<(), StoreError> {
+        self.write_json(SEARCH_JSON, found)
+    }
+
+    /// Note that a cell is not to run, and why; it gets a line in both tables.
+    ///
+    /// # Errors
+    /// When the cell isn't in the plan, or the disk refuses.
+    pub fn skip_cell(&self, cell: &Cell, reason: &str) -> Result<(), StoreError> {
+        self.check(cell)?;
+        let dir = self.dir(cell);
+        fs::create_dir_all(&dir).map_err(StoreError::io("create", &dir))?;
+        let skipped = Skipped::new(&self.manifest.run, cell, reason);
+        let path = dir.join(SKIPPED_JSON);
+        atomic::write(&path, &stored::to_json(&path, &skipped)?)?;
+        let line = || vec![Line::of_skipped(&self.manifest, cell, &skipped)];
+        index::append(&self.path.join(SUMMARY_CSV), line())?;
+        index::append_shared(&self.root, line())
+    }
+
+    /// Indices of the cells that are not to run.
+    #[must_use]
+    pub fn skipped(&self) -> BTreeSet<u32> {
+        let skipped = |cell: &&Cell| matches!(Skipped::of(&self.path, cell), Ok(Some(_)));
+        self.plan.cells.iter().filter(skipped).map(|cell| cell.index).collect()
     }
 
     /// The texts of answers that are kept of a cell, in the order in which they ended.

@@ -17,7 +17,7 @@ use crate::record::{
 };
 
 /// Record `seq`: even ones have every option, odd ones none.
-pub(super) fn record(seq: u64) -> RequestRecord {
+pub(crate) fn record(seq: u64) -> RequestRecord {
     let full = seq.is_multiple_of(2);
     let some = |v: u64| full.then_some(v);
     let small = |v: u32| full.then_some(v);

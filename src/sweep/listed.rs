@@ -1,42 +1,55 @@
-//! The agenda of a plan that stands: its cells that are left, in order.
+//! The agenda of a plan that stands: its cells that are left, in order, less those that are pruned.
 
 use super::SweepError;
+use super::prune::Pruning;
 use super::walk::{Agenda, Turn};
-use crate::event::Watcher;
+use crate::event::{Event, Watcher};
 use crate::measure::CellSummary;
-use crate::plan::Cell;
+use crate::plan::{Cell, Plan};
 use crate::store::RunDir;
 
 /// See the module.
 pub(super) struct Listed<'a> {
     run: &'a RunDir,
-    /// Cells of the plan, finished ones too.
-    of: usize,
+    plan: &'a Plan,
     /// Expected seconds of each cell of the plan.
     expected: &'a [f64],
     left: std::slice::Iter<'a, &'a Cell>,
+    pruning: Pruning,
+    skipped: usize,
 }
 
 impl<'a> Listed<'a> {
-    pub(super) fn new(run: &'a RunDir, of: usize, expected: &'a [f64], left: &'a [&'a Cell]) -> Self {
-        Self { run, of, expected, left: left.iter() }
+    pub(super) fn new(run: &'a RunDir, plan: &'a Plan, expected: &'a [f64], left: &'a [&'a Cell]) -> Self {
+        Self { run, plan, expected, left: left.iter(), pruning: Pruning::new(plan, run), skipped: 0 }
     }
 }
 
 impl Agenda for Listed<'_> {
-    fn next(&mut self, _: &mut dyn Watcher) -> Result<Option<Turn>, SweepError> {
-        Ok(self.left.next().map(|cell| Turn {
-            cell: (*cell).clone(),
-            expected_s: self.expected[cell.index as usize],
-            of: self.of,
-        }))
+    fn next(&mut self, watcher: &mut dyn Watcher) -> Result<Option<Turn>, SweepError> {
+        for cell in self.left.by_ref() {
+            let Some(reason) = self.pruning.speaks_against(self.plan, cell) else {
+                let expected_s = self.expected[cell.index as usize];
+                return Ok(Some(Turn { cell: (*cell).clone(), expected_s, of: self.plan.cells.len() }));
+            };
+            self.run.skip_cell(cell, &reason)?;
+            self.skipped += 1;
+            let text = format!("cell {} is skipped: {reason}", cell.index + 1);
+            watcher.on(&Event::Notice { text: &text });
+        }
+        Ok(None)
     }
 
     fn run(&self, _: &Turn) -> &RunDir {
         self.run
     }
 
-    fn finished(&mut self, _: &Turn, _: &CellSummary) -> Result<(), SweepError> {
+    fn finished(&mut self, turn: &Turn, summary: &CellSummary) -> Result<(), SweepError> {
+        self.pruning.note(&turn.cell, summary);
         Ok(())
+    }
+
+    fn skipped(&self) -> usize {
+        self.skipped
     }
 }

@@ -9,6 +9,8 @@ mod begin;
 mod bench;
 mod in_turn;
 mod listed;
+mod prune;
+mod searching;
 mod walk;
 
 use std::path::PathBuf;
@@ -21,10 +23,12 @@ pub use in_turn::{Side, in_turn};
 use begin::{begin, look_ahead, reopen};
 use bench::Bench;
 use listed::Listed;
-use walk::Walk;
+use searching::Searching;
+use walk::{Agenda as _, Walk};
 
+use crate::analysis::AnalysisError;
 use crate::event::{Event, Watcher};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, Mistakes};
 use crate::load::{Control, LoadError};
 use crate::plan::{self, Cell, Plan};
 use crate::server::DiscoverError;
@@ -74,6 +78,10 @@ pub enum SweepError {
     Load(#[from] LoadError),
     #[error(transparent)]
     Data(#[from] DataError),
+    #[error(transparent)]
+    Analysis(#[from] AnalysisError),
+    #[error(transparent)]
+    Mistakes(#[from] Mistakes),
     #[error("this machine can't run the plan: {0}")]
     BeyondThisMachine(String),
     #[error("cannot start the simulator: {0}")]
@@ -117,6 +125,7 @@ impl SweepError {
             | Self::OtherCells { .. }
             | Self::NoTurns
             | Self::Data(_)
+            | Self::Mistakes(_)
             | Self::Knob { .. }
             | Self::Url { .. }
             | Self::BeyondThisMachine(_) => true,
@@ -144,24 +153,32 @@ pub fn run(
     control: &Control,
     watcher: &mut dyn Watcher,
 ) -> Result<Swept, SweepError> {
-    let expected: Vec<f64> = plan::estimate(plan).cells.iter().map(|c| c.expected_s).collect();
     let mut bench = Bench::new(control);
     let calibrated = Calibrated::find();
     let resumed = options.resume.as_deref().map(|path| reopen(path, plan, watcher)).transpose()?;
-    let done = resumed.as_ref().map(RunDir::finished).unwrap_or_default();
+    let mut plan = plan.clone();
+    if let Some(run) = &resumed {
+        searching::catch_up(experiment, &mut plan, run.plan())?;
+    }
+    let plan = &plan;
+    let expected: Vec<f64> = plan::estimate(plan).cells.iter().map(|c| c.expected_s).collect();
+    let mut done = resumed.as_ref().map(RunDir::finished).unwrap_or_default();
+    done.extend(resumed.iter().flat_map(RunDir::skipped));
     let left: Vec<&Cell> = plan.cells.iter().filter(|c| !done.contains(&c.index)).collect();
     // Before anything is written: are the files there, can this machine do it, and is there a
     // server at all?
     look_at_files(&left)?;
     look_ahead(&left, watcher)?;
     let mut identity = Value::Null;
-    if let Some(first) = left.first() {
+    // A search may have more to do than its plan says.
+    let searched = plan.cells.first().filter(|_| !plan.searches.is_empty());
+    if let Some(first) = left.first().copied().or(searched) {
         let found = bench.ready(&first.settings, None, watcher)?;
         identity = bench::identity(&first.settings, &found);
     }
     let mut ceiling = calibrated.ceiling();
     let mut run = match resumed {
-        Some(run) if left.is_empty() => {
+        Some(run) if left.is_empty() && plan.searches.is_empty() => {
             return Ok(Swept { run: run.path().to_owned(), ending: Ending::Finished });
         }
         Some(mut run) => {
@@ -179,11 +196,18 @@ pub fn run(
         finished_before: done.len(),
         expected_s: left.iter().map(|c| expected[c.index as usize]).sum(),
     });
-    let of = plan.cells.len();
-    let mut agenda = Listed::new(&run, of, &expected, &left);
     let mut walk = Walk::new(control, watcher, bench, ceiling);
-    let ending = walk.all(&mut agenda);
-    let finished = done.len() + walk.finished;
+    let (ending, of, skipped) = if plan.searches.is_empty() {
+        let mut agenda = Listed::new(&run, plan, &expected, &left);
+        (walk.all(&mut agenda), plan.cells.len(), agenda.skipped())
+    } else {
+        let agenda = Searching::new(&mut run, experiment, plan.clone(), &done);
+        match agenda {
+            Ok(mut agenda) => (walk.all(&mut agenda), agenda.cells(), 0),
+            Err(error) => (Err(error), plan.cells.len(), 0),
+        }
+    };
+    let finished = done.len() + walk.finished + skipped;
     close(&mut run, &ending, watcher)?;
     let ending = ending?;
     watcher.on(&Event::SweepFinished {

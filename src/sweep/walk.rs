@@ -82,6 +82,11 @@ pub(super) trait Agenda {
 
     /// A cell was measured and is kept.
     fn finished(&mut self, turn: &Turn, summary: &CellSummary) -> Result<(), SweepError>;
+
+    /// Cells that it passed over for good.
+    fn skipped(&self) -> usize {
+        0
+    }
 }
 
 /// One walk over the cells of an agenda.

@@ -52,6 +52,7 @@ pub fn run(name: &str, specs: &[(Spec, Fate)]) -> RunData {
         .map(|(i, (spec, fate))| cell(i as u32, spec, *fate, &factors[i], &varying))
         .collect();
     RunData {
+        search: None,
         path: PathBuf::from(format!("runs/20261122T101500Z-{name}")),
         title: name.to_owned(),
         figures: None,
@@ -234,14 +235,21 @@ fn cell(
         settings: settings(spec),
     };
     if fate == Fate::NotRun {
-        return CellData { cell, summary: None, timeline: Vec::new(), records: None, points: Vec::new() };
+        return CellData {
+            cell,
+            summary: None,
+            skipped: None,
+            timeline: Vec::new(),
+            records: None,
+            points: Vec::new(),
+        };
     }
     let noise = 1.0 + 0.08 * ((f64::from(index) * 2.399 + f64::from(spec.repeat)).sin());
     let server = server(spec, noise);
     let mut summary = summary(spec, fate, &server);
     let (timeline, points) = time(fate, &server);
     summary.drift = drift(summary.window, &points);
-    CellData { cell, summary: Some(summary), timeline, records: None, points }
+    CellData { cell, summary: Some(summary), skipped: None, timeline, records: None, points }
 }
 
 /// What a sweep finds of the drift of these requests.

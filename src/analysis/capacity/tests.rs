@@ -72,12 +72,20 @@ fn data(index: usize, made: Made) -> CellData {
         ("output_tps".to_owned(), made.rps * 128.0),
         ("error_rate".to_owned(), made.failed as f64 / 10_000.0),
     ]);
-    CellData { cell, summary: Some(summary), timeline: Vec::new(), records: None, points: Vec::new() }
+    CellData {
+        cell,
+        summary: Some(summary),
+        skipped: None,
+        timeline: Vec::new(),
+        records: None,
+        points: Vec::new(),
+    }
 }
 
 fn run_of(made: &[Made]) -> RunData {
     let cells = made.iter().enumerate().map(|(i, m)| data(i, *m)).collect();
     RunData {
+        search: None,
         path: "runs/x".into(),
         id: "x".into(),
         name: "x".into(),

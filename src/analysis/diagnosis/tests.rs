@@ -95,11 +95,12 @@ fn steady(index: u32, level: Level) -> CellData {
             ..RequestPoint::default()
         })
         .collect();
-    CellData { cell, summary: Some(summary), timeline, records: None, points }
+    CellData { cell, summary: Some(summary), skipped: None, timeline, records: None, points }
 }
 
 fn run_of(cells: Vec<CellData>) -> RunData {
     RunData {
+        search: None,
         path: "runs/x".into(),
         id: "x".into(),
         name: "x".into(),
