@@ -44,6 +44,20 @@ fn plimsoll(dir: &Path, args: &[&str]) -> Output {
         .unwrap()
 }
 
+/// As [`plimsoll`], again from the start where this machine was too busy for any cell to be
+/// believed, which the program says with 4.
+fn believed(dir: &Path, args: &[&str]) -> Output {
+    let mut output = plimsoll(dir, args);
+    for _ in 0..4 {
+        if output.status.code() != Some(4) {
+            break;
+        }
+        std::fs::remove_dir_all(dir.join("runs")).unwrap();
+        output = plimsoll(dir, args);
+    }
+    output
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -76,7 +90,7 @@ fn a_slower_server_is_found_and_each_side_is_a_run_of_its_own() {
     let dir = dir.path();
     let slower = "sim.step_base=39ms";
     let args = ["ab", "pair.toml", "--a", "sim:", "--b", "sim:", "--b-set", slower, "--progress", "none"];
-    let output = plimsoll(dir, &args);
+    let output = believed(dir, &args);
     let (out, errors) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{out}\n{errors}");
     assert!(out.contains("REGRESSED") && out.contains("TPOT p50"), "{out}");
@@ -97,7 +111,7 @@ fn a_slower_server_is_found_and_each_side_is_a_run_of_its_own() {
     };
     assert_eq!(seeds(&plans[0]), seeds(&plans[1]));
     let manifests = [&a, &b].map(|run| read(&run.join("run.json")));
-    assert_eq!(manifests[1]["set"], serde_json::json!(["target.url=\"sim:\"", slower]).clone());
+    assert_eq!(manifests[1]["set"], serde_json::json!(["target.url=sim:", slower]));
     assert!(manifests.iter().all(|manifest| manifest["status"] == "finished" && manifest["name"] == "pair"));
     assert_ne!(manifests[0]["salt"], manifests[1]["salt"], "prompts of the one are not the other's");
 
@@ -144,7 +158,7 @@ fn the_same_server_twice_is_no_regression() {
         "none",
         "--no-report",
     ];
-    let output = plimsoll(dir, &args);
+    let output = believed(dir, &args);
     assert_eq!(output.status.code(), Some(0), "{}\n{}", text(&output.stdout), text(&output.stderr));
     assert!(!dir.join("reports").exists());
 }
@@ -172,8 +186,8 @@ fn sides_that_differ_in_nothing_or_in_what_is_asked_are_refused() {
 fn the_noise_of_a_server_is_measured_kept_and_raises_margins() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let args = ["calibrate", "--server", "pair.toml", "--pairs", "3", "--progress", "none"];
-    let output = plimsoll(dir, &args);
+    let args = ["calibrate", "--server", "pair.toml", "--pairs", "6", "--progress", "none"];
+    let output = believed(dir, &args);
     let (out, errors) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{errors}");
     assert!(out.contains("tpot_p50") && out.contains("margin from now"), "{out}");
@@ -185,7 +199,7 @@ fn the_noise_of_a_server_is_measured_kept_and_raises_margins() {
     assert_eq!((&noise["server"], &noise["model"]), (&"sim:".into(), &"sim".into()));
     let figures = noise["figures"].as_array().unwrap();
     let tpot = figures.iter().find(|of| of["metric"] == "tpot" && of["stat"] == "p50").unwrap();
-    assert!(tpot["std"].as_f64().unwrap() > 0.0 && tpot["pairs"].as_u64().unwrap() <= 3, "{tpot}");
+    assert!(tpot["std"].as_f64().unwrap() > 0.0 && tpot["pairs"].as_u64().unwrap() <= 6, "{tpot}");
 
     // A noise of 50 %, and nothing below twice that is a change that matters.
     let mut loud = noise.clone();

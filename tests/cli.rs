@@ -13,6 +13,7 @@ fn every_command_has_help_with_an_example() {
         "plan",
         "scenarios",
         "report",
+        "history",
         "capacity",
         "export",
         "import",

@@ -5,8 +5,9 @@
 //! (`cli`), two servers in turns (`ab`), texts of `answers` that are kept, a sweep that
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
 //! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
-//! (`real_server`), one run held against another (`compare`), the API that a server is found to speak (`auto_api`), the load that a file gives
-//! (`determinism`), what a run's figures point to (`diagnosis`), mistakes in files (`mistakes`), several tasks and
+//! (`real_server`), one run held against another (`compare`), what many runs have in common (`history`), the
+//! API that a server is found to speak (`auto_api`), the load that a file gives (`determinism`), what a
+//! run's figures point to (`diagnosis`), mistakes in files (`mistakes`), several tasks and
 //! endpoints in a cell (`mix`), what the stages of a cell ask for (`stages`), the ready experiments
 //! (`scenarios`), documents held to the tables they describe (`docs`) and to the tests they name (`coverage`), examples
 //! in them that are run (`examples`), and the
@@ -28,6 +29,7 @@ mod diagnosis;
 mod docs;
 mod examples;
 mod export;
+mod history;
 mod import;
 mod load;
 mod memory;

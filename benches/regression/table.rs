@@ -21,14 +21,11 @@ pub fn holds(found: &Found) -> bool {
         !planted.comparisons.is_empty() && hits as f64 >= POWER * planted.comparisons.len() as f64
     });
     let far = QUANTILES.iter().filter(|q| **q > BODY);
-    let all = found.tail.shifts.len();
+    let all = found.tail.seen.len();
     let tails = all > 0 && far.clone().all(|q| found.tail.above(*q) as f64 >= POWER * all as f64);
     // Each band is wrong in one of twenty by design; more than chance of that would be too many.
     let body = QUANTILES.iter().filter(|q| **q <= BODY);
-    let calm = body.clone().all(|q| {
-        let wrong = found.tail.above(*q) + found.tail.below(*q);
-        binomial(wrong, all).0 <= 0.05
-    });
+    let calm = body.clone().all(|q| binomial(all - found.tail.by_ranks(*q).0.min(all), all).0 <= 0.05);
     quiet && seen && tails && calm && !found.equal.is_empty()
 }
 
@@ -76,6 +73,10 @@ fn equal(found: &Found, text: &mut String) {
     line(
         "any figure that decides is told from chance, either way, however small (Holm, α = 5 %)",
         count(&Judged::significant),
+    );
+    line(
+        "some figure that decides is worse by more than chance, and not shown to be within the margin",
+        count(&|judged: &Judged| judged.primary().any(|row| shown(row, &judged.comparison.gate).not_small)),
     );
     for outcome in [Outcome::Pass, Outcome::Inconclusive, Outcome::Invalid, Outcome::NotComparable] {
         let hits = count(&|judged: &Judged| judged.comparison.outcome == outcome);
@@ -179,7 +180,7 @@ fn planted_table(planted: &Planted, text: &mut String) {
 }
 
 fn tail(tail: &Tail, text: &mut String) {
-    let n = tail.shifts.len();
+    let n = tail.seen.len();
     let _ = writeln!(
         text,
         "**Planted: the tail alone** (one request in ten has 1.5 × the TPOT): {n} comparisons; the gate fails in {}. \
@@ -188,15 +189,17 @@ fn tail(tail: &Tail, text: &mut String) {
     );
     let _ = writeln!(
         text,
-        "| quantile | mean shift | band above 0 | band below 0 | band holds 0 |\n|---|---|---|---|---|"
+        "| quantile | mean shift | of which by rank alone | band above 0 | band below 0 | band holds 0 | band holds the shift by rank |\n|---|---|---|---|---|---|---|"
     );
     for q in QUANTILES {
         let (above, below) = (tail.above(q), tail.below(q));
         let _ = writeln!(
             text,
-            "| {q} | {:+.2} % | {above} | {below} | {} |",
+            "| {q} | {:+.2} % | {} | {above} | {below} | {} | {} |",
             100.0 * tail.effect(q),
-            n.saturating_sub(above + below)
+            if q <= BODY { format!("{:+.2} %", 100.0 * tail.by_ranks(q).1) } else { String::new() },
+            n.saturating_sub(above + below),
+            if q <= BODY { format!("{}", tail.by_ranks(q).0) } else { String::new() }
         );
     }
     text.push('\n');

@@ -3,7 +3,7 @@
 use plimsoll::analysis::compare::{Comparison, Outcome};
 use plimsoll::analysis::{CellData, Records, RunData};
 use plimsoll::measure::Verdict;
-use plimsoll::stats::{Shift, shift_function};
+use plimsoll::stats::{Shift, paired_t, quantile, shift_function};
 
 use super::Error;
 
@@ -11,18 +11,28 @@ use super::Error;
 pub const QUANTILES: [f64; 11] = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.95, 0.99];
 /// Up to here nothing was planted; one request in ten is slow.
 pub const BODY: f64 = 0.8;
+/// Share of the requests that are not.
+const REST: f64 = 0.9;
+
+/// One comparison: the shift function, and at each quantile of the body whether the candidate
+/// differs from what the others' ranks alone make of the baseline.
+pub struct Seen {
+    shifts: Vec<Shift>,
+    /// The quantile, the shift that ranks alone would make, and whether that is within the band.
+    ranks: Vec<(f64, f64, bool)>,
+}
 
 /// What came out of all comparisons.
 #[derive(Default)]
 pub struct Tail {
-    pub shifts: Vec<Vec<Shift>>,
+    pub seen: Vec<Seen>,
     /// How often the default gate failed, which looks at no far tail of TPOT.
     pub failed: usize,
 }
 
 impl Tail {
-    pub fn add(&mut self, shifts: Vec<Shift>, comparison: &Comparison) {
-        self.shifts.push(shifts);
+    pub fn add(&mut self, seen: Seen, comparison: &Comparison) {
+        self.seen.push(seen);
         self.failed += usize::from(comparison.outcome == Outcome::Fail);
     }
 
@@ -42,13 +52,21 @@ impl Tail {
         self.at(q).map(|shift| shift.effect).sum::<f64>() / n
     }
 
+    /// How many bands at this quantile hold what ranks alone would make, and the mean of that.
+    pub fn by_ranks(&self, q: f64) -> (usize, f64) {
+        let at =
+            || self.seen.iter().flat_map(|seen| &seen.ranks).filter(move |(of, ..)| (of - q).abs() < 1e-9);
+        let mean = at().map(|(_, shift, _)| shift).sum::<f64>() / at().count().max(1) as f64;
+        (at().filter(|(.., held)| *held).count(), mean)
+    }
+
     fn at(&self, q: f64) -> impl Iterator<Item = &Shift> {
-        self.shifts.iter().flatten().filter(move |shift| (shift.q - q).abs() < 1e-9)
+        self.seen.iter().flat_map(|seen| &seen.shifts).filter(move |shift| (shift.q - q).abs() < 1e-9)
     }
 }
 
 /// The shift function of TPOT over the repeats that both sides have and that can be believed.
-pub fn tail(base: &RunData, cand: &RunData) -> Result<Vec<Shift>, Error> {
+pub fn tail(base: &RunData, cand: &RunData) -> Result<Seen, Error> {
     let (mut left, mut right) = (Vec::new(), Vec::new());
     let valid =
         |cell: &CellData| cell.summary.as_ref().is_some_and(|s| s.validity.verdict != Verdict::Invalid);
@@ -59,7 +77,30 @@ pub fn tail(base: &RunData, cand: &RunData) -> Result<Vec<Shift>, Error> {
             right.push(tpots(b)?);
         }
     }
-    Ok(shift_function(&left, &right, &QUANTILES, 0.95))
+    let shifts = shift_function(&left, &right, &QUANTILES, 0.95);
+    for samples in left.iter_mut().chain(&mut right) {
+        samples.sort_by(f64::total_cmp);
+    }
+    let ranks =
+        QUANTILES.iter().filter(|q| **q <= BODY).filter_map(|q| by_ranks(&left, &right, *q)).collect();
+    Ok(Seen { shifts, ranks })
+}
+
+/// One in ten goes from the body to the tail, and the others move up in rank: what was the
+/// baseline's quantile q/0.9 is the candidate's quantile q, though nobody of them is slower.
+fn by_ranks(base: &[Vec<f64>], cand: &[Vec<f64>], q: f64) -> Option<(f64, f64, bool)> {
+    let log = |samples: &[f64], q: f64| quantile(samples, q).map(f64::ln);
+    let all: Vec<(f64, f64)> = base
+        .iter()
+        .zip(cand)
+        .filter_map(|(base, cand)| {
+            let moved = log(base, q / REST)?;
+            Some((moved - log(base, q)?, log(cand, q)? - moved))
+        })
+        .collect();
+    let expected = all.iter().map(|(shift, _)| shift).sum::<f64>() / all.len().max(1) as f64;
+    let (low, high) = paired_t(&all.iter().map(|(_, rest)| *rest).collect::<Vec<_>>())?.interval(0.95);
+    Some((q, expected.exp_m1(), low <= 0.0 && high >= 0.0))
 }
 
 /// Milliseconds between tokens of each answer that was due in the window.

@@ -10,6 +10,7 @@ mod contention;
 pub mod diagnosis;
 pub mod grid;
 mod groups;
+pub mod history;
 mod records;
 mod run;
 #[cfg(test)]

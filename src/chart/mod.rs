@@ -7,6 +7,7 @@ mod axis;
 mod capacity_heatmap;
 mod goodput;
 mod heatmap;
+mod history;
 mod latency;
 mod lines;
 mod offered;
@@ -22,6 +23,7 @@ pub use crate::analysis::grid::{
     Estimate, Family, Flags, Group, Level, Loop, Repeats, X, families, short_name, value_text,
 };
 pub use axis::{Axis, Scale, Tick};
+pub use history::history;
 pub use lines::upper_first;
 pub use text::{count, figure, list, seconds};
 

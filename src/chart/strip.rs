@@ -10,6 +10,10 @@ use crate::record::{TICK_US, Tick};
 /// Most bins of a line: about one for three pixels.
 const MAX_BINS: usize = 300;
 
+/// Bins of a line over all strips of a run, and the fewest of one.
+const BINS_BUDGET: usize = 24_000;
+const LEAST_BINS: usize = 100;
+
 /// Dots over all strips of a run, so that a page with many cells still opens fast.
 const DOTS_BUDGET: usize = 60_000;
 
@@ -22,8 +26,10 @@ const SOME: usize = 100;
 /// One for each cell and repeat that has a time line; of a large run one for each of [`SOME`].
 pub(super) fn build(run: &RunData) -> Vec<Chart> {
     let cells = chosen(run.cells.iter().filter(|data| !data.timeline.is_empty()).collect());
-    let dots = (DOTS_BUDGET / run.cells.len().clamp(1, ALL_OF)).clamp(150, 2000);
-    cells.into_iter().filter_map(|data| of_cell(data, dots)).collect()
+    let shown = cells.len().max(1);
+    let dots = (DOTS_BUDGET / shown).clamp(100, 2000);
+    let bins = (BINS_BUDGET / shown).clamp(LEAST_BINS, MAX_BINS);
+    cells.into_iter().filter_map(|data| of_cell(data, dots, bins)).collect()
 }
 
 /// At least half of them, if there are so many, are cells with a remark, the others valid; of each
@@ -49,7 +55,7 @@ fn spread(from: Vec<&CellData>, most: usize) -> Vec<&CellData> {
     (0..most).map(|i| from[i * from.len() / most]).collect()
 }
 
-fn of_cell(data: &CellData, dots: usize) -> Option<Chart> {
+fn of_cell(data: &CellData, dots: usize, most_bins: usize) -> Option<Chart> {
     let last = data.timeline.last()?;
     let end_s = (last.t_us + TICK_US) as f64 / 1e6;
     let window = data
@@ -78,7 +84,7 @@ fn of_cell(data: &CellData, dots: usize) -> Option<Chart> {
             window,
             spans,
             stages: stages(data),
-            panels: panels(data, dots),
+            panels: panels(data, dots, most_bins),
         }),
     })
 }
@@ -94,11 +100,11 @@ fn stages(data: &CellData) -> Vec<Span> {
     all.filter_map(of).collect()
 }
 
-fn panels(data: &CellData, dots: usize) -> Vec<StripPanel> {
+fn panels(data: &CellData, dots: usize, most_bins: usize) -> Vec<StripPanel> {
     let ticks = data.timeline.len();
-    let fine = bins(&data.timeline, ticks.div_ceil(MAX_BINS));
+    let fine = bins(&data.timeline, ticks.div_ceil(most_bins));
     // Rates need wider bins, up to a second: few requests end in a tenth of one.
-    let wide = bins(&data.timeline, ticks.div_ceil(MAX_BINS).max((ticks / 40).clamp(1, 10)));
+    let wide = bins(&data.timeline, ticks.div_ceil(most_bins).max((ticks / 40).clamp(1, 10)));
     let rate = |name: &str, i: usize, read: fn(&Bin) -> u32| {
         line(name, i, wide.iter().map(|b| (b.mid_s, f64::from(read(b)) / b.length_s)))
     };

@@ -11,6 +11,7 @@ mod capacity;
 mod compare;
 mod completions;
 mod export;
+mod history;
 mod import;
 mod init;
 mod lists;
@@ -85,6 +86,7 @@ Examples:
   plimsoll run my.toml --set target.url=http://127.0.0.1:8000
   plimsoll run my.toml --resume runs/20260101T120000Z-capacity
   plimsoll report runs/20260101T120000Z-capacity
+  plimsoll history nightly                      where a figure changed, over all runs
   plimsoll capacity runs/20260101T120000Z-capacity --load '12 req/s at 512/128; growth 20%'
   plimsoll compare main runs/20260102T120000Z-capacity
   plimsoll ab my.toml --a http://127.0.0.1:8000 --b http://127.0.0.1:8001
@@ -110,6 +112,8 @@ enum Command {
     Scenarios(scenarios::ScenariosArgs),
     /// Write figures and the page of finished or partial runs.
     Report(report::ReportArgs),
+    /// Follow a figure over all runs of an experiment: where did its level change?
+    History(history::HistoryArgs),
     /// Say what a server carries within an SLO, how sure that is, and what a traffic needs.
     Capacity(capacity::CapacityArgs),
     /// Hold a run against another: regressed, or not, or can't tell.
@@ -162,6 +166,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Plan(args) => plan::run(&args),
         Command::Scenarios(args) => scenarios::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::History(args) => history::run(&args),
         Command::Capacity(args) => capacity::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Ab(args) => ab::run(&args),

@@ -156,7 +156,7 @@ pub(super) fn of_runs(baseline: &RunData, candidate: &RunData) -> Option<Noise> 
 fn table(noise: &Noise, plain: &Comparison, raised: &Comparison) -> String {
     let pairs = noise.figures.iter().map(|of| of.pairs).max().unwrap_or(0);
     let mut text = format!(
-        "{} {}: {pairs} pairs of equal repeats\n\n{:<16}{:>7}{:>10}{:>18}{:>18}\n",
+        "{}, model {}: {pairs} pairs of equal repeats\n\n{:<16}{:>7}{:>14}{:>18}{:>18}\n",
         noise.server, noise.model, "figure", "pairs", "noise", "margin so far", "margin from now"
     );
     let mut seen: Vec<(&str, &str)> = Vec::new();
@@ -169,7 +169,7 @@ fn table(noise: &Noise, plain: &Comparison, raised: &Comparison) -> String {
         let unit = if row.is_difference() { "points" } else { "%" };
         let _ = writeln!(
             text,
-            "{:<16}{:>7}{:>10}{:>18}{:>18}{}",
+            "{:<16}{:>7}{:>14}{:>18}{:>18}{}",
             row.quantity().to_string(),
             found.pairs,
             format!("{:.2} {unit}", found.std * 100.0),

@@ -34,6 +34,14 @@ impl Quantity {
     }
 }
 
+impl Quantity {
+    /// Every key in words.
+    #[must_use]
+    pub fn allowed() -> String {
+        allowed()
+    }
+}
+
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.stat.as_str() {

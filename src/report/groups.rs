@@ -8,7 +8,7 @@ use crate::measure::{GroupKind, GroupSummary, Verdict};
 pub(super) struct Column {
     pub(super) title: &'static str,
     pub(super) unit: &'static str,
-    metric: &'static str,
+    pub(super) metric: &'static str,
     stat: &'static str,
     /// Shown is the value times this.
     times: f64,

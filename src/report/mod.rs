@@ -8,6 +8,7 @@ pub mod compare;
 pub mod contention;
 pub mod findings;
 mod groups;
+pub mod history;
 mod noise;
 pub mod page;
 mod palette;

@@ -64,6 +64,12 @@ fn hue(i: usize) -> String {
     format!("@c{}", i % COLOURS.len())
 }
 
+/// What a marker is edged with: the ground, so that points in a row stay apart; pale colours have
+/// too little contrast with it, so theirs is the colour of text.
+const fn edge(i: usize) -> &'static str {
+    if i % COLOURS.len() < 3 { "@ground" } else { "@ink" }
+}
+
 const fn dash(dash: Dash) -> &'static str {
     match dash {
         Dash::Solid => "solid",
@@ -163,7 +169,7 @@ fn trace(lines: &Lines, series: &Series, panel: usize, legend: bool) -> Value {
         "x": points.iter().map(|p| p.x).collect::<Vec<_>>(),
         "y": points.iter().map(|p| p.y).collect::<Vec<_>>(),
         "line": { "color": colour, "width": 2, "dash": dash(series.look.dash) },
-        "marker": { "color": colour, "size": 10, "symbol": symbols, "line": { "width": 1.5, "color": "@ground" } },
+        "marker": { "color": colour, "size": 10, "symbol": symbols, "line": { "width": 1.5, "color": edge(series.look.colour) } },
         "customdata": notes,
         "hovertemplate": "%{customdata}<extra>%{fullData.name}</extra>",
         "cliponaxis": false,
@@ -378,19 +384,27 @@ fn strip_trace(series: &Series, y: &Axis, panel: usize) -> Value {
     let dots = series.draw == Draw::Dots;
     let unit = if y.unit.is_empty() { String::new() } else { format!(" {}", y.unit) };
     let symbol = if series.look.marker == Marker::Cross { "x-thin-open" } else { "circle" };
-    json!({
+    let mut out = json!({
         "type": "scatter",
         "mode": if dots { "markers" } else { "lines" },
         "name": plain(&series.name),
         "showlegend": false,
         "xaxis": "x",
         "yaxis": axis_name('y', panel),
-        "x": series.points.iter().map(|p| short(p.x)).collect::<Vec<_>>(),
         "y": series.points.iter().map(|p| short(p.y)).collect::<Vec<_>>(),
         "line": { "color": colour, "width": 1.5, "dash": dash(series.look.dash) },
         "marker": { "color": colour, "size": if symbol == "circle" { 4 } else { 6 }, "symbol": symbol, "opacity": 0.6 },
         "hovertemplate": format!("%{{y:,.4~g}}{unit} at %{{x:.1f}} s<extra>{}</extra>", plain(&series.name)),
-    })
+    });
+    // Bins lie evenly: where they begin and their length say it all.
+    match series.points.as_slice() {
+        [first, second, ..] if !dots => {
+            out["x0"] = json!(first.x);
+            out["dx"] = json!(second.x - first.x);
+        }
+        points => out["x"] = json!(points.iter().map(|p| short(p.x)).collect::<Vec<_>>()),
+    }
+    out
 }
 
 #[cfg(test)]

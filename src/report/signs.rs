@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::analysis::RunData;
-use crate::analysis::diagnosis::{self, Finding, Severity};
-use crate::chart::{Repeats, list};
+use crate::analysis::diagnosis::{Finding, Severity};
+use crate::chart::list;
 
 /// One finding.
 #[derive(Serialize)]
@@ -51,35 +51,4 @@ pub(super) const fn class(severity: Severity) -> &'static str {
         Severity::Warning => "so-so",
         Severity::Fail => "bad",
     }
-}
-
-/// What is said of one cell's figures.
-#[derive(Serialize)]
-pub(super) struct CellVerdicts {
-    cell: u32,
-    label: String,
-    lines: Vec<Line>,
-}
-
-#[derive(Serialize)]
-struct Line {
-    word: &'static str,
-    class: &'static str,
-    text: String,
-}
-
-/// Every cell that ran, with its verdict lines.
-pub(super) fn verdicts(run: &RunData) -> Vec<CellVerdicts> {
-    let line =
-        |l: diagnosis::VerdictLine| Line { word: l.severity.word(), class: class(l.severity), text: l.text };
-    let of = |cell: &crate::analysis::CellData| {
-        let repeat =
-            if cell.cell.repeat > 1 { format!(", repeat {}", cell.cell.repeat) } else { String::new() };
-        CellVerdicts {
-            cell: cell.cell.index + 1,
-            label: format!("{}{repeat}", Repeats { cells: vec![cell] }.label()),
-            lines: diagnosis::verdicts(cell).into_iter().map(line).collect(),
-        }
-    };
-    run.cells.iter().map(of).filter(|verdicts| !verdicts.lines.is_empty()).collect()
 }

@@ -134,7 +134,7 @@ pub(super) fn verdict(repeats: &Repeats<'_>) -> &'static str {
 }
 
 /// Left-aligned first column, the rest right-aligned.
-pub(super) fn align(rows: &[Vec<String>]) -> String {
+pub fn align(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |i: usize| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

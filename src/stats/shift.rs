@@ -29,8 +29,7 @@ pub struct Shift {
 /// out, and so is a quantile for which no pair is left.
 #[must_use]
 pub fn shift_function(base: &[Vec<f64>], cand: &[Vec<f64>], quantiles: &[f64], level: f64) -> Vec<Shift> {
-    let pairs: Vec<(Cow<[f64]>, Cow<[f64]>)> =
-        base.iter().zip(cand).map(|(base, cand)| (sorted(base), sorted(cand))).collect();
+    let pairs: Vec<_> = base.iter().zip(cand).map(|(base, cand)| (sorted(base), sorted(cand))).collect();
     let shift = |q: f64| {
         let log = |samples: &[f64]| quantile(samples, q).filter(|v| *v > 0.0 && v.is_finite()).map(f64::ln);
         let logs: Vec<(f64, f64)> =

@@ -5,44 +5,88 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Put at the page's end: waits for the figures, opens a strip, sorts, and writes what it saw.
-const PROBE: &str = r#"
+/// Put at the page's end: prints, sorts, filters, hides a series, opens a cell, and writes what it saw.
+const PROBE: &str = r##"
 <script>
 (() => {
   const errors = window.probeErrors;
   const wait = (test, then, left = 200) => test() || !left ? then() : setTimeout(() => wait(test, then, left - 1), 25);
   const drawn = (selector) => [...document.querySelectorAll(selector)].every((p) => p.querySelector(".main-svg"));
-  wait(() => drawn("figure .plot"), () => {
-    const strip = document.querySelector("details.strip");
-    const lazy = !strip.querySelector(".main-svg");
-    strip.open = true;
-    wait(() => strip.querySelector(".main-svg"), () => {
-      const table = document.getElementById("cell-table");
-      const heads = [...table.querySelectorAll("thead th")];
-      const i = heads.findIndex((h) => h.textContent.startsWith("TTFT p95"));
-      const column = () => [...table.tBodies[0].rows].map((r) => r.cells[i].dataset.sort === undefined ? null : Number(r.cells[i].dataset.sort));
-      const button = heads[i].querySelector("button");
-      button.click();
-      const up = column(), upSaid = heads[i].getAttribute("aria-sort");
-      button.click();
-      const down = column(), downSaid = heads[i].getAttribute("aria-sort");
-      const before = document.documentElement.dataset.theme;
-      document.getElementById("theme").click();
-      const out = document.createElement("pre");
-      out.id = "probe";
-      out.textContent = "PROBE" + JSON.stringify({
-        errors, lazy, up, down, upSaid, downSaid,
-        drawn: document.querySelectorAll("figure .main-svg").length > 0 && drawn("figure .plot"),
-        strip: !!strip.querySelector(".main-svg"),
-        overflow: document.documentElement.scrollWidth > document.documentElement.clientWidth + 1,
-        themes: [before, document.documentElement.dataset.theme],
-        points: document.querySelectorAll("figure .scatterlayer .point, figure .heatmaplayer image").length,
-      }) + "PROBE";
-      document.body.append(out);
+  const lazy = !document.querySelector("#strip-show .main-svg");
+  const out = { errors, lazy };
+  const finish = () => {
+    const text = document.createElement("pre");
+    text.id = "probe";
+    text.textContent = "PROBE" + JSON.stringify(out) + "PROBE";
+    document.body.append(text);
+  };
+  const wide = () => document.documentElement.scrollWidth > document.documentElement.clientWidth + 1;
+  // What printing does: everything is drawn.
+  window.dispatchEvent(new Event("beforeprint"));
+  wait(() => drawn("figure .plot") && document.querySelector("#strip-show .main-svg"), () => {
+    window.dispatchEvent(new Event("afterprint"));
+    out.drawn = document.querySelectorAll("figure .main-svg").length > 0 && drawn("figure .plot");
+    out.strip = !!document.querySelector("#strip-show .main-svg");
+    out.points = document.querySelectorAll("figure .scatterlayer .point, figure .heatmaplayer image").length;
+
+    const table = document.getElementById("cell-table");
+    const heads = [...table.querySelectorAll("thead th")];
+    const i = heads.findIndex((h) => h.textContent.startsWith("TTFT p95"));
+    const column = () => [...table.tBodies[0].rows].map((r) => r.cells[i].dataset.sort === undefined ? null : Number(r.cells[i].dataset.sort));
+    const button = heads[i].querySelector("button");
+    button.focus();
+    out.focused = document.activeElement === button && button.tabIndex === 0;
+    button.click();
+    out.up = column(); out.upSaid = heads[i].getAttribute("aria-sort");
+    button.click();
+    out.down = column(); out.downSaid = heads[i].getAttribute("aria-sort");
+
+    const visible = () => [...table.tBodies[0].rows].filter((r) => !r.hidden).length;
+    const search = table.closest("[data-tools]").querySelector("input[type=search]");
+    const all = visible();
+    search.value = "no cell has this text";
+    search.dispatchEvent(new Event("input"));
+    const none = visible();
+    search.value = "";
+    search.dispatchEvent(new Event("input"));
+    out.filtered = [all, none, visible()];
+    const quick = table.closest("[data-tools]").querySelector("select");
+    if (quick) {
+      quick.selectedIndex = 1;
+      quick.dispatchEvent(new Event("change"));
+      out.quick = visible();
+      quick.selectedIndex = 0;
+      quick.dispatchEvent(new Event("change"));
+    }
+
+    const series = document.querySelector("figure .legend button");
+    if (series) {
+      const plot = series.closest("figure").querySelector(".plot");
+      const hidden = () => plot.data.filter((t) => t.visible === false).length;
+      const before = hidden();
+      series.click();
+      out.hides = [before, hidden(), series.getAttribute("aria-pressed")];
+    }
+    out.overflow = wide();
+    const before = document.documentElement.dataset.theme;
+    document.getElementById("theme").click();
+    out.themes = [before, document.documentElement.dataset.theme];
+
+    location.hash = "#cell-2";
+    const cell = document.getElementById("cell");
+    wait(() => !cell.hidden && cell.querySelector(".main-svg"), () => {
+      out.cell = cell.querySelector("h2") && cell.querySelector("h2").textContent;
+      out.cellStrip = !!cell.querySelector(".main-svg");
+      out.cellOverflow = wide();
+      location.hash = "#m-ttft";
+      wait(() => cell.hidden, () => {
+        out.back = cell.hidden && !document.getElementById("overview").hidden;
+        finish();
+      });
     });
   });
 })();
-</script>"#;
+</script>"##;
 
 /// Put at its head: catches what a developer would see in red.
 const CATCH: &str = r#"<script>
@@ -107,8 +151,21 @@ fn check(name: &str, width: u32, figures: bool) {
     assert_eq!(seen["errors"], serde_json::json!([]), "{name} at {width}");
     assert_eq!(seen["drawn"], figures, "{name} at {width}: {seen}");
     assert_eq!(seen["strip"], true);
-    assert_eq!(seen["lazy"], true, "strips are drawn when they are opened");
+    assert_eq!(seen["lazy"], true, "strips are drawn when they are seen");
     assert_eq!(seen["overflow"], false, "{name} is wider than a window of {width}");
+    assert_eq!(seen["cellOverflow"], false, "a cell of {name} is wider than a window of {width}");
+    assert_eq!(seen["focused"], true, "a heading's button can be reached by keyboard");
+    let rows = seen["filtered"].as_array().unwrap();
+    assert!(rows[0].as_u64() > Some(0) && rows[1] == 0 && rows[2] == rows[0], "{rows:?}");
+    if let Some(quick) = seen["quick"].as_u64() {
+        assert!(quick > 0 && quick < rows[0].as_u64().unwrap(), "{quick} of {rows:?}");
+    }
+    if figures {
+        let hides = seen["hides"].as_array().unwrap();
+        assert!(hides[0] == 0 && hides[1].as_u64() > Some(0) && hides[2] == "false", "{hides:?}");
+    }
+    assert!(seen["cell"].as_str().is_some_and(|t| t.starts_with("Cell 2: ")), "{seen}");
+    assert_eq!((&seen["cellStrip"], &seen["back"]), (&true.into(), &true.into()));
     assert_eq!((seen["upSaid"].as_str(), seen["downSaid"].as_str()), (Some("ascending"), Some("descending")));
     assert_ne!(seen["themes"][0], seen["themes"][1]);
     let column = |which: &str| -> Vec<Option<f64>> {
@@ -127,7 +184,8 @@ fn check(name: &str, width: u32, figures: bool) {
 
 #[test]
 fn the_page_works_in_a_browser() {
-    check("tokens", 1300, true);
+    check("tokens", 1400, true);
+    check("knee", 1000, true);
 }
 
 #[test]

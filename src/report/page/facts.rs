@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::analysis::RunData;
+use crate::measure::validity::{SIGNALS, Signal};
 use crate::metrics;
 use crate::report::findings::{self, Findings};
 use crate::report::signs::class;
@@ -55,6 +57,25 @@ impl Facts {
 }
 
 #[derive(Serialize)]
+pub(in crate::report) struct SignalRow {
+    name: &'static str,
+    warn: String,
+    invalid: String,
+    help: &'static str,
+}
+
+/// Every signal of validity, with its limits.
+pub(in crate::report) fn signals() -> Vec<SignalRow> {
+    let row = |s: &Signal| SignalRow {
+        name: s.name,
+        warn: s.warn.words(s.unit),
+        invalid: s.invalid.words(s.unit),
+        help: s.help,
+    };
+    SIGNALS.iter().map(row).collect()
+}
+
+#[derive(Serialize)]
 pub(in crate::report) struct Definition {
     name: &'static str,
     unit: &'static str,
@@ -71,6 +92,23 @@ impl Definition {
         };
         Self { name: metric.name, unit: metric.unit.label(), better, help: metric.help }
     }
+}
+
+/// The servers that a run asks, each with model and API.
+pub(in crate::report) fn under_test(run: &RunData) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for (target, _) in run.cells.iter().flat_map(|c| c.cell.settings.parts()) {
+        let server = if target.url.starts_with("sim:") { "the embedded simulator" } else { &target.url };
+        let model = match target.model.as_str() {
+            "" | "auto" => String::new(),
+            model => format!(", model {model}"),
+        };
+        let text = format!("{server}{model}, by {}", target.api);
+        if !out.contains(&text) {
+            out.push(text);
+        }
+    }
+    out
 }
 
 /// Leaves of a JSON document by dotted path.

@@ -17,6 +17,59 @@ pub(in crate::report) struct Figure {
     /// Its file beside the page, if there is one.
     pub(in crate::report) png: Option<String>,
     pub(in crate::report) table: Table,
+    /// Definitions that its caption leads to: anchor and name.
+    pub(in crate::report) defs: Vec<(&'static str, &'static str)>,
+    /// Of a strip, its cell as people count them.
+    pub(in crate::report) cell: Option<u32>,
+}
+
+/// Figures that answer one question.
+#[derive(Serialize)]
+pub(in crate::report) struct FigureGroup {
+    pub(in crate::report) id: &'static str,
+    pub(in crate::report) title: &'static str,
+    pub(in crate::report) figures: Vec<Figure>,
+}
+
+/// The groups in their order, with how the ids of their charts begin; what is in none is last.
+const GROUPS: [(&str, &str, &[&str]); 4] = [
+    (
+        "figures-capacity",
+        "Capacity",
+        &["capacity", "frontier", "goodput", "attainment", "pareto", "usl", "replicas", "heatmap-capacity"],
+    ),
+    ("figures-latency", "Latency", &["latency", "heatmap-ttft", "tradeoff", "profile"]),
+    ("figures-throughput", "Throughput", &["throughput", "offered", "heatmap-output"]),
+    ("figures-more", "More figures", &[""]),
+];
+
+/// Definitions by how the ids of charts begin.
+const DEFS: [(&str, &[(&str, &str)]); 10] = [
+    ("latency-ttft", &[("m-ttft", "TTFT"), ("percentiles", "percentiles")]),
+    ("latency-tpot", &[("m-tpot", "TPOT"), ("percentiles", "percentiles")]),
+    ("latency-e2e", &[("m-e2e", "E2E"), ("percentiles", "percentiles")]),
+    ("throughput", &[("m-output_tps", "output tok/s"), ("window", "window")]),
+    ("offered", &[("m-offered_rps", "offered"), ("m-completed_rps", "completed")]),
+    ("tradeoff", &[("m-ttft", "TTFT"), ("m-output_tps", "output tok/s")]),
+    ("goodput", &[("m-goodput_rps", "goodput"), ("m-completed_rps", "completed")]),
+    ("attainment", &[("m-attainment", "attainment")]),
+    ("heatmap-ttft", &[("m-ttft", "TTFT"), ("percentiles", "percentiles")]),
+    ("heatmap-output", &[("m-output_tps", "output tok/s")]),
+];
+
+/// Charts in the groups of the page; empty groups are left out.
+pub(in crate::report) fn grouped(charts: &[&Chart]) -> Result<Vec<FigureGroup>, serde_json::Error> {
+    let group_of =
+        |id: &str| GROUPS.iter().position(|(_, _, of)| of.iter().any(|start| id.starts_with(start)));
+    let mut out = Vec::new();
+    for (i, (id, title, _)) in GROUPS.into_iter().enumerate() {
+        let mine = charts.iter().filter(|c| group_of(&c.id) == Some(i));
+        let figures = mine.map(|c| Figure::of(c, true)).collect::<Result<Vec<_>, _>>()?;
+        if !figures.is_empty() {
+            out.push(FigureGroup { id, title, figures });
+        }
+    }
+    Ok(out)
 }
 
 impl Figure {
@@ -29,6 +82,14 @@ impl Figure {
             json: embedded(&plotly::figure(chart))?,
             png: file.then(|| format!("{}.png", chart.id)),
             table: data_table(chart),
+            defs: DEFS
+                .iter()
+                .find(|(start, _)| chart.id.starts_with(start))
+                .map_or_else(Vec::new, |(_, defs)| defs.to_vec()),
+            cell: match &chart.body {
+                Body::Strip(strip) => Some(strip.index + 1),
+                _ => None,
+            },
         })
     }
 }

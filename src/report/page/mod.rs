@@ -1,10 +1,14 @@
 //! Pages: one file each, that works offline and asks nothing of any network.
 //!
-//! `shell.html` with `page.css` and `page.js` is the frame of every page, `parts.html` has the
-//! macros that they share, and each page has a template of its own: `run.html` is a run's.
+//! `shell.html` with the style sheets and scripts beside it is the frame of every page, `parts.html`
+//! has the macros that they share, and each page has a template of its own: `run.html` is a run's.
 
+mod answer;
+mod cells;
 mod facts;
 mod figures;
+mod history;
+mod load_line;
 mod remarks;
 mod shell;
 mod tables;
@@ -12,13 +16,16 @@ mod tables;
 use serde::Serialize;
 use serde_json::Value;
 
-use self::facts::{Definition, Facts, flat};
-use self::figures::Figure;
+use self::answer::Answer;
+use self::facts::{Definition, Facts, SignalRow, flat, signals, under_test};
+use self::figures::{Figure, FigureGroup, embedded, grouped};
+pub use self::history::of_history;
 use self::remarks::{Recovery, Remark, recoveries, remarks};
 use self::shell::Shell;
-use self::tables::{Table, cells, group_table};
+pub(super) use self::tables::{Field, Head, Table};
+use self::tables::{cells, group_table};
 use super::findings;
-use super::signs::{CellVerdicts, Sign, verdicts};
+use super::signs::Sign;
 use super::{MAX_STRIP_FILES, ReportError, contention, groups};
 use crate::analysis::RunData;
 use crate::chart::{Body, Chart};
@@ -40,9 +47,10 @@ pub fn of_run(run: &RunData, charts: &[Chart]) -> Result<String, ReportError> {
         id: &run.id,
         shell: Shell::new(&format!("{} · Plimsoll report", run.title)),
         signs: found.diagnosis.iter().map(|f| Sign::of(f, run)).collect(),
-        verdicts: verdicts(run),
+        answer: Answer::of(run, &found),
+        under_test: under_test(run),
         findings: Facts::of(found),
-        figures: figures.into_iter().map(|c| Figure::of(c, true)).collect::<Result<_, _>>()?,
+        groups_of_figures: grouped(&figures)?,
         strips: strips
             .into_iter()
             .enumerate()
@@ -50,6 +58,7 @@ pub fn of_run(run: &RunData, charts: &[Chart]) -> Result<String, ReportError> {
             .collect::<Result<_, _>>()?,
         strip_cells: run.cells.iter().filter(|cell| !cell.timeline.is_empty()).count(),
         cells: cells(run),
+        cell_pages: embedded(&serde_json::to_value(cells::pages(run))?)?,
         kinds: groups::kinds(&groups::breakdowns(run, |_| true)),
         groups: group_table(run),
         recoveries: recoveries(run),
@@ -61,6 +70,7 @@ pub fn of_run(run: &RunData, charts: &[Chart]) -> Result<String, ReportError> {
         path: run.path.display().to_string(),
         salt: run.manifest.get("salt").and_then(Value::as_str),
         metrics: metrics::METRICS.iter().map(Definition::of).collect(),
+        signals: signals(),
     };
     Ok(environment.get_template("run.html")?.render(minijinja::value::Serde(&context))?)
 }
@@ -72,12 +82,16 @@ struct Page<'a> {
     shell: Shell,
     findings: Facts,
     signs: Vec<Sign>,
-    verdicts: Vec<CellVerdicts>,
-    figures: Vec<Figure>,
+    answer: Answer,
+    /// What was asked: server, model, API.
+    under_test: Vec<String>,
+    groups_of_figures: Vec<FigureGroup>,
     strips: Vec<Figure>,
     /// Cells and repeats that could have one.
     strip_cells: usize,
     cells: Table,
+    /// JSON of every cell's own page.
+    cell_pages: String,
     /// What `groups` are by, such as `task and endpoint`; empty without any.
     kinds: String,
     groups: Table,
@@ -90,4 +104,5 @@ struct Page<'a> {
     path: String,
     salt: Option<&'a str>,
     metrics: Vec<Definition>,
+    signals: Vec<SignalRow>,
 }

@@ -48,12 +48,8 @@
       if (!below) delete x.title;
       if (titled) layout.annotations.push(panelTitle(figure.panels[i], x0, top + 4 / plotHeight, palette, 13));
     }
-    layout.margin = { l: narrow ? 56 : 72, r: figure.kind === "heat" ? 20 : 16, t: titled ? 26 : figure.legend ? 12 : 36, b: 56 };
-    layout.height = plotHeight + layout.margin.t + layout.margin.b + (figure.legend ? 34 : 0);
-    layout.legend = {
-      orientation: "h", x: 0, xanchor: "left", y: 1 + (titled ? 30 : 8) / plotHeight, yanchor: "bottom",
-      font: { size: 13 },
-    };
+    layout.margin = { l: narrow ? 56 : 72, r: figure.kind === "heat" ? 20 : 16, t: titled ? 40 : 32, b: 56 };
+    layout.height = plotHeight + layout.margin.t + layout.margin.b;
     if (narrow && layout.coloraxis) {
       Object.assign(layout.coloraxis.colorbar, { orientation: "h", y: -62 / plotHeight, yanchor: "top", x: 0.5, xanchor: "center", len: 1 });
       layout.coloraxis.colorbar.title.side = "top";
@@ -90,10 +86,64 @@
     layout.height = plotHeight + 126 + 18 * rows;
   };
 
+  // The legend is made of buttons, so that it can be used by keyboard and is read out.
+  const DASHES = { solid: "", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3" };
+  const SYMBOLS = { circle: "M4,0A4,4 0 1 1 -4,0A4,4 0 1 1 4,0", square: "M-4,-4H4V4H-4Z", "triangle-up": "M0,-5L5,4H-5Z", diamond: "M0,-5L5,0L0,5L-5,0Z", "triangle-down": "M0,5L5,-4H-5Z" };
+  const swatch = (trace) => {
+    const line = trace.line || {};
+    const colour = line.color || (trace.marker && trace.marker.color) || "currentColor";
+    const symbol = trace.marker && [].concat(trace.marker.symbol)[0];
+    const mark = symbol ? '<path d="' + (SYMBOLS[String(symbol).replace("-open", "")] || SYMBOLS.circle) + '" fill="' + colour + '"/>' : "";
+    return '<svg width="30" height="12" viewBox="-15 -6 30 12" aria-hidden="true" focusable="false"><line x1="-15" x2="15" stroke="' + colour + '" stroke-width="2" stroke-dasharray="' + (DASHES[line.dash] || "") + '"/>' + mark + "</svg>";
+  };
+  const plainText = (text) => { const span = document.createElement("span"); span.innerHTML = text; return span.textContent; };
+  const makeLegend = (plot, data) => {
+    const series = [];
+    for (const trace of data) {
+      const name = trace.legendgroup || trace.name;
+      if (name && trace.showlegend && !series.some((s) => s.name === name)) series.push({ name, trace, rank: trace.legendrank || 1000 });
+    }
+    series.sort((a, b) => a.rank - b.rank);
+    let box = plot.previousElementSibling;
+    if (!box || !box.classList.contains("legend")) {
+      if (!series.length) return false;
+      box = document.createElement("div");
+      box.className = "legend";
+      box.setAttribute("role", "group");
+      box.setAttribute("aria-label", "Series: show or hide");
+      plot.before(box);
+    }
+    plot.hiddenSeries = plot.hiddenSeries || new Set();
+    // Made anew where only the theme changed: the button in use keeps its focus.
+    const used = [...box.children].indexOf(document.activeElement);
+    box.replaceChildren(...series.map(({ name, trace }) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.innerHTML = swatch(trace);
+      button.append(plainText(name));
+      button.setAttribute("aria-pressed", String(!plot.hiddenSeries.has(name)));
+      button.addEventListener("click", () => {
+        const shown = plot.hiddenSeries.has(name);
+        plot.hiddenSeries[shown ? "delete" : "add"](name);
+        button.setAttribute("aria-pressed", String(shown));
+        const places = plot.data.map((t, i) => ((t.legendgroup || t.name) === name ? i : -1)).filter((i) => i >= 0);
+        window.Plotly.restyle(plot, { visible: shown }, places);
+      });
+      return button;
+    }));
+    if (used >= 0 && box.children[used]) box.children[used].focus();
+    return series.length > 0;
+  };
+
   const prepare = (plot) => {
     const palette = colours();
     const figure = themed(JSON.parse(document.getElementById("data-" + plot.dataset.chart).textContent), palette);
     const layout = figure.layout;
+    if (figure.kind !== "strip") figure.legend = makeLegend(plot, figure.data);
+    for (const trace of figure.data) {
+      trace.showlegend = false;
+      if (plot.hiddenSeries && plot.hiddenSeries.has(trace.legendgroup || trace.name)) trace.visible = false;
+    }
     const width = plot.clientWidth || 800;
     layout.annotations = layout.annotations || [];
     (figure.kind === "strip" ? placeStrip : placeGrid)(figure, layout, width, palette);
@@ -135,29 +185,67 @@
   const draw = (plot) => {
     const figure = prepare(plot);
     const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], toImageButtonOptions: { filename: plot.dataset.chart, scale: 2 } };
-    const first = !plot.dataset.drawn;
     plot.dataset.drawn = colours().ground + (plot.clientWidth < 640);
     plot.home = Object.fromEntries(Object.entries(figure.layout).filter(([n]) => /^[xy]axis/.test(n)).map(([n, a]) => [n, [...a.range]]));
     window.Plotly.react(plot, figure.data, figure.layout, config);
-    if (first) followZoom(plot);
+    if (!plot.followed) { plot.followed = true; followZoom(plot); }
   };
   const redraw = () => {
-    for (const plot of document.querySelectorAll(".plot[data-drawn]")) draw(plot);
+    for (const plot of document.querySelectorAll(".plot[data-drawn]")) {
+      if (plot.offsetParent) { draw(plot); continue; }
+      // Out of sight behind a cell's page: anew when it comes back.
+      delete plot.dataset.drawn;
+      near.observe(plot);
+    }
   };
 
-  const waiting = [...document.querySelectorAll("figure .plot")];
-  const drawNext = () => {
-    const plot = waiting.shift();
-    if (!plot) return;
-    draw(plot);
-    setTimeout(drawNext, 0);
+  // Figures are drawn when they come near the window: a page of many opens at once.
+  const near = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      near.unobserve(entry.target);
+      if (!entry.target.dataset.drawn) draw(entry.target);
+    }
+  }, { rootMargin: "400px" });
+  for (const plot of document.querySelectorAll("figure .plot")) near.observe(plot);
+  const drawAll = () => {
+    for (const plot of document.querySelectorAll("figure .plot:not([data-drawn])")) if (plot.offsetParent) draw(plot);
   };
-  drawNext();
-  for (const strip of document.querySelectorAll("details.strip")) {
-    strip.addEventListener("toggle", () => {
-      const plot = strip.querySelector(".plot");
-      if (strip.open && !plot.dataset.drawn) draw(plot);
-    });
+  // For the other scripts, which draw a cell's own strip.
+  const pad = (n) => String(n).padStart(3, "0");
+  const showStrip = (box, n) => {
+    for (const old of box.querySelectorAll(".plot")) window.Plotly.purge(old);
+    const data = document.querySelector('.strip-data[data-cell="' + n + '"]');
+    box.replaceChildren();
+    if (!data) return false;
+    const plot = document.createElement("div");
+    plot.className = "plot strip";
+    plot.dataset.chart = "strip-" + pad(n);
+    plot.setAttribute("role", "img");
+    plot.setAttribute("aria-label", data.dataset.title + ". " + data.dataset.caption);
+    const caption = document.createElement("p");
+    caption.className = "caption";
+    caption.textContent = data.dataset.caption + (data.dataset.png ? " Picture: " + data.dataset.png + "." : "");
+    box.append(plot, caption);
+    draw(plot);
+    return true;
+  };
+  window.plimsoll = { showStrip, draw, drawAll };
+  const pick = document.getElementById("strip-pick");
+  if (pick) {
+    const box = document.getElementById("strip-show");
+    const show = () => {
+      showStrip(box, pick.value);
+      document.getElementById("strip-link").href = "#cell-" + pick.value;
+    };
+    pick.addEventListener("change", show);
+    const once = new IntersectionObserver((entries) => {
+      if (!entries.some((e) => e.isIntersecting)) return;
+      once.disconnect();
+      if (!box.firstChild) show();
+    }, { rootMargin: "400px" });
+    once.observe(pick);
+    window.addEventListener("beforeprint", () => { if (!box.firstChild && box.offsetParent) show(); });
   }
 
   document.getElementById("theme").addEventListener("click", () => {
@@ -180,31 +268,9 @@
   window.addEventListener("beforeprint", () => {
     before = root.dataset.theme;
     if (before !== "light") { setTheme("light"); redraw(); }
+    drawAll();
   });
   window.addEventListener("afterprint", () => {
     if (before && before !== "light") { setTheme(before); redraw(); }
   });
-
-  for (const table of document.querySelectorAll("table.sortable")) {
-    const heads = [...table.querySelectorAll("thead th")];
-    heads.forEach((head, i) => head.querySelector("button").addEventListener("click", () => {
-      const down = head.getAttribute("aria-sort") === "ascending";
-      for (const other of heads) other.setAttribute("aria-sort", "none");
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const body = table.tBodies[0];
-      const value = (row) => {
-        const field = row.cells[i];
-        return field.dataset.sort === undefined ? field.textContent : Number(field.dataset.sort);
-      };
-      const missing = (row) => head.classList.contains("n") && row.cells[i].dataset.sort === undefined && ["", "–"].includes(row.cells[i].textContent);
-      const rows = [...body.rows].sort((a, b) => {
-        // What has no figure goes last, in both directions.
-        if (missing(a) !== missing(b)) return missing(a) ? 1 : -1;
-        const [x, y] = [value(a), value(b)];
-        const order = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y));
-        return down ? -order : order;
-      });
-      body.append(...rows);
-    }));
-  }
 })();
