@@ -118,7 +118,7 @@ fn a_slower_server_is_a_regression_and_the_same_run_is_none() {
     std::fs::write(dir.join("gate.toml"), "alpha = 0.05\nlimit.ttft_p59 = 1.2\n").unwrap();
     let (code, text) = said(dir, &["compare", &base, &slow, "--gate", "gate.toml"]);
     assert_eq!(code, Some(2), "{text}");
-    assert!(text.contains("gate.toml:2: limit.ttft_p59: unknown key; did you mean \"ttft_p50\"?"), "{text}");
+    assert!(text.contains("gate.toml:2: limit.ttft_p59: unknown key; did you mean \"ttft_p95\"?"), "{text}");
     let (code, text) = said(dir, &["compare", &base, &slow, "--primary", "ttft_p59"]);
     assert_eq!(code, Some(2), "{text}");
 

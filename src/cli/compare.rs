@@ -109,7 +109,7 @@ pub fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     let mut comparison = compare_with(&baseline, &candidate, &gate, noise.as_ref());
     (comparison.baseline.baseline, comparison.candidate.baseline) = (base.name, cand.name);
     let reports = (!args.no_report).then_some(args.out.as_path());
-    conclude(&comparison, args.format, reports, |text| say(text))
+    conclude(&comparison, args.format, reports, say)
 }
 
 /// The gate of the candidate's own experiment file; the defaults where it has none.

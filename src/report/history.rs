@@ -120,7 +120,12 @@ pub(super) fn changes_table(history: &History) -> Table {
             Field::text(run.day()),
             Field::text(run.id.clone()),
             effect,
-            Field { text: if change.worse { "worse" } else { "better" }.into(), sort: None, class, to: String::new() },
+            Field {
+                text: if change.worse { "worse" } else { "better" }.into(),
+                sort: None,
+                class,
+                to: String::new(),
+            },
             value(change.before),
             value(change.after),
             Field::text(p_text(change.p)),

@@ -39,7 +39,8 @@ pub(super) fn outcome(
         (Verdict::Inconclusive, "can be told neither from chance nor from a change that matters"),
     ] {
         let rows = of(verdict);
-        if !rows.is_empty() && !(told == Outcome::Invalid && verdict == Verdict::Invalid) {
+        let said = told == Outcome::Invalid && verdict == Verdict::Invalid;
+        if !rows.is_empty() && !said {
             let changes = verdict == Verdict::Improved;
             let named: Vec<String> =
                 rows.iter().map(|row| if changes { row.change_text() } else { row.place_text() }).collect();

@@ -87,7 +87,7 @@ fn near(got: f64, want: f64) {
     assert!((got - want).abs() < 1e-9 * want.abs().max(1.0), "{got}, not {want}");
 }
 
-pub(crate) fn each<'a>(run: &'a mut RunData) -> impl Iterator<Item = (u32, u32, &'a mut CellSummary)> {
+pub(crate) fn each(run: &mut RunData) -> impl Iterator<Item = (u32, u32, &mut CellSummary)> {
     run.cells.iter_mut().map(|data| {
         let number = data.cell.id.0.trim_start_matches("cell").parse().unwrap();
         (number, data.cell.repeat, data.summary.as_mut().unwrap())
