@@ -15,6 +15,11 @@ pub enum Event<'a> {
         finished_before: usize,
         expected_s: f64,
     },
+    /// The next cell is of this run, one of several that take turns.
+    Turn {
+        /// Its name among them.
+        side: &'a str,
+    },
     CellStarted {
         cell: &'a Cell,
         of: usize,

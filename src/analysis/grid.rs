@@ -257,6 +257,39 @@ pub fn families_of(all: Vec<Repeats<'_>>) -> Vec<Family<'_>> {
         .collect()
 }
 
+/// [`families`], and of each kind of loop of which no number varies its cells as groups of one
+/// level over the load.
+#[must_use]
+pub fn ladders(run: &RunData) -> Vec<Family<'_>> {
+    let mut out = families(run);
+    let all = Repeats::all(run);
+    for kind in [Loop::Closed, Loop::Open] {
+        let mine: Vec<_> =
+            all.iter().filter(|r| Loop::of(&r.cell().settings.load) == kind).cloned().collect();
+        if mine.is_empty() || out.iter().any(|family| family.kind == kind) {
+            continue;
+        }
+        let rest = varying(&mine);
+        let group = |repeats: Repeats<'_>| {
+            let words = rest.iter().map(|p| factor_text(p, &value(repeats.cell(), p)));
+            let words: Vec<String> = words.filter(|word| !word.is_empty()).collect();
+            (words, repeats)
+        };
+        let groups = mine.into_iter().map(|repeats| {
+            let (words, repeats) = group(repeats.clone());
+            let x = match repeats.cell().settings.load {
+                Load::Closed { users } => f64::from(users),
+                Load::Open { qps, .. } => qps,
+            };
+            Group { label: words.join(", "), words, levels: vec![Level { x, repeats }] }
+        });
+        let x = X::of(if kind == Loop::Closed { "load.users" } else { "load.qps" });
+        let groups = groups.collect();
+        out.push(Family { kind, x, rest, groups, suffix: "" });
+    }
+    out
+}
+
 fn family<'a>(kind: Loop, suffix: &'static str, mine: Vec<Repeats<'a>>) -> Option<Family<'a>> {
     let varying = varying(&mine);
     let load = if kind == Loop::Closed { "load.users" } else { "load.qps" };

@@ -62,6 +62,8 @@ pub struct RunData {
     pub experiment: String,
     /// In plan order; cells that did not run have no summary.
     pub cells: Vec<CellData>,
+    /// What [`RunData::capacity`] found, once it was asked.
+    pub carries: std::sync::OnceLock<capacity::Capacity>,
 }
 
 /// One cell and repeat of a run.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::capacity::{self, Capacity};
 use super::{AnalysisError, CellData, RunData, records};
 use crate::plan::{Cell, Plan};
 use crate::store::{self, Manifest, StoreError, StoredCell};
@@ -46,7 +47,14 @@ impl RunData {
             manifest: store::read_json(&path.join(store::MANIFEST))?,
             experiment: fs::read_to_string(&experiment).map_err(StoreError::io("read", &experiment))?,
             cells,
+            carries: std::sync::OnceLock::new(),
         })
+    }
+
+    /// What it can carry, by its own SLO and `[capacity]`. Worked out once: requests are read
+    /// for it.
+    pub fn capacity(&self) -> &Capacity {
+        self.carries.get_or_init(|| capacity::capacity(self, &capacity::Options::default()))
     }
 
     /// Cells that have figures: those that ran to their end, and one that was cut short.

@@ -35,6 +35,7 @@ fn run() -> RunData {
         manifest: Value::Null,
         experiment: String::new(),
         cells,
+        carries: std::sync::OnceLock::new(),
     }
 }
 

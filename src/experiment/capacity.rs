@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(both.rules.iter().find(|r| r.metric == "ttft").unwrap().limit, 2000.0, "own limits win");
         for (word, told) in [
             ("lm-good", "llm-good"),
-            ("ttft_p96<=1s", "ttft_p95"),
+            ("ttft_p96<=1s", "ttft_p90"),
             ("ttft_p95<=500", "unit"),
             ("ttft_p95>=500ms", "ttft_p95<=500ms"),
             ("attainment<=0.9", "attainment>=0.9"),

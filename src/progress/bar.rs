@@ -24,6 +24,8 @@ pub(super) struct Bars {
     of: usize,
     finished_before: usize,
     done: usize,
+    /// Whose turn it is, where runs take turns: `a `.
+    side: String,
     /// What tells the running cell from the others.
     name: String,
 }
@@ -52,6 +54,7 @@ impl Bars {
             of: 0,
             finished_before: 0,
             done: 0,
+            side: String::new(),
             name: String::new(),
         }
     }
@@ -108,10 +111,12 @@ impl Watcher for Bars {
                 self.line(&format!("run {run}"));
                 self.show_sweep();
             }
+            Event::Turn { side } => self.side = text::side(side),
             Event::CellStarted { cell, of, .. } => {
                 self.of = *of;
                 // The bar's own line begins with the word.
-                self.name = text::cell_name(cell, *of).trim_start_matches("cell ").to_owned();
+                let name = text::cell_name(cell, *of);
+                self.name = format!("{}{}", self.side, name.trim_start_matches("cell "));
                 self.clear_cell(self.name.clone());
                 self.show_sweep();
             }
@@ -121,7 +126,7 @@ impl Watcher for Bars {
             }
             Event::CellFinished { cell, summary } => {
                 self.done += 1;
-                self.line(&text::finished(cell, self.of, summary));
+                self.line(&format!("{}{}", self.side, text::finished(cell, self.of, summary)));
                 self.clear_cell(String::new());
                 self.show_sweep();
             }

@@ -11,6 +11,8 @@ const EVERY_S: f64 = 10.0;
 /// Writes lines to `W`; a writer that refuses is no reason to end a sweep.
 pub(super) struct Plain<W> {
     out: W,
+    /// Whose turn it is, where runs take turns: `a `.
+    side: String,
     of: usize,
     /// Lines that this cell has had.
     lines: u64,
@@ -18,7 +20,7 @@ pub(super) struct Plain<W> {
 
 impl<W: Write> Plain<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { out, of: 0, lines: 0 }
+        Self { out, side: String::new(), of: 0, lines: 0 }
     }
 
     fn line(&mut self, text: &str) {
@@ -40,10 +42,12 @@ impl<W: Write> Watcher for Plain<W> {
                 let cells = cells_of(*cells);
                 self.line(&format!("run {run}: {cells}{before}, about {about}"));
             }
+            Event::Turn { side } => self.side = text::side(side),
             Event::CellStarted { cell, of, expected_s } => {
                 (self.of, self.lines) = (*of, 0);
                 let about = text::duration(*expected_s);
-                self.line(&format!("{}: started, about {about}", text::cell_name(cell, *of)));
+                let name = text::cell_name(cell, *of);
+                self.line(&format!("{}{name}: started, about {about}", self.side));
             }
             Event::Live(live) => {
                 // By the cell's own clock, so that a late look neither doubles nor skips.
@@ -54,7 +58,7 @@ impl<W: Write> Watcher for Plain<W> {
                 }
             }
             Event::CellFinished { cell, summary } => {
-                self.line(&text::finished(cell, self.of, summary));
+                self.line(&format!("{}{}", self.side, text::finished(cell, self.of, summary)));
             }
             Event::CoolingDown { min_s, max_s } => self.line(&cooling_down(*min_s, *max_s)),
             Event::Notice { text } => self.line(&format!("note: {text}")),

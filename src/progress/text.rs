@@ -57,6 +57,11 @@ pub(super) fn cell_name(cell: &Cell, of: usize) -> String {
     format!("cell {}/{of}{sep}{label}, repeat {}", cell.index + 1, cell.repeat)
 }
 
+/// The run whose turn it is, in front of its cell.
+pub(super) fn side(side: &str) -> String {
+    if side.is_empty() { String::new() } else { format!("[{side}] ") }
+}
+
 /// The line that stays when a cell is finished.
 pub(super) fn finished(cell: &Cell, of: usize, summary: &CellSummary) -> String {
     let value = |metric: &str, stat: &str| summary.value(metric, stat);

@@ -1,24 +1,32 @@
 //! Statistics as pure functions on slices: no clock, no I/O, no type of this crate.
 
 mod beta;
+mod change_points;
 mod independence;
 mod isotonic;
+mod kneedle;
 mod ks;
 mod mean_test;
 mod mser;
 mod multiple;
+mod shift;
 mod stopping;
 mod student;
+mod usl;
 
 pub use beta::beta_cdf;
+pub use change_points::{ChangePoint, change_points};
 pub use independence::{effective_n, effective_share_n};
 pub use isotonic::isotonic;
+pub use kneedle::kneedle;
 pub use ks::{KolmogorovSmirnov, kolmogorov_smirnov, ks_p_value};
 pub use mean_test::{MOST_REPEATS, MeanTest, paired_t, repeats_to_settle, welch};
 pub use mser::{MSER_BATCH, Truncation, mser};
 pub use multiple::{benjamini_hochberg, holm};
+pub use shift::{Shift, ecdf, shift_function};
 pub use stopping::{Stopping, early_stopping};
 pub use student::{student_t_cdf, student_t_quantile};
+pub use usl::{USL_LEVELS, Usl, usl};
 
 /// Where a quantile lies among samples in ascending order: `share` of the way from rank `low`
 /// to rank `high`, counted from 0.

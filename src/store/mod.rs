@@ -44,6 +44,6 @@ pub use index::{Rebuilt, rebuild_summary};
 pub use manifest::{Imported, Manifest, NewRun, SCHEMA, Status};
 pub use run_dir::{
     CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, GROUPS_CSV, INTERRUPTED_JSON, MANIFEST, PLAN, RECORDS, RunDir,
-    SUMMARY_CSV, SUMMARY_JSON, TIMELINE, cell_dir,
+    SUMMARY_CSV, SUMMARY_JSON, TIMELINE, cell_dir, ids_of_sides, other_side,
 };
 pub use stored::{Served, StoredCell, read_json};

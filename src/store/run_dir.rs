@@ -86,9 +86,25 @@ impl RunDir {
         new: NewRun,
         environment: &Value,
     ) -> Result<Self, StoreError> {
+        let id = run_id(jiff::Timestamp::now(), &plan.name);
+        Self::create_as(runs_root, &id, experiment, plan, new, environment)
+    }
+
+    /// [`RunDir::create`] in a directory called `id`, or where there is one, `id-2` and so on.
+    ///
+    /// # Errors
+    /// When the directory can't be written.
+    pub fn create_as(
+        runs_root: &Path,
+        id: &str,
+        experiment: &str,
+        plan: &Plan,
+        new: NewRun,
+        environment: &Value,
+    ) -> Result<Self, StoreError> {
         let now = jiff::Timestamp::now();
         fs::create_dir_all(runs_root).map_err(StoreError::io("create", runs_root))?;
-        let path = fresh_dir(runs_root, &run_id(now, &plan.name))?;
+        let path = fresh_dir(runs_root, id)?;
         let lock = lock(&path)?;
         let id = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let manifest = Manifest {
@@ -366,6 +382,26 @@ impl RunDir {
     }
 }
 
+/// What runs that take turns are called: one time and name for all, and each side's own name
+/// behind it, `20261122T054000Z-capacity-a`. None of them is there yet.
+#[must_use]
+pub fn ids_of_sides(runs_root: &Path, name: &str, sides: &[&str]) -> Vec<String> {
+    let base = run_id(jiff::Timestamp::now(), name);
+    let ids = |base: &str| sides.iter().map(|side| format!("{base}-{side}")).collect::<Vec<_>>();
+    let free = |ids: &Vec<String>| ids.iter().all(|id| !runs_root.join(id).exists());
+    let numbered = (2..u32::MAX).map(|n| ids(&format!("{base}.{n}")));
+    std::iter::once(ids(&base)).chain(numbered).find(free).unwrap_or_else(|| ids(&base))
+}
+
+/// The run that took turns with this one, as the other side: of `…-a` that is `…-b`. `None`
+/// where the name is no side's.
+#[must_use]
+pub fn other_side(run: &Path, side: &str, other: &str) -> Option<PathBuf> {
+    let name = run.file_name()?.to_str()?;
+    let base = name.strip_suffix(side)?.strip_suffix('-')?;
+    Some(run.with_file_name(format!("{base}-{other}")))
+}
+
 /// `20261122T054000Z-capacity`.
 fn run_id(now: jiff::Timestamp, name: &str) -> String {
     let mut safe = String::new();
@@ -465,6 +501,22 @@ mod tests {
             assert_eq!(run_id(now, name), id);
         }
         assert!(run_id(now, &"x".repeat(500)).len() < 100);
+    }
+
+    #[test]
+    fn runs_that_take_turns_have_names_that_lead_to_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let ids = ids_of_sides(dir.path(), "capacity", &["a", "b"]);
+        let base = ids[0].strip_suffix("-a").unwrap();
+        assert_eq!(ids[1], format!("{base}-b"));
+        // One that is there, and both go elsewhere, still side by side.
+        fs::create_dir(dir.path().join(&ids[1])).unwrap();
+        let again = ids_of_sides(dir.path(), "capacity", &["a", "b"]);
+        assert!(!again.iter().any(|id| ids.contains(id)), "{again:?}");
+        let a = dir.path().join(&again[0]);
+        assert_eq!(other_side(&a, "a", "b"), Some(dir.path().join(&again[1])));
+        assert_eq!(other_side(&a, "b", "a"), None);
+        assert_eq!(other_side(Path::new("runs/capacity"), "a", "b"), None);
     }
 
     #[test]

@@ -66,11 +66,12 @@ pub(super) fn reopen(path: &Path, plan: &Plan, watcher: &mut dyn Watcher) -> Res
     Ok(run)
 }
 
-/// Begin a run's directory with everything that is known before the first cell.
+/// Begin a run's directory with everything that is known before the first cell. `id`: what it is
+/// called; `None`: after the time and the experiment.
 pub(super) fn begin(
     experiment: &Experiment,
     plan: &Plan,
-    options: &Options,
+    (options, id): (&Options, Option<&str>),
     identity: Value,
     calibrated: &Calibrated,
 ) -> Result<RunDir, SweepError> {
@@ -86,7 +87,10 @@ pub(super) fn begin(
     };
     let mut environment = store::environment(identity);
     environment["calibration"] = calibrated.note();
-    Ok(RunDir::create(&options.runs, &experiment.text, plan, new, &environment)?)
+    Ok(match id {
+        Some(id) => RunDir::create_as(&options.runs, id, &experiment.text, plan, new, &environment)?,
+        None => RunDir::create(&options.runs, &experiment.text, plan, new, &environment)?,
+    })
 }
 
 /// A salt that no other run has: 64 random bits.

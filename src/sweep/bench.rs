@@ -19,11 +19,16 @@ use crate::sim;
 /// What was found out is kept of so many targets at least.
 const KEPT: usize = 32;
 
+/// Simulators that stay from cell to cell at most.
+const KEPT_SIMS: usize = 8;
+
 type Knobs = BTreeMap<String, Value>;
 
 /// See the module.
 pub(super) struct Bench {
     sims: Vec<(Knobs, sim::Server)>,
+    /// Of simulators that stay though the cell at hand asks for none of them.
+    kept: Vec<Knobs>,
     /// By what was asked, the latest last.
     found: Vec<(String, Rc<Found>)>,
     /// Remarks that were made: once in a run is enough, though cells ask anew.
@@ -37,9 +42,22 @@ impl Bench {
         let control = control.clone();
         Self {
             sims: Vec::new(),
+            kept: Vec::new(),
             found: Vec::new(),
             told: HashSet::new(),
             stop: Arc::new(move || control.finish()),
+        }
+    }
+
+    /// Let the simulators of these cells stay from one that asks for them to the next, as servers
+    /// do that take turns. More than a few are a burden to the machine, and are not kept.
+    pub(super) fn keep<'a>(&mut self, cells: impl Iterator<Item = &'a Settings>) {
+        for settings in cells {
+            for part in (0..settings.parts().count()).map(|part| settings.of_part(part)) {
+                if part.target.is_sim() && !self.kept.contains(&part.sim) && self.kept.len() < KEPT_SIMS {
+                    self.kept.push(part.sim.clone());
+                }
+            }
         }
     }
 
@@ -55,7 +73,10 @@ impl Bench {
         let count = settings.parts().count();
         let asked: Vec<_> = (0..count).map(|part| settings.of_part(part)).collect();
         // The old ones first: their memory and their threads are the machine's.
-        self.sims.retain(|(knobs, _)| asked.iter().any(|part| part.target.is_sim() && part.sim == *knobs));
+        let kept = &self.kept;
+        self.sims.retain(|(knobs, _)| {
+            kept.contains(knobs) || asked.iter().any(|part| part.target.is_sim() && part.sim == *knobs)
+        });
         let mut told = std::mem::take(&mut self.told);
         let ready = asked.iter().enumerate().map(|(i, part)| {
             let whose = settings.parts.get(i).and_then(|p| p.endpoint.as_deref().or(p.task.as_deref()));

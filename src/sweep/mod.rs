@@ -7,6 +7,7 @@
 
 mod begin;
 mod bench;
+mod in_turn;
 mod listed;
 mod walk;
 
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 pub use begin::look_at_files;
+pub use in_turn::{Side, in_turn};
 
 use begin::{begin, look_ahead, reopen};
 use bench::Bench;
@@ -89,6 +91,8 @@ pub enum SweepError {
         begun_with(set)
     )]
     OtherExperiment { run: PathBuf, difference: String, set: Vec<String> },
+    #[error("runs that take turns must ask the same of their servers, and here they don't: {difference}")]
+    OtherCells { difference: String },
 }
 
 /// The `--set` arguments of a run, in words.
@@ -105,6 +109,7 @@ impl SweepError {
     pub const fn is_usage(&self) -> bool {
         match self {
             Self::OtherExperiment { .. }
+            | Self::OtherCells { .. }
             | Self::Data(_)
             | Self::Knob { .. }
             | Self::Url { .. }
@@ -159,7 +164,7 @@ pub fn run(
             run.set_status(Status::Running)?;
             run
         }
-        None => begin(experiment, plan, options, identity, &calibrated)?,
+        None => begin(experiment, plan, (options, None), identity, &calibrated)?,
     };
     let name = run.manifest().run.clone();
     watcher.on(&Event::SweepStarted {

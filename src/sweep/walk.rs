@@ -92,6 +92,11 @@ impl<'a> Walk<'a> {
         Self { control, watcher, bench, silent_in_row: 0, finished: 0, contaminated: None, ceiling }
     }
 
+    /// The watcher, for others to say something.
+    pub(super) fn watcher(&mut self) -> &mut dyn Watcher {
+        self.watcher
+    }
+
     /// Walk the agenda to its end.
     pub(super) fn all(&mut self, agenda: &mut dyn Agenda) -> Result<Ending, SweepError> {
         let mut next = agenda.next(self.watcher)?;

@@ -63,6 +63,7 @@ pub fn run(name: &str, specs: &[(Spec, Fate)]) -> RunData {
             "name = \"{name}\"\nseed = 42\n# </script> & <b> must survive\n[target]\nurl = \"sim:\"\n"
         ),
         cells,
+        carries: std::sync::OnceLock::new(),
     }
 }
 

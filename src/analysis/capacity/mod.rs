@@ -1,18 +1,35 @@
 //! What can it carry: the greatest load within the SLO, how sure that is, and what follows for
 //! a given traffic.
 //!
-//! `Capacity` looks at every workload shape of a run, that is at every group of
-//! its grid over the load; `RunData::capacity()` has it once per run, with the
-//! run's own SLO and `[capacity]`. `answers` puts it into sentences, the answer first. The
-//! methods and their thresholds are in `docs/capacity.md`.
+//! [`capacity()`] looks at every workload shape of a run, that is at every group of its grid
+//! over the load; [`RunData::capacity`] has it once per run, with the run's own SLO and
+//! `[capacity]`. [`answers`] puts it into sentences, the answer first. The methods and their
+//! thresholds are in `docs/capacity.md`.
+
+mod answers;
+mod evidence;
+mod judge;
+mod limit;
+mod plan;
+mod pool;
+mod shape;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::grid::Loop;
-use crate::experiment::SloRule;
+pub use answers::{answers, limit_text};
+pub use plan::{WHAT_IFS, replicas};
+pub use pool::pool;
+
+use super::RunData;
+use super::grid::{self, Loop};
+use super::words;
+use crate::experiment::{CapacitySettings, Slo, SloRule, presets};
+use crate::measure::SloVerdict;
 
 /// Confidence of a verdict, and level of the intervals.
 pub const CONFIDENCE: f64 = 0.95;
@@ -86,9 +103,9 @@ pub struct Shape {
     pub levels: Vec<LevelResult>,
     /// The greatest level within the SLO.
     pub limit: Limit,
-    /// What completed per second at the limit's lower end; what planning counts with. `None`
-    /// where no level passes.
-    pub sure: Option<Sure>,
+    /// What one replica carries at the limit's lower end: what planning counts with. `None`
+    /// where no level meets the SLO, or the axis isn't the load.
+    pub carried: Option<Carried>,
     /// Where the throughput's curve bends most, by Kneedle: a note beside the SLO.
     pub knee: Option<f64>,
     /// The universal scalability law, from six closed-loop levels on.
@@ -209,18 +226,21 @@ pub struct Limit {
     /// Best guess, by interpolation between two measured levels; the greatest level that meets
     /// the SLO where nothing can be interpolated.
     pub value: Option<f64>,
-    /// Lower end of its interval: the greatest level that passes, or above it. `None` where no
-    /// level passes for sure.
+    /// Lower end of its interval. `None` where no level meets the SLO.
     pub low: Option<f64>,
-    /// Upper end: the least level that fails, or below it. `None` where none fails for sure.
+    /// Upper end. `None` where every level does.
     pub high: Option<f64>,
+    /// Whether a level passes with confidence, so that `low` can be relied on.
+    pub sure_low: bool,
+    /// Whether a level above fails with confidence.
+    pub sure_high: bool,
     /// Greatest level whose figures are within the SLO, and the next one whose are not.
     pub last_met: Option<f64>,
     pub first_missed: Option<f64>,
     /// Greatest level that passes with confidence, and the least above it that fails.
     pub last_pass: Option<f64>,
     pub first_fail: Option<f64>,
-    /// What breaks first.
+    /// What breaks first; where nothing does, what comes nearest to its limit.
     pub binding: Option<Binding>,
     /// How the interval came about.
     pub interval: IntervalFrom,
@@ -266,14 +286,16 @@ pub struct Binding {
     pub text: String,
 }
 
-/// Throughput at the greatest level that passes for sure.
+/// Throughput at the lower end of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Sure {
-    /// Requests per second that one replica carries: the offered load of an open loop at the
-    /// limit's lower end, what a closed loop completed at the greatest level that passes.
+pub struct Carried {
+    /// Requests per second that one replica carries: the offered load of an open loop, what a
+    /// closed loop completed.
     pub rps: f64,
     /// Output tokens per second there. `None` where nobody knows them.
     pub output_tps: Option<f64>,
+    /// Whether that level was found within the SLO with confidence.
+    pub sure: bool,
 }
 
 /// X(N) = γN/(1 + α(N − 1) + βN(N − 1)), fitted to completed requests per second over users.
@@ -337,8 +359,10 @@ pub struct Plan {
     pub currency: String,
     /// What it comes to. `None` where it was refused.
     pub need: Option<Need>,
-    /// Why nothing, or only a part, can be said: a sentence each.
+    /// Why nothing can be said: a sentence each.
     pub refusals: Vec<String>,
+    /// What to keep in mind of what is said: a sentence each.
+    pub cautions: Vec<String>,
     pub what_if: Vec<WhatIf>,
 }
 
@@ -375,7 +399,91 @@ pub struct Need {
 /// A table of what changes with one setting of the plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WhatIf {
-    /// `growth`, `headroom`, `spares`, `gpu-price` or `traffic` (a factor on all peaks).
+    /// One of [`WHAT_IFS`].
     pub key: String,
     pub rows: Vec<(f64, Option<Need>)>,
+}
+
+/// What a capacity is asked for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Options {
+    /// To judge by in place of the experiment's own SLO, with the words that made it.
+    pub slo: Option<(Vec<String>, Slo)>,
+    /// In place of the run's own `[capacity]`.
+    pub traffic: Option<CapacitySettings>,
+    /// Values of a setting of the plan to try: a table each.
+    pub what_if: Vec<(String, Vec<f64>)>,
+}
+
+/// What `run` can carry.
+#[must_use]
+pub fn capacity(run: &RunData, options: &Options) -> Capacity {
+    let source = source(run, options);
+    let mut notes = Vec::new();
+    let families = grid::ladders(run);
+    let judge = judge::Judge::new(options.slo.as_ref().map(|(_, slo)| slo), &source);
+    let mut shapes: Vec<Shape> = families
+        .iter()
+        .flat_map(|family| family.groups.iter().map(|group| shape::build(family, group, &judge)))
+        .collect();
+    if shapes.len() == 1 {
+        shapes[0].label.clear();
+    }
+    notes.extend(judge.notes());
+    let rules = used_rules(run, options, &source);
+    let traffic = options.traffic.clone().or_else(|| own_traffic(run, &mut notes));
+    if matches!(source, SloSource::Given(_)) {
+        let attained = "Goodput and attainment are by the limits that the run itself had per request.";
+        notes.push(attained.to_owned());
+    }
+    Capacity {
+        runs: vec![run.id.clone()],
+        slo: SloUsed { words: rules.iter().map(rule_words).collect(), rules, source },
+        best: shape::best(&shapes),
+        plan: traffic.filter(|t| !t.peak.is_empty()).map(|t| plan::plan(&t, &shapes, &options.what_if)),
+        shapes,
+        notes,
+    }
+}
+
+fn source(run: &RunData, options: &Options) -> SloSource {
+    if let Some((words, _)) = &options.slo {
+        return SloSource::Given(words.clone());
+    }
+    let own = run.cells.iter().any(|c| {
+        let settings = &c.cell.settings;
+        !settings.slo.rules.is_empty()
+            || settings.stages.iter().any(|s| !s.slo.rules.is_empty() || s.recovers.is_some())
+            || c.summary.as_ref().is_some_and(|s| s.statuses().next().is_some())
+    });
+    if own { SloSource::Experiment } else { SloSource::Preset(presets::DEFAULT.to_owned()) }
+}
+
+/// The rules that a reader is shown.
+fn used_rules(run: &RunData, options: &Options, source: &SloSource) -> Vec<SloRule> {
+    match (source, &options.slo) {
+        (_, Some((_, slo))) => slo.rules.clone(),
+        (SloSource::Preset(name), None) => preset_rules(name),
+        _ => run.cells.first().map(|c| c.cell.settings.slo.rules.clone()).unwrap_or_default(),
+    }
+}
+
+fn preset_rules(name: &str) -> Vec<SloRule> {
+    let rules = presets::find(name).map(|preset| preset.rules).unwrap_or_default();
+    rules.iter().map(presets::PresetRule::rule).collect()
+}
+
+fn rule_words(rule: &SloRule) -> String {
+    words::rule_text(&SloVerdict::judge(rule, None))
+}
+
+/// The `[capacity]` of the run's own experiment file.
+fn own_traffic(run: &RunData, notes: &mut Vec<String>) -> Option<CapacitySettings> {
+    let sets = run.manifest.get("set").and_then(Value::as_array);
+    let sets: Vec<String> =
+        sets.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    CapacitySettings::of_experiment(&run.experiment, &sets).unwrap_or_else(|error| {
+        notes.push(format!("The run's [capacity] can't be read: {error}."));
+        None
+    })
 }

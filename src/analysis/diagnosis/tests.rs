@@ -109,6 +109,7 @@ fn run_of(cells: Vec<CellData>) -> RunData {
         manifest: Value::Null,
         experiment: String::new(),
         cells,
+        carries: std::sync::OnceLock::new(),
     }
 }
 
