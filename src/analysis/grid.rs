@@ -270,13 +270,9 @@ pub fn ladders(run: &RunData) -> Vec<Family<'_>> {
             continue;
         }
         let rest = varying(&mine);
-        let group = |repeats: Repeats<'_>| {
+        let groups = mine.into_iter().map(|repeats| {
             let words = rest.iter().map(|p| factor_text(p, &value(repeats.cell(), p)));
             let words: Vec<String> = words.filter(|word| !word.is_empty()).collect();
-            (words, repeats)
-        };
-        let groups = mine.into_iter().map(|repeats| {
-            let (words, repeats) = group(repeats.clone());
             let x = match repeats.cell().settings.load {
                 Load::Closed { users } => f64::from(users),
                 Load::Open { qps, .. } => qps,
@@ -284,8 +280,8 @@ pub fn ladders(run: &RunData) -> Vec<Family<'_>> {
             Group { label: words.join(", "), words, levels: vec![Level { x, repeats }] }
         });
         let x = X::of(if kind == Loop::Closed { "load.users" } else { "load.qps" });
-        let groups = groups.collect();
-        out.push(Family { kind, x, rest, groups, suffix: "" });
+        let groups: Vec<_> = groups.collect();
+        out.push(Family { kind, x, rest: rest.clone(), groups, suffix: "" });
     }
     out
 }

@@ -4,7 +4,9 @@
 //! 3 not comparable · 4 invalid measurement · 5 inconclusive · 130 interrupted, with
 //! everything that was finished kept.
 
+mod baseline;
 mod calibrate;
+mod compare;
 mod completions;
 mod export;
 mod import;
@@ -30,7 +32,7 @@ use crate::experiment::{Experiment, Figures};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Fine = 0,
-    /// A gate that was asked for failed: an SLO, or later a regression.
+    /// A gate that was asked for failed: an SLO, or a figure that regressed.
     GateFailed = 1,
     /// The command line or the experiment file is wrong.
     Usage = 2,
@@ -38,6 +40,8 @@ pub enum Exit {
     NotComparable = 3,
     /// Nothing trustworthy was measured, or it could not be kept.
     Invalid = 4,
+    /// Nobody can tell, and the gate is strict.
+    Inconclusive = 5,
     /// Ctrl-C. What was finished is kept.
     Interrupted = 130,
 }
@@ -78,6 +82,7 @@ Examples:
   plimsoll run my.toml --set target.url=http://127.0.0.1:8000
   plimsoll run my.toml --resume runs/20260101T120000Z-capacity
   plimsoll report runs/20260101T120000Z-capacity
+  plimsoll compare main runs/20260102T120000Z-capacity
 
 Exit codes: 0 fine, 1 a gate failed, 2 usage or experiment file, 3 not comparable,
 4 invalid measurement, 5 inconclusive, 130 interrupted (what was finished is kept).";
@@ -100,6 +105,10 @@ enum Command {
     Scenarios(scenarios::ScenariosArgs),
     /// Write figures and the page of finished or partial runs.
     Report(report::ReportArgs),
+    /// Hold a run against another: regressed, or not, or can't tell.
+    Compare(compare::CompareArgs),
+    /// Keep runs under names, to be compared with.
+    Baseline(baseline::BaselineArgs),
     /// Give a run out in the formats of other tools.
     Export(export::ExportArgs),
     /// Read results of other tools into a run.
@@ -143,6 +152,8 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Plan(args) => plan::run(&args),
         Command::Scenarios(args) => scenarios::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Baseline(args) => baseline::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),

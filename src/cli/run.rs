@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
+use super::compare::{Format, Found, conclude, find_run};
 use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, chain, say, say_err};
+use crate::analysis::compare::{self, GateSettings};
 use crate::analysis::{CellData, RunData};
 use crate::experiment::{Experiment, Gate};
 use crate::load::Control;
@@ -51,11 +53,17 @@ pub struct RunArgs {
     /// invalid; as `slo.gate = true` of the file.
     #[arg(long)]
     gate: bool,
+    /// Compare with no baseline, though the file's [compare] names one: for the run that is to
+    /// become it.
+    #[arg(long)]
+    no_compare: bool,
 }
 
-/// Plan, sweep, report.
+/// Plan, sweep, report, compare.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let Planned { experiment, plan } = args.source.plan()?;
+    // Before the sweep, which may take hours.
+    let baseline = baseline(args, &experiment)?;
     let control = Control::default();
     watch_signals(&control, announce)?;
     let mut watcher = progress::watcher(args.progress);
@@ -63,7 +71,13 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let swept = sweep::run(&experiment, &plan, &options, &control, watcher.as_mut()).map_err(failure)?;
     drop(watcher);
     match (report(args, &experiment, &swept), &swept.ending) {
-        (Ok(data), ending) => Ok(verdict(args, ending, &data)),
+        (Ok(data), ending) => {
+            let exit = verdict(args, ending, &data);
+            match baseline.filter(|_| matches!(ending, Ending::Finished)) {
+                Some(baseline) => Ok(first_of(exit, compare_with(args, &baseline, &data)?)),
+                None => Ok(exit),
+            }
+        }
         // That there is no report of half a run is the lesser news.
         (Err(error), Ending::Interrupted) => {
             say_err(&format!("no report: {}", chain(&error)));
@@ -72,6 +86,47 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         }
         (Err(error), _) => Err(error.into()),
     }
+}
+
+/// A baseline, and what a run is held to beside it.
+struct Against {
+    run: Found,
+    gate: GateSettings,
+}
+
+/// What the run is compared with at its end, if anything.
+fn baseline(args: &RunArgs, experiment: &Experiment) -> Result<Option<Against>, Failure> {
+    let Some(gate) = experiment.compare.as_ref().filter(|_| !args.no_compare) else { return Ok(None) };
+    let Some(name) = &gate.baseline else { return Ok(None) };
+    let run = find_run(&args.out, name).map_err(|failure| Failure {
+        exit: failure.exit,
+        error: failure.error.context(format!(
+            "{}: compare.baseline: {name:?} can't be compared with (for the run that is to become it: --no-compare)",
+            experiment.path.display()
+        )),
+    })?;
+    Ok(Some(Against { run, gate: gate.clone() }))
+}
+
+/// Hold the run against its baseline, print and write what comes of it.
+fn compare_with(args: &RunArgs, baseline: &Against, data: &RunData) -> Result<Exit, Failure> {
+    let base = RunData::load_figures(&baseline.run.path)?;
+    let mut comparison = compare::compare(&base, data, &baseline.gate);
+    comparison.baseline.baseline.clone_from(&baseline.run.name);
+    let reports = args.reports.clone().unwrap_or_else(|| PathBuf::from("reports"));
+    let reports = (!args.no_report).then_some(reports.as_path());
+    say_out(args, "\n");
+    conclude(&comparison, Format::Terminal, reports, |text| say_out(args, text))
+}
+
+/// Of two ends of a run the one to tell: the run's own, unless there is nothing wrong with it.
+fn first_of(own: Exit, compared: Exit) -> Exit {
+    if own == Exit::Fine { compared } else { own }
+}
+
+/// In JSON mode stdout belongs to the events.
+fn say_out(args: &RunArgs, text: &str) {
+    if args.progress == progress::Mode::Json { say_err(text.trim_end()) } else { say(text) }
 }
 
 fn failure(error: SweepError) -> Failure {
@@ -93,12 +148,7 @@ fn report(args: &RunArgs, experiment: &Experiment, swept: &Swept) -> anyhow::Res
     };
     let page = if args.no_report { None } else { Some(report::write(&data, &out)?.page) };
     let summary = report::terminal::summary(&data, page.as_deref());
-    // In JSON mode stdout belongs to the events.
-    if args.progress == progress::Mode::Json {
-        say_err(summary.trim_end())
-    } else {
-        say(&summary)
-    }
+    say_out(args, &summary);
     Ok(data)
 }
 

@@ -3,6 +3,7 @@
 //! Everything here can be made again from `runs/`, on another machine.
 
 mod columns;
+pub mod compare;
 pub mod contention;
 pub mod findings;
 mod groups;

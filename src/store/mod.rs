@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! runs/summary.csv                    one line per finished cell and repeat of every run
+//! runs/baselines.json                 runs that are kept under a name
 //! runs/<utc>-<name>/
 //!    run.json  experiment.toml  plan.json  environment.json  summary.csv  groups.csv
 //!    cells/0003-<cell id>-r1/
@@ -15,6 +16,7 @@
 //! the `summary.json` files and can be made again from them at any time.
 
 mod atomic;
+mod baselines;
 mod calibration;
 mod cell_log;
 mod columns;
@@ -31,6 +33,7 @@ mod stored;
 pub(crate) mod tests;
 
 pub use atomic::write_file;
+pub use baselines::{BASELINES, Baseline, BaselineError, Baselines};
 pub use calibration::{
     CALIBRATION_VARIABLE, Calibrated, Calibration, Connections, LagAt, Machine, Rates, calibration_path,
     noted_ceiling,

@@ -102,7 +102,8 @@ fn of_shape(shape: &Shape, several: bool) -> String {
         }
         LimitState::AtLeast => {
             let last = limit.value.map_or_else(String::new, |x| amount(shape, x));
-            let nearest = bound.map_or_else(String::new, |b| format!(" Nearest to its limit there: {}.", b.text));
+            let nearest =
+                bound.map_or_else(String::new, |b| format!(" Nearest to its limit there: {}.", b.text));
             match shape.levels.iter().filter(|l| l.met.is_some()).count() {
                 1 => format!("meets the SLO with {last}{at}, the only {load} measured.{nearest}"),
                 _ => format!(
@@ -116,11 +117,12 @@ fn of_shape(shape: &Shape, several: bool) -> String {
                 let first = limit.first_missed.map_or_else(String::new, |x| amount(shape, x));
                 format!("; {} binds: with {first} {}", b.name, b.text)
             });
-            let completes = shape.carried.filter(|_| shape.kind == Loop::Closed).map_or_else(
-                String::new,
-                |c| format!(", that is {} req/s completed,", figure(c.rps)),
-            );
-            format!("meets the SLO up to {}{completes}{at}{binds}.", limit_text(shape)).replace(",;", ";")
+            let completes = shape
+                .carried
+                .filter(|_| shape.kind == Loop::Closed)
+                .map_or_else(String::new, |c| format!(", that is {} req/s completed,", figure(c.rps)));
+            format!("meets the SLO up to {}{completes}{at}{binds}.", limit_text(shape))
+                .replace(",;", ";")
                 .replace(",.", ".")
         }
     };
@@ -135,10 +137,13 @@ fn no_clean_limit(shape: &Shape, at: &str) -> String {
     let missed = shape.levels.iter().find(|l| l.met == Some(false));
     let lower = missed.map_or_else(String::new, |l| l.label.clone());
     let why = missed.and_then(|l| l.rules.iter().find(|r| !r.met)).map_or("it is overloaded", |r| &r.text);
-    let up_to = shape.limit.last_met.map_or_else(String::new, |x| {
-        format!(" Without a miss it holds up to {}.", amount(shape, x))
-    });
-    format!("meets the SLO with {greatest}{at} but not with {lower}, where {why}: there is no clean limit.{up_to}")
+    let up_to = shape
+        .limit
+        .last_met
+        .map_or_else(String::new, |x| format!(" Without a miss it holds up to {}.", amount(shape, x)));
+    format!(
+        "meets the SLO with {greatest}{at} but not with {lower}, where {why}: there is no clean limit.{up_to}"
+    )
 }
 
 /// What is not sure about the limit.
@@ -158,7 +163,9 @@ fn how_sure(shape: &Shape) -> String {
         out.push_str(&undecided(limit.last_met).map_or_else(|| ".".to_owned(), |why| format!(": {why}.")));
     } else if limit.high.is_some() && !limit.sure_high {
         out.push_str(" That it breaks there is not yet sure");
-        out.push_str(&undecided(limit.first_missed).map_or_else(|| ".".to_owned(), |why| format!(": {why}.")));
+        out.push_str(
+            &undecided(limit.first_missed).map_or_else(|| ".".to_owned(), |why| format!(": {why}.")),
+        );
     }
     if limit.interval == IntervalFrom::Bracket && limit.state == LimitState::Between && limit.sure_low {
         out.push_str(" The interval is that of the levels on either side.");
@@ -191,7 +198,13 @@ fn of_plan(plan: &Plan) -> Vec<String> {
 
 /// `$1,234.50`, or `EUR 1,234.50`.
 pub(crate) fn money(currency: &str, amount: f64) -> String {
-    let digits = if amount >= 1000.0 { count(amount.round() as u64) } else if amount >= 0.1 { format!("{amount:.2}") } else { figure(amount) };
+    let digits = if amount >= 1000.0 {
+        count(amount.round() as u64)
+    } else if amount >= 0.1 {
+        format!("{amount:.2}")
+    } else {
+        figure(amount)
+    };
     let gap = if currency.chars().count() > 1 { " " } else { "" };
     format!("{currency}{gap}{digits}")
 }
@@ -202,13 +215,18 @@ fn needed(plan: &Plan, need: &Need) -> String {
         format!("{} req/s{at}", tick(f.rps))
     };
     let flows: Vec<String> = plan.flows.iter().map(flow).collect();
-    let growth = if plan.growth > 0.0 { format!(", grown by {} %", tick(plan.growth * 100.0)) } else { String::new() };
+    let growth =
+        if plan.growth > 0.0 { format!(", grown by {} %", tick(plan.growth * 100.0)) } else { String::new() };
     let spares = match plan.spares {
         0 => String::new(),
         1 => ", one of them spare".to_owned(),
         n => format!(", {n} of them spare"),
     };
-    let replicas = if need.replicas == 1 { "1 replica".to_owned() } else { format!("{} replicas", count(need.replicas)) };
+    let replicas = if need.replicas == 1 {
+        "1 replica".to_owned()
+    } else {
+        format!("{} replicas", count(need.replicas))
+    };
     let gpus = need.gpus.map_or_else(String::new, |g| format!(" ({} GPUs)", tick(g)));
     let mut out = format!(
         "For {}{growth}: {replicas}{gpus}{spares}, each at no more than {} % of what it carries.",

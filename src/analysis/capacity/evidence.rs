@@ -1,6 +1,6 @@
 //! The requests of a cell, as far as a verdict on it needs them.
 
-use super::super::{AnalysisError, CellData};
+use crate::analysis::{AnalysisError, CellData, Records};
 use crate::measure::of_request;
 use crate::record::{Outcome, Phase, RequestRecord};
 
@@ -42,16 +42,16 @@ impl Requests {
         });
         let by_token = columns.contains(&"output_tokens");
         let has = |name| columns.contains(&name);
+        let Some(path) = &cell.records else { return Ok(None) };
         // Runs of earlier versions lack the column.
-        let choices = if by_token { cell.read_records(&["choices"]).ok().flatten() } else { None };
-        let Some(records) = cell.read_records(&columns)? else { return Ok(None) };
+        let records = Records::read_with(path, &columns, if by_token { &["choices"] } else { &[] })?;
         let n = records.len();
         let micros = |name: &'static str| if has(name) { records.counts(name) } else { Ok(vec![None; n]) };
         let (intended, sent) = (micros("intended_us")?, micros("sent_us")?);
         let (first, last) = (micros("first_token_us")?, micros("last_token_us")?);
         let (visible, second) = (micros("first_visible_us")?, micros("second_chunk_us")?);
         let (gap, tokens) = (micros("max_gap_us")?, micros("output_tokens")?);
-        let choices = choices.map_or_else(|| Ok(vec![None; n]), |r| r.counts("choices"))?;
+        let choices = if records.has("choices") { records.counts("choices")? } else { vec![None; n] };
         let (phase, outcome) = (records.words("phase")?, records.words("outcome")?);
         let small = |value: Option<u64>| value.and_then(|v| u32::try_from(v).ok());
         let of = |word: Option<&str>| Outcome::ALL.into_iter().find(|o| Some(o.name()) == word);

@@ -96,8 +96,7 @@ impl<'a> Judge<'a> {
                 .filter(|_| family.x.is_load())
                 .unwrap_or_else(|| family.x.level(level.x)),
             verdict: standing(&rules, overloaded, &cells, repeats),
-            met: (!cells.is_empty() && !rules.is_empty())
-                .then(|| !overloaded && rules.iter().all(|r| r.met)),
+            met: (!cells.is_empty() && !rules.is_empty()).then(|| !overloaded && rules.iter().all(|r| r.met)),
             overloaded,
             repeats: cells.len(),
             left_out: ran - cells.len(),
@@ -119,9 +118,8 @@ impl<'a> Judge<'a> {
     /// Fills in the verdicts. The requests of a cell are read once for all rules.
     fn judge_all(&self, rules: &mut [RuleResult], values: &[Vec<(u32, f64)>], cells: &[&CellData]) {
         let wanted: Vec<String> = rules.iter().map(|r| r.metric.clone()).collect();
-        let by_requests = |r: &RuleResult| {
-            is_per_request(&r.metric) && (share_of(&r.stat).is_some() || r.stat == "mean")
-        };
+        let by_requests =
+            |r: &RuleResult| is_per_request(&r.metric) && (share_of(&r.stat).is_some() || r.stat == "mean");
         let failing = |c: &&CellData| c.summary.as_ref().is_some_and(|s| s.counts.failed > 0);
         let of_failures = |r: &RuleResult| r.metric == "error_rate" && cells.iter().any(failing);
         let needed = rules.iter().any(|r| by_requests(r) || of_failures(r));
@@ -162,7 +160,8 @@ impl<'a> Judge<'a> {
         let read = |cell: &&CellData| match Requests::read(cell, &metrics) {
             Ok(requests) => requests,
             Err(error) => {
-                let note = format!("The requests of a cell can't be read, so that its repeats have to do: {error}.");
+                let note =
+                    format!("The requests of a cell can't be read, so that its repeats have to do: {error}.");
                 self.unreadable.borrow_mut().push(note);
                 None
             }
@@ -194,7 +193,9 @@ fn within(rule: &RuleResult, value: f64) -> bool {
 
 /// Whether a figure is positive by nature, so that its logarithm is what is averaged.
 pub(super) fn is_latency(name: &str) -> bool {
-    metric(name).is_some_and(|m| matches!(m.unit, Unit::Ms | Unit::Seconds | Unit::TokensPerSecond | Unit::RequestsPerSecond))
+    metric(name).is_some_and(|m| {
+        matches!(m.unit, Unit::Ms | Unit::Seconds | Unit::TokensPerSecond | Unit::RequestsPerSecond)
+    })
 }
 
 /// Geometric mean where all are positive and the figure is one by nature, else the mean.
@@ -356,9 +357,8 @@ fn text_of(rule: &RuleResult) -> String {
             let worth = rule.n_eff.filter(|e| *e < 0.9 * n as f64);
             let worth = worth.map_or_else(String::new, |e| format!(", worth {} independent ones", figure(e)));
             let least = least_without_violation(rule);
-            let least = least.map_or_else(String::new, |n| {
-                format!("; {} are the least that can do", count(n))
-            });
+            let least =
+                least.map_or_else(String::new, |n| format!("; {} are the least that can do", count(n)));
             let beyond = rule.violations.unwrap_or(0);
             let what = if rule.metric == "error_rate" { "failed" } else { "beyond it" };
             format!("{} of {} requests {what}{worth}, too few to be sure{least}", count(beyond), count(n))

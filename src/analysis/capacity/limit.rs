@@ -1,12 +1,11 @@
 //! The greatest level within the SLO: between which levels it lies, and where in between.
 
 use super::judge::{Judged, is_higher_better, is_latency, name};
-use super::{Binding, CONFIDENCE, IntervalFrom, Limit, LimitState, LevelResult, RuleResult, Standing};
+use super::{Binding, CONFIDENCE, IntervalFrom, LevelResult, Limit, LimitState, RuleResult, Standing};
 use crate::stats::{isotonic, paired_t};
 
 /// Rates that rise with the load: a least value of them is missed where the load is too low.
-const RATES: [&str; 5] =
-    ["completed_rps", "goodput_rps", "output_tps", "prompt_tps", "whole_run_output_tps"];
+const RATES: [&str; 5] = ["completed_rps", "goodput_rps", "output_tps", "prompt_tps", "whole_run_output_tps"];
 
 /// The limit of levels by rising x.
 pub(super) fn find(levels: &[Judged]) -> Limit {
@@ -94,7 +93,12 @@ fn only_rates_missed(level: &LevelResult) -> bool {
 }
 
 fn binding(rule: &RuleResult) -> Binding {
-    Binding { metric: rule.metric.clone(), stat: rule.stat.clone(), name: name(rule), text: rule.text.clone() }
+    Binding {
+        metric: rule.metric.clone(),
+        stat: rule.stat.clone(),
+        name: name(rule),
+        text: rule.text.clone(),
+    }
 }
 
 fn overload() -> Binding {

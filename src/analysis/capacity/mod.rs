@@ -480,8 +480,7 @@ fn rule_words(rule: &SloRule) -> String {
 /// The `[capacity]` of the run's own experiment file.
 fn own_traffic(run: &RunData, notes: &mut Vec<String>) -> Option<CapacitySettings> {
     let sets = run.manifest.get("set").and_then(Value::as_array);
-    let sets: Vec<String> =
-        sets.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let sets: Vec<String> = sets.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     CapacitySettings::of_experiment(&run.experiment, &sets).unwrap_or_else(|error| {
         notes.push(format!("The run's [capacity] can't be read: {error}."));
         None

@@ -25,11 +25,7 @@ pub fn replicas(rps: f64, replica_rps: f64, headroom: f64) -> f64 {
 }
 
 /// What `settings` ask for, carried by `shapes`.
-pub(super) fn plan(
-    settings: &CapacitySettings,
-    shapes: &[Shape],
-    what_if: &[(String, Vec<f64>)],
-) -> Plan {
+pub(super) fn plan(settings: &CapacitySettings, shapes: &[Shape], what_if: &[(String, Vec<f64>)]) -> Plan {
     let (mut refusals, mut cautions) = (Vec::new(), Vec::new());
     let mut flows = Vec::new();
     let mut matched = Vec::new();
@@ -106,7 +102,8 @@ fn in_words((prompt, output): (u32, u32)) -> String {
 /// The shape that a flow is of: the one that carries most for sure, of an open loop first.
 fn match_flow(flow: &Flow, shapes: &[Shape]) -> Result<usize, String> {
     let measured: Vec<&Shape> = shapes.iter().filter(|s| s.is_load).collect();
-    let mut known: Vec<String> = measured.iter().map(|s| s.tokens.clone()).filter(|t| !t.is_empty()).collect();
+    let mut known: Vec<String> =
+        measured.iter().map(|s| s.tokens.clone()).filter(|t| !t.is_empty()).collect();
     known.dedup();
     let list = || {
         let known = crate::analysis::text::list(&known, 8);
@@ -179,7 +176,8 @@ fn caution(shape: &Shape, carried: Carried, out: &mut Vec<String>) {
 fn general_cautions(settings: &CapacitySettings, matched: &[Matched], out: &mut Vec<String>) {
     if matched.len() > 1 {
         out.push(
-            "A mix is taken to cost what its parts cost (1/C = Σ wᵢ/Cᵢ): check it with one mixed cell.".to_owned(),
+            "A mix is taken to cost what its parts cost (1/C = Σ wᵢ/Cᵢ): check it with one mixed cell."
+                .to_owned(),
         );
     }
     let prices = settings.gpu_price_per_hour.is_some();
@@ -194,8 +192,7 @@ fn general_cautions(settings: &CapacitySettings, matched: &[Matched], out: &mut 
 /// Replicas, GPUs and costs.
 fn need(settings: &CapacitySettings, matched: &[Matched], factor: f64) -> Need {
     let grown = |m: &Matched| m.rps * factor * (1.0 + settings.growth);
-    let exact: f64 =
-        matched.iter().map(|m| replicas(grown(m), m.carried.rps, settings.headroom)).sum();
+    let exact: f64 = matched.iter().map(|m| replicas(grown(m), m.carried.rps, settings.headroom)).sum();
     // A hair above a whole number is the number.
     let replicas = (exact - 1e-9).ceil().max(0.0) as u64 + u64::from(settings.spares);
     let gpus = settings.gpus.unwrap_or(1.0);

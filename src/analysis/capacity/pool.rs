@@ -42,9 +42,8 @@ fn differs(a: &RunData, b: &RunData) -> Option<String> {
         return Some(format!("its cells are not those of {}", a.id));
     }
     for mine in &a.cells {
-        let same = |c: &&crate::analysis::CellData| {
-            c.cell.id == mine.cell.id && c.cell.seed == mine.cell.seed
-        };
+        let same =
+            |c: &&crate::analysis::CellData| c.cell.id == mine.cell.id && c.cell.seed == mine.cell.seed;
         let hashes = b.cells.iter().find(same).and_then(|theirs| {
             Some((&mine.summary.as_ref()?.workload_hash, &theirs.summary.as_ref()?.workload_hash))
         });

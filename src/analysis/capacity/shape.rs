@@ -64,8 +64,7 @@ fn grid_number(tokens: f64) -> String {
 fn lengths(cell: &Cell) -> Option<(f64, f64)> {
     let settings = &cell.settings;
     let workload = &settings.workload;
-    let known =
-        settings.parts.is_empty() && workload.asks_prompt_lengths() && workload.asks_output_lengths();
+    let known = settings.parts.is_empty() && workload.asks_prompt_lengths() && workload.asks_output_lengths();
     known.then(|| (f64::from(workload.prompt_tokens.mean), f64::from(workload.max_tokens.mean)))
 }
 
@@ -166,7 +165,11 @@ pub(super) fn best(shapes: &[Shape]) -> Vec<Best> {
     let mut kinds: Vec<(String, Vec<usize>)> = Vec::new();
     for (i, shape) in shapes.iter().enumerate().filter(|(_, s)| s.is_load) {
         let same = words(shape, is_workload);
-        let same = if same.is_empty() { shape.kind.words().to_owned() } else { format!("{same}, {}", shape.kind.words()) };
+        let same = if same.is_empty() {
+            shape.kind.words().to_owned()
+        } else {
+            format!("{same}, {}", shape.kind.words())
+        };
         match kinds.iter_mut().find(|(words, _)| *words == same) {
             Some((_, members)) => members.push(i),
             None => kinds.push((same, vec![i])),
@@ -188,9 +191,7 @@ pub(super) fn best(shapes: &[Shape]) -> Vec<Best> {
                 a.total_cmp(&b).then(open_a.cmp(&open_b))
             })?;
             let low = shapes[best].limit.low.unwrap_or(0.0);
-            let overlaps = |limit: &Limit| {
-                limit.value.is_some() && limit.high.is_none_or(|high| high >= low)
-            };
+            let overlaps = |limit: &Limit| limit.value.is_some() && limit.high.is_none_or(|high| high >= low);
             let ties: Vec<String> = members
                 .iter()
                 .filter(|i| **i != best && overlaps(&shapes[**i].limit))
@@ -207,14 +208,10 @@ pub(super) fn best(shapes: &[Shape]) -> Vec<Best> {
 fn best_text(shape: &Shape, of: &str, setting: &str, ties: &[String]) -> String {
     let of = if of.is_empty() { String::new() } else { format!(" of {of}") };
     let least = if shape.limit.state == LimitState::AtLeast { "at least " } else { "" };
-    let carries =
-        format!("Most{of} is carried with {setting}: {least}{} within the SLO", limit_text(shape));
+    let carries = format!("Most{of} is carried with {setting}: {least}{} within the SLO", limit_text(shape));
     match ties.len() {
         0 => format!("{carries}."),
-        _ => format!(
-            "{carries}; not told apart from it: {}.",
-            crate::analysis::text::list(ties, 4)
-        ),
+        _ => format!("{carries}; not told apart from it: {}.", crate::analysis::text::list(ties, 4)),
     }
 }
 

@@ -16,6 +16,7 @@ mod suite;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,6 @@ use crate::plan::CellId;
 
 pub use crate::experiment::{GateSettings, Quantity};
 pub use noise::{Noise, NoiseOf};
-pub use outcome::change;
 
 /// A candidate held against a baseline.
 #[derive(Debug, Clone, PartialEq, Serialize)]

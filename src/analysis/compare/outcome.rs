@@ -3,8 +3,7 @@
 use super::meet::{Met, why_apart};
 use super::{Check, GateSettings, Outcome, Row, Verdict};
 use crate::analysis::text::list;
-use crate::analysis::words::{metric_name, value_with_unit};
-use crate::metrics::Better;
+use crate::analysis::words::value_with_unit;
 
 /// Most figures that a sentence names.
 const NAMED: usize = 4;
@@ -42,7 +41,7 @@ pub(super) fn outcome(
         if !rows.is_empty() && !(told == Outcome::Invalid && verdict == Verdict::Invalid) {
             let changes = verdict == Verdict::Improved;
             let named: Vec<String> =
-                rows.iter().map(|row| if changes { change(row) } else { place(row) }).collect();
+                rows.iter().map(|row| if changes { row.change_text() } else { row.place_text() }).collect();
             reasons.push(format!(
                 "{} of {} {text}: {}.",
                 rows.len(),
@@ -63,21 +62,14 @@ pub(super) fn outcome(
 fn fail(regressed: &[&Row], broken: &[&Check], reasons: &mut Vec<String>) {
     if !regressed.is_empty() {
         let mut worst = regressed.to_vec();
-        worst.sort_by(|a, b| severity(b).total_cmp(&severity(a)));
-        let named: Vec<String> = worst.iter().map(|row| change(row)).collect();
+        worst.sort_by(|a, b| b.severity().total_cmp(&a.severity()));
+        let named: Vec<String> = worst.iter().map(|row| row.change_text()).collect();
         reasons.push(format!("Regressed: {}.", list(&named, NAMED)));
     }
     if !broken.is_empty() {
         let named: Vec<String> = broken.iter().map(|check| breach(check)).collect();
         reasons.push(format!("A limit is broken: {}.", list(&named, NAMED)));
     }
-}
-
-/// How far a row is beyond its margin, as a multiple.
-pub(crate) fn severity(row: &Row) -> f64 {
-    let size =
-        |effect: f64| if row.is_difference() { effect.abs() } else { (1.0 + effect).max(1e-9).ln().abs() };
-    row.effect.map_or(0.0, |effect| size(effect) / size(row.margin).max(1e-9))
 }
 
 /// What it comes to where nothing is shown to be worse.
@@ -166,40 +158,9 @@ fn figures(n: usize) -> String {
 /// What all cells together say of the figures that decide.
 fn together(suite: &[Row], reasons: &mut Vec<String>) {
     let shown = |row: &&Row| row.primary && matches!(row.verdict, Verdict::Regressed | Verdict::Improved);
-    let named: Vec<String> = suite.iter().filter(shown).map(change).collect();
+    let named: Vec<String> = suite.iter().filter(shown).map(Row::change_text).collect();
     if !named.is_empty() {
         reasons.push(format!("Over all cells together: {}.", list(&named, NAMED)));
-    }
-}
-
-/// Where and what: `TTFT p95 at 8 users`.
-fn place(row: &Row) -> String {
-    let name = metric_name(&row.metric, &row.stat);
-    match row.cell {
-        Some(_) if !row.label.is_empty() => format!("{name} at {}", row.label),
-        _ => name,
-    }
-}
-
-/// A change in words: `TTFT p95 at 8 users +22 % (+15 to +29 %)`; of shares in points, hundredths.
-#[must_use]
-pub fn change(row: &Row) -> String {
-    let (unit, digits) = if row.is_difference() { ("points", 2) } else { ("%", 1) };
-    let number = |x: f64| {
-        let text = format!("{:+.digits$}", x * 100.0);
-        text.replace('-', "−")
-    };
-    let place = place(row);
-    let side = match (row.is_worse(), row.better) {
-        (Some(true), Better::Lower | Better::Higher) => " (worse)",
-        _ => "",
-    };
-    match (row.effect, row.interval) {
-        (Some(effect), Some((low, high))) => {
-            format!("{place} {} {unit} ({} to {} {unit})", number(effect), number(low), number(high))
-        }
-        (Some(effect), None) => format!("{place} {} {unit}{side}", number(effect)),
-        _ => place,
     }
 }
 
