@@ -3,12 +3,16 @@
 //! `shell.html` with `page.css` and `page.js` is the frame of every page, `parts.html` has the
 //! macros that they share, and each page has a template of its own: `run.html` is a run's.
 
+mod comparison;
 mod facts;
 mod figures;
+mod overlay;
 mod remarks;
 mod shell;
 mod tables;
 
+pub use comparison::of_comparison;
+pub use overlay::of_overlay;
 use serde::Serialize;
 use serde_json::Value;
 
