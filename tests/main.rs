@@ -2,7 +2,7 @@
 //!
 //! A file here is about one room of the house (`plan`, `providers`, `load`, `sim`, `sim_apis`, `store`,
 //! `report`, `calibrate`, `export`, `import`), or about what shows only from outside: the command line
-//! (`cli`), a sweep that
+//! (`cli`), two servers in turns (`ab`), a sweep that
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
 //! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
 //! (`real_server`), the API that a server is found to speak (`auto_api`), the load that a file gives
@@ -15,6 +15,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod ab;
 mod architecture;
 mod auto_api;
 mod calibrate;

@@ -1,4 +1,5 @@
-//! `plimsoll calibrate`: what this machine's client can do at most.
+//! `plimsoll calibrate`: what this machine's client can do at most. With `--server`, how much equal
+//! runs differ: see `noise`.
 
 use std::fmt::Write as _;
 
@@ -17,21 +18,29 @@ Examples:
   plimsoll calibrate            about 45 s; nothing else should run meanwhile
   plimsoll calibrate --quick    about 15 s, and rougher
   plimsoll calibrate --json
+  plimsoll calibrate --server my.toml --pairs 8    the noise of this server and client
 
 The result is kept in $PLIMSOLL_CALIBRATION, else plimsoll/calibration.json under $XDG_CACHE_HOME or
 ~/.cache. Runs on this machine by the same build read it: a cell whose load comes near the ceiling
-says so.")]
+says so. What --server finds is kept beside it, in noise/, and in noise.json of the first of its two
+runs: later comparisons of runs of the same experiment against the same server and model take no
+margin below twice the noise.")]
 pub struct CalibrateArgs {
     /// Short windows, once each.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "server")]
     quick: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    noise: super::noise::NoiseArgs,
 }
 
 /// Measure, print, keep.
 pub fn run(args: &CalibrateArgs) -> Result<Exit, Failure> {
+    if let Some(done) = super::noise::run(&args.noise, args.json) {
+        return done;
+    }
     let path = calibration_path().ok_or_else(|| {
         Failure::usage(anyhow!("no place to keep the result: set {CALIBRATION_VARIABLE} or HOME"))
     })?;

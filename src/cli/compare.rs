@@ -47,7 +47,8 @@ pub struct CompareArgs {
     /// The figures that decide, such as ttft_p95,output_tps.
     #[arg(long, value_name = "KEY,…", value_delimiter = ',', value_parser = quantity)]
     primary: Vec<Quantity>,
-    /// The noise between equal runs, which no margin goes below twice of.
+    /// The noise between equal runs, which no margin goes below twice of (else what
+    /// `plimsoll calibrate --server` found for this experiment and server, if it was run).
     #[arg(long, value_name = "FILE")]
     noise: Option<PathBuf>,
     /// Where runs and baselines.json are kept.
@@ -101,7 +102,10 @@ pub fn run(args: &CompareArgs) -> Result<Exit, Failure> {
         gate.primary = Some(args.primary.clone());
     }
     gate.strict |= args.strict;
-    let noise = args.noise.as_deref().map(Noise::read).transpose().map_err(Failure::usage)?;
+    let noise = match &args.noise {
+        Some(file) => Some(Noise::read(file).map_err(Failure::usage)?),
+        None => super::noise::of_runs(&baseline, &candidate),
+    };
     let mut comparison = compare_with(&baseline, &candidate, &gate, noise.as_ref());
     (comparison.baseline.baseline, comparison.candidate.baseline) = (base.name, cand.name);
     let reports = (!args.no_report).then_some(args.out.as_path());
@@ -109,7 +113,7 @@ pub fn run(args: &CompareArgs) -> Result<Exit, Failure> {
 }
 
 /// The gate of the candidate's own experiment file; the defaults where it has none.
-fn own_gate(candidate: &RunData) -> Result<GateSettings, Failure> {
+pub(super) fn own_gate(candidate: &RunData) -> Result<GateSettings, Failure> {
     let sets = candidate.manifest.get("set").and_then(|sets| sets.as_array());
     let sets: Vec<String> =
         sets.into_iter().flatten().filter_map(|set| set.as_str().map(str::to_owned)).collect();

@@ -4,6 +4,7 @@
 //! 3 not comparable · 4 invalid measurement · 5 inconclusive · 130 interrupted, with
 //! everything that was finished kept.
 
+mod ab;
 mod baseline;
 mod calibrate;
 mod compare;
@@ -12,6 +13,7 @@ mod export;
 mod import;
 mod init;
 mod lists;
+mod noise;
 mod plan;
 mod rebuild;
 mod report;
@@ -83,6 +85,7 @@ Examples:
   plimsoll run my.toml --resume runs/20260101T120000Z-capacity
   plimsoll report runs/20260101T120000Z-capacity
   plimsoll compare main runs/20260102T120000Z-capacity
+  plimsoll ab my.toml --a http://127.0.0.1:8000 --b http://127.0.0.1:8001
 
 Exit codes: 0 fine, 1 a gate failed, 2 usage or experiment file, 3 not comparable,
 4 invalid measurement, 5 inconclusive, 130 interrupted (what was finished is kept).";
@@ -107,13 +110,16 @@ enum Command {
     Report(report::ReportArgs),
     /// Hold a run against another: regressed, or not, or can't tell.
     Compare(compare::CompareArgs),
+    /// Measure two servers in turns, and say whether the second is worse than the first.
+    Ab(ab::AbArgs),
     /// Keep runs under names, to be compared with.
     Baseline(baseline::BaselineArgs),
     /// Give a run out in the formats of other tools.
     Export(export::ExportArgs),
     /// Read results of other tools into a run.
     Import(import::ImportArgs),
-    /// Measure what this machine's client can do at most, so that cells can be held against it.
+    /// Measure what this machine's client can do at most, so that cells can be held against it; or,
+    /// with --server, how much equal runs differ, so that margins can.
     Calibrate(calibrate::CalibrateArgs),
     /// Serve the embedded simulator, an OpenAI-compatible server without a model.
     Sim(sim::SimArgs),
@@ -153,6 +159,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Scenarios(args) => scenarios::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Ab(args) => ab::run(&args),
         Command::Baseline(args) => baseline::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),

@@ -111,7 +111,8 @@ fn baseline(args: &RunArgs, experiment: &Experiment) -> Result<Option<Against>, 
 /// Hold the run against its baseline, print and write what comes of it.
 fn compare_with(args: &RunArgs, baseline: &Against, data: &RunData) -> Result<Exit, Failure> {
     let base = RunData::load_figures(&baseline.run.path)?;
-    let mut comparison = compare::compare(&base, data, &baseline.gate);
+    let noise = super::noise::of_runs(&base, data);
+    let mut comparison = compare::compare_with(&base, data, &baseline.gate, noise.as_ref());
     comparison.baseline.baseline.clone_from(&baseline.run.name);
     let reports = args.reports.clone().unwrap_or_else(|| PathBuf::from("reports"));
     let reports = (!args.no_report).then_some(reports.as_path());
@@ -129,7 +130,7 @@ fn say_out(args: &RunArgs, text: &str) {
     if args.progress == progress::Mode::Json { say_err(text.trim_end()) } else { say(text) }
 }
 
-fn failure(error: SweepError) -> Failure {
+pub(super) fn failure(error: SweepError) -> Failure {
     let exit = match &error {
         e if e.is_interrupt() => Exit::Interrupted,
         e if e.is_usage() => Exit::Usage,
@@ -240,7 +241,7 @@ fn why_nothing(data: &RunData) -> &'static str {
     }
 }
 
-fn announce(control: &Control) {
+pub(super) fn announce(control: &Control) {
     say_err(if control.now() {
         "dropping what is in flight"
     } else {

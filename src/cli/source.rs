@@ -62,13 +62,8 @@ impl SourceArgs {
     /// # Errors
     /// Usage: there is neither such a file nor such a scenario, or it has mistakes.
     pub(super) fn plan(&self) -> Result<Planned, Failure> {
-        let sets = self.sets();
         let scenario = self.scenario()?;
-        let experiment = match scenario {
-            Some(scenario) => scenario.experiment(&sets).map_err(Failure::usage)?,
-            None => Experiment::load(&self.file, &sets).map_err(Failure::usage)?,
-        };
-        check_figures(&experiment)?;
+        let experiment = self.experiment(&self.sets())?;
         let plan = plan::build(&experiment).map_err(Failure::usage)?;
         let only_sim = plan.cells.iter().flat_map(|c| c.settings.parts()).all(|(target, _)| target.is_sim());
         if scenario.is_some() && only_sim {
@@ -76,6 +71,27 @@ impl SourceArgs {
             say_err(&format!("{name}: no --target URL, so it goes to the embedded simulator"));
         }
         Ok(Planned { experiment, plan })
+    }
+
+    /// [`SourceArgs::plan`] with the overrides `more` after all others, for one of several sides.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn plan_side(&self, more: &[String]) -> Result<Planned, Failure> {
+        let sets: Vec<String> = self.sets().into_iter().chain(more.iter().cloned()).collect();
+        let experiment = self.experiment(&sets)?;
+        let plan = plan::build(&experiment).map_err(Failure::usage)?;
+        Ok(Planned { experiment, plan })
+    }
+
+    /// The file or the scenario, with these overrides.
+    fn experiment(&self, sets: &[String]) -> Result<Experiment, Failure> {
+        let experiment = match self.scenario()? {
+            Some(scenario) => scenario.experiment(sets).map_err(Failure::usage)?,
+            None => Experiment::load(&self.file, sets).map_err(Failure::usage)?,
+        };
+        check_figures(&experiment)?;
+        Ok(experiment)
     }
 
     /// Every override as a `--set`. What was given as `--set` comes last: it has the last word.
@@ -124,6 +140,11 @@ impl SourceArgs {
             None => Ok(None),
         }
     }
+}
+
+/// `target.url` as an override.
+pub(super) fn target(url: &str) -> String {
+    format!("target.url={}", text(url))
 }
 
 /// A text as the right-hand side of a `--set`: bare where it reads back as text, else in quotes.

@@ -26,6 +26,7 @@ mod groups;
 mod hlog;
 mod index;
 mod manifest;
+mod noise;
 mod parquet;
 mod run_dir;
 mod stored;
@@ -45,6 +46,7 @@ pub use error::StoreError;
 pub use groups::{group_columns, group_rows};
 pub use index::{Rebuilt, rebuild_summary};
 pub use manifest::{Imported, Manifest, NewRun, SCHEMA, Status};
+pub use noise::{NOISE, noise_path, write_noise};
 pub use run_dir::{
     CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, GROUPS_CSV, INTERRUPTED_JSON, MANIFEST, PLAN, RECORDS, RunDir,
     SUMMARY_CSV, SUMMARY_JSON, TIMELINE, cell_dir, ids_of_sides, other_side,

@@ -46,6 +46,10 @@ pub fn in_turn(
     if let Some(other) = sides.iter().find(|side| !same_cells(first.plan, side.plan)) {
         return Err(SweepError::OtherCells { difference: plan::difference(first.plan, other.plan) });
     }
+    let grids = || sides.iter().flat_map(|side| &side.experiment.grids);
+    if grids().any(|grid| grid.search.is_some() || grid.prune) {
+        return Err(SweepError::NoTurns);
+    }
     let mut bench = Bench::new(control);
     bench.keep(sides.iter().flat_map(|side| &side.plan.cells).map(|cell| &cell.settings));
     let calibrated = Calibrated::find();

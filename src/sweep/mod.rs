@@ -93,6 +93,11 @@ pub enum SweepError {
     OtherExperiment { run: PathBuf, difference: String, set: Vec<String> },
     #[error("runs that take turns must ask the same of their servers, and here they don't: {difference}")]
     OtherCells { difference: String },
+    #[error(
+        "runs that take turns have cells that are known before: leave search and prune out of the grid, such as for \
+         the loads that a search found"
+    )]
+    NoTurns,
 }
 
 /// The `--set` arguments of a run, in words.
@@ -110,6 +115,7 @@ impl SweepError {
         match self {
             Self::OtherExperiment { .. }
             | Self::OtherCells { .. }
+            | Self::NoTurns
             | Self::Data(_)
             | Self::Knob { .. }
             | Self::Url { .. }
