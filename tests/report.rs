@@ -81,7 +81,8 @@ fn outline(chart: &Chart) -> String {
                 for r in &group.rows {
                     let (effect, low, high) = (show(r.effect), show(r.low), show(r.high));
                     let sign = r.verdict.glyph();
-                    writeln!(out, "      {sign} {}: {effect} [{low}..{high}] ±{:.2}", r.name, r.margin).unwrap();
+                    writeln!(out, "      {sign} {}: {effect} [{low}..{high}] ±{:.2}", r.name, r.margin)
+                        .unwrap();
                 }
             }
         }
@@ -89,7 +90,10 @@ fn outline(chart: &Chart) -> String {
             writeln!(out, "    {:?}", matrix.columns).unwrap();
             for row in &matrix.rows {
                 let field = |f: &Option<chart::MatrixField>| {
-                    f.as_ref().map_or_else(|| "-".to_owned(), |f| format!("{} {} ({})", f.verdict.glyph(), f.text, f.step))
+                    f.as_ref().map_or_else(
+                        || "-".to_owned(),
+                        |f| format!("{} {} ({})", f.verdict.glyph(), f.text, f.step),
+                    )
                 };
                 let fields: Vec<String> = row.fields.iter().map(field).collect();
                 writeln!(out, "    {}: {}", row.name, fields.join("  ")).unwrap();

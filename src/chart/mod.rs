@@ -22,7 +22,7 @@ pub use crate::analysis::grid::{
 pub use axis::{Axis, Scale, Tick};
 pub use comparison::{
     COMPARISON_CHARTS, Compared, ComparisonChartDef, MAX_CELLS, MAX_ROWS, Samples, effect_text,
-    of_comparison, percent, worst_first, worsening,
+    of_comparison, percent, worsening, worst_first,
 };
 pub use lines::upper_first;
 pub use overlay::{MAX_RUNS, Overlaid, difference, of_runs};

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::axis::Axis;
 use super::{Body, Chart, Draw, Lines, Look, Panel, Reference, Series, lines, text};
-use crate::analysis::{CellData, RunData};
 use crate::analysis::grid::{Estimate, Family, Group, Level, Loop, Repeats, families_of};
+use crate::analysis::{CellData, RunData};
 
 /// Most runs of one overlay: as many as there are colours.
 pub const MAX_RUNS: usize = super::COLOURS.len();
@@ -126,7 +126,9 @@ const DEFS: [Def; 7] = [
 pub fn of_runs(runs: &[Overlaid<'_>]) -> Vec<Chart> {
     let cells = runs.iter().flat_map(|r| Repeats::all(r.run)).collect();
     let all = families_of(cells);
-    DEFS.iter().flat_map(|def| all.iter().flat_map(|family| of_family(def, family, runs)).collect::<Vec<_>>()).collect()
+    DEFS.iter()
+        .flat_map(|def| all.iter().flat_map(|family| of_family(def, family, runs)).collect::<Vec<_>>())
+        .collect()
 }
 
 fn of_family(def: &Def, family: &Family<'_>, runs: &[Overlaid<'_>]) -> Vec<Chart> {
@@ -202,7 +204,9 @@ fn levels_of<'a>(group: &Group<'a>, run: &RunData) -> Vec<Level<'a>> {
 
 fn read(def: &Def, level: &Level<'_>, stat: &str) -> Option<Estimate> {
     // Without limits every answer would be good.
-    if matches!(def.metric, "goodput_rps" | "attainment") && level.repeats.cell().settings.slo.request.is_empty() {
+    if matches!(def.metric, "goodput_rps" | "attainment")
+        && level.repeats.cell().settings.slo.request.is_empty()
+    {
         return None;
     }
     let e = level.repeats.estimate(def.metric, stat)?;
@@ -223,7 +227,8 @@ fn caption(def: &Def, family: &Family<'_>, runs: &[Overlaid<'_>]) -> String {
             })
             .collect();
         let at = |run: &[(f64, f64)], x: f64| run.iter().find(|(at, _)| *at == x).map(|(_, v)| *v);
-        let common = of_runs[0].iter().rev().map(|(x, _)| *x).find(|x| of_runs.iter().all(|r| at(r, *x).is_some()));
+        let common =
+            of_runs[0].iter().rev().map(|(x, _)| *x).find(|x| of_runs.iter().all(|r| at(r, *x).is_some()));
         let Some(x) = common else { continue };
         let told: Vec<String> = runs
             .iter()
@@ -270,5 +275,9 @@ pub fn difference(runs: &[Overlaid<'_>]) -> Vec<(String, Vec<String>)> {
         let value = run.get(path).and_then(Option::as_ref);
         value.map(super::value_text).filter(|t| !t.is_empty()).unwrap_or_else(|| "–".to_owned())
     };
-    paths.into_iter().filter(differs).map(|p| (p.clone(), all.iter().map(|r| shown(p, r)).collect())).collect()
+    paths
+        .into_iter()
+        .filter(differs)
+        .map(|p| (p.clone(), all.iter().map(|r| shown(p, r)).collect()))
+        .collect()
 }

@@ -3,8 +3,8 @@
 //! Everything here can be made again from `runs/`, on another machine.
 
 mod columns;
-pub mod comparison;
 pub mod compare;
+pub mod comparison;
 pub mod contention;
 pub mod findings;
 mod groups;

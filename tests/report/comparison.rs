@@ -16,8 +16,8 @@ fn wave(i: usize, k: f64) -> f64 {
 }
 
 /// A sweep of four levels with `repeats` repeats; `slow` multiplies what the server takes from
-/// 16 users on, and a little noise is laid over all.
-fn run(name: &str, repeats: u32, slow: f64, noise: f64) -> RunData {
+/// 16 users on, and noise is laid over all, another for each `seed`.
+fn run(name: &str, repeats: u32, slow: f64, (noise, seed): (f64, f64)) -> RunData {
     let mut specs = Vec::new();
     for repeat in 1..=repeats {
         for users in [1, 4, 16, 32] {
@@ -28,7 +28,7 @@ fn run(name: &str, repeats: u32, slow: f64, noise: f64) -> RunData {
     let mut run = synthetic::run(name, &specs);
     for (i, data) in run.cells.iter_mut().enumerate() {
         let heavy = data.cell.factors["load.users"].as_f64().unwrap() >= 16.0;
-        let factor = if heavy { slow } else { 1.0 } * (1.0 + noise * wave(i, 2.399));
+        let factor = if heavy { slow } else { 1.0 } * (1.0 + noise * wave(i, seed));
         let summary = data.summary.as_mut().unwrap();
         for (metric, d) in &mut summary.distributions {
             if metric != "lag" {
@@ -47,11 +47,11 @@ fn run(name: &str, repeats: u32, slow: f64, noise: f64) -> RunData {
 }
 
 fn base() -> RunData {
-    run("capacity", 6, 1.0, 0.02)
+    run("capacity", 6, 1.0, (0.02, 2.399))
 }
 
 fn cand() -> RunData {
-    let mut run = run("capacity", 6, 1.3, 0.021);
+    let mut run = run("capacity", 6, 1.3, (0.03, 1.711));
     run.id = "20261129T101500Z-capacity".into();
     run.manifest = json!({ "salt": "c0ffee", "started_at": "2026-11-29T10:15:00Z" });
     run.environment["server"] = json!({ "model": "example-8b", "version": "0.9" });
@@ -164,8 +164,10 @@ fn odd_comparisons_are_drawn_all_the_same() {
         let compared = Compared { comparison, base: &base, cand: &cand, samples: Vec::new() };
         let charts = chart::of_comparison(&compared);
         for chart in &charts {
-            let bytes = png::render(chart).unwrap();
-            assert!(bytes.len() > 5_000, "{what}: {}", chart.id);
+            assert!(png::svg(chart).unwrap().contains("</svg>"), "{what}: {}", chart.id);
+        }
+        if let Some(chart) = charts.last() {
+            assert!(png::render(chart).unwrap().len() > 5_000, "{what}: {}", chart.id);
         }
         let text = page::of_comparison(&compared, &charts).unwrap();
         assert!(text.contains("<section id=\"answer\">"), "{what}");
@@ -210,13 +212,17 @@ fn the_page_has_the_answer_first_and_loads_nothing() {
         assert!(!own.contains(sign), "{sign}");
     }
     let place = |part: &str| own.find(part).unwrap_or_else(|| panic!("{part} is not on the page"));
-    let order = ["✗ FAIL", "id=\"compared\"", "id=\"forest\"", "id=\"verdicts\"", "id=\"ecdf-ttft\"", "id=\"rows\""];
+    let order =
+        ["✗ FAIL", "id=\"compared\"", "id=\"forest\"", "id=\"verdicts\"", "id=\"ecdf-ttft\"", "id=\"rows\""];
     assert!(order.map(place).is_sorted(), "{:?}", order.map(place));
     place("server.version");
     for verdict in Verdict::ALL {
-        place(verdict.meaning());
+        place(&verdict.meaning().replace('\'', "&#x27;"));
     }
-    assert_eq!(own.matches("role=\"img\" aria-label=").count(), own.matches("type=\"application/json\"").count());
+    assert_eq!(
+        own.matches("role=\"img\" aria-label=").count(),
+        own.matches("type=\"application/json\"").count()
+    );
 }
 
 #[test]
@@ -238,7 +244,7 @@ fn overlaid<'a>(runs: &'a [RunData], names: &[&str]) -> Vec<Overlaid<'a>> {
 
 #[test]
 fn runs_over_each_other_share_axes_and_keep_their_colours() {
-    let mut third = run("capacity", 1, 1.1, 0.0);
+    let mut third = run("capacity", 1, 1.1, (0.0, 1.0));
     third.cells.retain(|c| c.cell.factors["load.users"] != json!(1));
     for data in &mut third.cells {
         data.cell.factors.insert("target.model".into(), json!("other"));
@@ -251,7 +257,8 @@ fn runs_over_each_other_share_axes_and_keep_their_colours() {
     let Body::Lines(lines) = &charts[0].body else { panic!("not lines") };
     assert_eq!(lines.panels.iter().map(|p| p.title.as_str()).collect::<Vec<_>>(), ["p50", "p95", "p99"]);
     for panel in &lines.panels {
-        let names: Vec<(&str, usize)> = panel.series.iter().map(|s| (s.name.as_str(), s.look.colour)).collect();
+        let names: Vec<(&str, usize)> =
+            panel.series.iter().map(|s| (s.name.as_str(), s.look.colour)).collect();
         assert_eq!(names, [("old", 0), ("new", 1), ("other", 2)]);
         assert_eq!(panel.series[2].points.len(), 3, "a level that a run lacks is left out");
     }

@@ -2,9 +2,7 @@
 
 use super::{Samples, text};
 use crate::analysis::compare::Row;
-use crate::chart::{
-    Axis, Body, Chart, Compared, Draw, Flags, Lines, Look, Panel, Point, Series, lines,
-};
+use crate::chart::{Axis, Body, Chart, Compared, Draw, Flags, Lines, Look, Panel, Point, Series, lines};
 use crate::stats;
 
 /// Points of a curve: a screen shows no more.
@@ -107,8 +105,12 @@ fn panels(
                     flags: Flags::default(),
                 })
                 .collect();
-            (!points.is_empty())
-                .then(|| Series { name: name.into(), look: Look::nth(i), draw: Draw::Line, points })
+            (!points.is_empty()).then(|| Series {
+                name: name.into(),
+                look: Look::nth(i),
+                draw: Draw::Line,
+                points,
+            })
         });
         Panel { title: samples.label.clone(), series: series.collect() }
     };

@@ -13,7 +13,9 @@ pub(super) fn build(compared: &Compared<'_>) -> Vec<Chart> {
     let comparison = compared.comparison;
     let mut rows = primary(comparison);
     rows.sort_by(|a, b| worst_first(a, b));
-    let mut suite: Vec<&Row> = comparison.suite.iter().collect();
+    // All cells together, of what decides somewhere.
+    let decides = |r: &&Row| rows.iter().any(|row| (&row.metric, &row.stat) == (&r.metric, &r.stat));
+    let mut suite: Vec<&Row> = comparison.suite.iter().filter(decides).collect();
     suite.sort_by(|a, b| worst_first(a, b));
     // Of a single cell, all cells together say the same again.
     let cells = rows.iter().map(|r| &r.cell).collect::<std::collections::BTreeSet<_>>().len();
@@ -23,13 +25,15 @@ pub(super) fn build(compared: &Compared<'_>) -> Vec<Chart> {
     }
     let x = axis(&all);
     let caption = caption(comparison, &all, &x);
-    pieces(&all, MAX_ROWS, &|piece, id, title| Chart {
+    pieces(&all, MAX_ROWS, &|piece, id, title| {
+        Chart {
         id: format!("forest{id}"),
         title: format!("What changed{title}"),
-        subtitle: "Candidate against baseline in percent, with its 95 % interval, for each cell and primary figure. Shaded: the margin, below which a change doesn't matter."
+        subtitle: "Candidate against baseline in percent, with its 95 % interval, for each cell and each figure that decides. Shaded: the margin, below which a change doesn't matter."
             .into(),
         caption: caption.clone(),
         body: Body::Forest(Forest { x: x.clone(), groups: groups(piece) }),
+    }
     })
 }
 
@@ -86,7 +90,7 @@ fn caption(comparison: &Comparison, all: &[&Row], x: &Axis) -> String {
         }
     }
     let figures = if rows.len() == 1 { "figure" } else { "figures" };
-    let mut out = format!("Of {} primary {figures}: {}.", rows.len(), counts.join(", "));
+    let mut out = format!("Of {} deciding {figures}: {}.", rows.len(), counts.join(", "));
     if let Some(worst) = rows.iter().find(|r| r.effect.is_some()) {
         let lead = match worst.verdict {
             Verdict::Regressed => "The worst",
@@ -108,7 +112,10 @@ fn caption(comparison: &Comparison, all: &[&Row], x: &Axis) -> String {
         .map(|r| format!("{} of {}", what(r), r.label))
         .collect();
     if !cut.is_empty() {
-        out.push_str(&format!(" Intervals that go on beyond the axis end in an arrow: {}.", text::list(&cut, 2)));
+        out.push_str(&format!(
+            " Intervals that go on beyond the axis end in an arrow: {}.",
+            text::list(&cut, 2)
+        ));
     }
     let unknown = rows.iter().filter(|r| r.effect.is_none()).count();
     if unknown > 0 {

@@ -78,7 +78,10 @@ fn short(effect: f64) -> String {
 /// From −3, much better, to 3, much worse; 0 where it may be chance.
 fn step(row: &Row, level: f64) -> i8 {
     let Some(worse) = worsening(row).filter(|_| row.better != Better::Neither) else { return 0 };
-    if row.q.is_none_or(|q| q > level) {
+    // All cells together have no q, but a verdict.
+    let told = matches!(row.verdict, Verdict::Regressed | Verdict::Improved | Verdict::Small);
+    let more_than_chance = row.q.map_or(row.cell.is_none() && told, |q| q <= level);
+    if !more_than_chance {
         return 0;
     }
     // A ratio and its inverse are equally far.

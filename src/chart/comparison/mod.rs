@@ -9,8 +9,6 @@ mod matrix;
 mod samples;
 mod shift;
 mod slopes;
-#[cfg(test)]
-mod tests;
 
 use std::cmp::Ordering;
 
@@ -73,7 +71,7 @@ pub struct ComparisonChartDef {
 pub const COMPARISON_CHARTS: &[ComparisonChartDef] = &[
     ComparisonChartDef {
         id: "forest",
-        help: "Change of each primary figure with its interval, the margin shaded, the worst first.",
+        help: "Change of each figure that decides, with its interval, the margin shaded, the worst first.",
         build: forest::build,
     },
     ComparisonChartDef {
@@ -133,7 +131,7 @@ pub fn worst_first(a: &Row, b: &Row) -> Ordering {
     class(a).cmp(&class(b)).then_with(|| size(b).total_cmp(&size(a)))
 }
 
-/// The rows that the gate looks at; all where it looks at none.
+/// The rows that decide; all where it looks at none.
 fn primary(comparison: &Comparison) -> Vec<&Row> {
     let rows: Vec<&Row> = comparison.rows.iter().filter(|r| r.primary).collect();
     if rows.is_empty() { comparison.rows.iter().collect() } else { rows }
@@ -197,9 +195,8 @@ fn change(row: &Row) -> String {
 
 /// What is told of a row wherever a pointer rests on it.
 fn note(row: &Row) -> String {
-    let unit = |v: Option<f64>| {
-        v.map_or_else(|| "not known".to_owned(), |v| words::value_with_unit(&row.metric, v))
-    };
+    let unit =
+        |v: Option<f64>| v.map_or_else(|| "not known".to_owned(), |v| words::value_with_unit(&row.metric, v));
     let repeats = match (row.repeats, row.paired) {
         (0, _) => String::new(),
         (1, _) => "; one repeat".to_owned(),
@@ -230,4 +227,51 @@ fn pieces<T>(all: &[T], most: usize, make: &dyn Fn(&[T], &str, &str) -> Chart) -
         make(piece, &id, &title)
     };
     all.chunks(most).enumerate().map(piece).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_have_their_sign_and_three_digits() {
+        let shown = [0.0, 0.00001, 0.0456, -0.0456, 0.123, -0.5, 12.5, -1.0].map(percent);
+        let expected = ["0 %", "0 %", "+4.56 %", "−4.56 %", "+12.3 %", "−50.0 %", "+1,250 %", "−100 %"];
+        assert_eq!(shown, expected);
+        assert_eq!(
+            [f64::INFINITY, f64::NEG_INFINITY, f64::NAN].map(percent),
+            ["+∞ %", "not known", "not known"]
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_goes_into_further_figures() {
+        let chart = |piece: &[u32], id: &str, title: &str| Chart {
+            id: format!("a{id}"),
+            title: format!("A{title}"),
+            subtitle: String::new(),
+            caption: format!("{piece:?}"),
+            body: crate::chart::Body::Matrix(crate::chart::Matrix { columns: Vec::new(), rows: Vec::new() }),
+        };
+        let told = |n: u32| -> Vec<String> {
+            let all: Vec<u32> = (0..n).collect();
+            pieces(&all, 3, &chart)
+                .into_iter()
+                .map(|c| format!("{} {} {}", c.id, c.title, c.caption))
+                .collect()
+        };
+        assert!(told(0).is_empty());
+        assert_eq!(told(3), ["a A [0, 1, 2]"]);
+        assert_eq!(told(4), ["a-1 A (1 of 2) [0, 1, 2]", "a-2 A (2 of 2) [3]"]);
+    }
+
+    #[test]
+    fn thinned_samples_keep_the_greatest_and_their_quantiles() {
+        let all: Vec<f64> = (1..=1000).rev().map(f64::from).collect();
+        assert_eq!(samples::thin(all.clone(), 1).len(), 1000);
+        let kept = samples::thin(all, 10);
+        assert_eq!((kept.len(), kept[99]), (100, 1000.0));
+        assert!(kept.is_sorted());
+        assert!((crate::stats::quantile(&kept, 0.5).unwrap() - 500.5).abs() < 10.0);
+    }
 }

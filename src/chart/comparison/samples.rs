@@ -45,10 +45,8 @@ pub(super) fn read(
     cand: &RunData,
 ) -> Result<Option<Samples>, AnalysisError> {
     let (mut ours, mut theirs) = (repeats(base, id), repeats(cand, id));
-    let pairs: Vec<(&CellData, &CellData)> = ours
-        .iter()
-        .filter_map(|a| Some((*a, *theirs.iter().find(|b| is_pair(a, b))?)))
-        .collect();
+    let pairs: Vec<(&CellData, &CellData)> =
+        ours.iter().filter_map(|a| Some((*a, *theirs.iter().find(|b| is_pair(a, b))?))).collect();
     // Two pairs are the least of which anything can be said; else each side stands for itself.
     let paired = pairs.len() >= 2 || (pairs.len() == 1 && ours.len() == 1 && theirs.len() == 1);
     if paired {
@@ -100,7 +98,10 @@ fn side(repeats: &[&CellData]) -> Result<Option<Latencies>, AnalysisError> {
             .collect();
         let take = |to: &str| -> Result<Vec<f64>, AnalysisError> {
             let all = records.elapsed_ms("intended_us", to)?;
-            Ok(thin(all.into_iter().zip(&counts).filter(|(_, c)| **c).filter_map(|(v, _)| v).collect(), every))
+            Ok(thin(
+                all.into_iter().zip(&counts).filter(|(_, c)| **c).filter_map(|(v, _)| v).collect(),
+                every,
+            ))
         };
         ttft.push(take("first_token_us")?);
         e2e.push(take("last_token_us")?);

@@ -2,8 +2,8 @@
 
 use super::{Samples, percent, text};
 use crate::chart::{
-    Axis, Body, Chart, Compared, Draw, Flags, Lines, Look, Panel, Point, Reference, Scale, Series, Tick,
-    lines,
+    Axis, Body, Chart, Compared, Dash, Draw, Flags, Lines, Look, Marker, Panel, Point, Reference, Scale,
+    Series, Tick, lines,
 };
 use crate::stats;
 
@@ -60,12 +60,13 @@ fn panel(samples: &Samples, metric: &str, short: &str) -> Option<Panel> {
         let pooled = |side: &[Vec<f64>]| vec![side.concat()];
         stats::shift_function(&pooled(&pair.base), &pooled(&pair.cand), &quantiles, LEVEL)
     };
-    let points: Vec<Point> = shifts.iter().filter(|s| s.effect.is_finite()).map(|s| point(s, samples, short)).collect();
+    let points: Vec<Point> =
+        shifts.iter().filter(|s| s.effect.is_finite()).map(|s| point(s, samples, short)).collect();
     (!points.is_empty()).then(|| Panel {
         title: samples.label.clone(),
         series: vec![Series {
             name: format!("{short}, candidate against baseline"),
-            look: Look::nth(1),
+            look: Look { dash: Dash::Solid, marker: Marker::Circle, ..Look::nth(1) },
             draw: Draw::LineAndBand,
             points,
         }],
@@ -73,7 +74,8 @@ fn panel(samples: &Samples, metric: &str, short: &str) -> Option<Panel> {
 }
 
 fn point(shift: &stats::Shift, samples: &Samples, short: &str) -> Point {
-    let band = shift.low.zip(shift.high).filter(|(low, high)| samples.paired && low.is_finite() && high.is_finite());
+    let band =
+        shift.low.zip(shift.high).filter(|(low, high)| samples.paired && low.is_finite() && high.is_finite());
     Point {
         x: shift.q * 100.0,
         y: shift.effect * 100.0,

@@ -102,7 +102,8 @@ fn caption(row: &Row) -> String {
     let mut out = String::new();
     if row.paired && row.base_values.len() == row.cand_values.len() {
         let n = row.base_values.len();
-        let worse = row.base_values.iter().zip(&row.cand_values).filter(|(a, b)| is_worse(row, **a, **b)).count();
+        let worse =
+            row.base_values.iter().zip(&row.cand_values).filter(|(a, b)| is_worse(row, **a, **b)).count();
         let pairs = if n == 1 { "pair" } else { "pairs" };
         out = format!("At {} {} is worse in {worse} of {n} {pairs} of repeats", row.label, what(row));
     } else {

@@ -169,8 +169,10 @@ fn pairing(comparison: &Comparison) -> Vec<String> {
         n => format!("{n} cells are on both sides."),
     };
     let tested: Vec<&Row> = comparison.rows.iter().filter(|r| r.repeats > 0).collect();
-    let (least, most) =
-        (tested.iter().map(|r| r.repeats).min().unwrap_or(0), tested.iter().map(|r| r.repeats).max().unwrap_or(0));
+    let (least, most) = (
+        tested.iter().map(|r| r.repeats).min().unwrap_or(0),
+        tested.iter().map(|r| r.repeats).max().unwrap_or(0),
+    );
     let paired = tested.iter().filter(|r| r.paired).count();
     let how = match paired {
         _ if tested.is_empty() => return vec![number],
@@ -208,7 +210,7 @@ struct Section {
 const SECTIONS: [(&str, &str, &str, &[&str]); 5] = [
     (
         "changes",
-        "What changed",
+        "Changes",
         "Hover for figures, drag to zoom, double-click to zoom out, click a name in a legend to hide it.",
         &["forest"],
     ),
@@ -224,7 +226,8 @@ const SECTIONS: [(&str, &str, &str, &[&str]); 5] = [
 ];
 
 fn sections(charts: &[Chart]) -> Result<Vec<Section>, ReportError> {
-    let stem = |c: &Chart, stems: &[&str]| stems.iter().any(|s| c.id == *s || c.id.starts_with(&format!("{s}-")));
+    let stem =
+        |c: &Chart, stems: &[&str]| stems.iter().any(|s| c.id == *s || c.id.starts_with(&format!("{s}-")));
     // `forest-2` goes on where `forest-1` ends.
     let further = |c: &Chart| {
         let number = c.id.rsplit('-').next().and_then(|n| n.parse::<u32>().ok());
@@ -233,8 +236,10 @@ fn sections(charts: &[Chart]) -> Result<Vec<Section>, ReportError> {
     let mut out = Vec::new();
     for (id, title, hint, stems) in SECTIONS {
         let mine = || charts.iter().filter(|c| stem(c, stems));
-        let figures = mine().filter(|c| !further(c)).map(|c| Figure::of(c, true)).collect::<Result<Vec<_>, _>>()?;
-        let folded = mine().filter(|c| further(c)).map(|c| Figure::of(c, true)).collect::<Result<Vec<_>, _>>()?;
+        let figures =
+            mine().filter(|c| !further(c)).map(|c| Figure::of(c, true)).collect::<Result<Vec<_>, _>>()?;
+        let folded =
+            mine().filter(|c| further(c)).map(|c| Figure::of(c, true)).collect::<Result<Vec<_>, _>>()?;
         if !figures.is_empty() {
             out.push(Section { id, title, hint, figures, folded });
         }
@@ -275,7 +280,19 @@ fn checks(comparison: &Comparison) -> Table {
 /// All rows: those of all cells together first.
 fn rows(comparison: &Comparison) -> Table {
     let mut head = vec![Head::text("Cell"), Head::text("Figure"), Head::text("Verdict")];
-    let numbers = ["Change", "from", "to", "Margin ±", "Baseline", "Candidate", "p", "p adjusted", "q", "Repeats", "n eff."];
+    let numbers = [
+        "Change",
+        "from",
+        "to",
+        "Margin ±",
+        "Baseline",
+        "Candidate",
+        "p",
+        "p adjusted",
+        "q",
+        "Repeats",
+        "n eff.",
+    ];
     head.extend(numbers.map(|t| Head::number(t, "")));
     head.push(Head::text("Why"));
     let share = |row: &Row, v: Option<f64>| Field {

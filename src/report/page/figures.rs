@@ -138,7 +138,8 @@ fn matrix_table(matrix: &Matrix) -> Table {
         let text = f.as_ref().map(|f| format!("{} {} {}", f.verdict.glyph(), f.verdict.word(), f.text));
         Field::text(text.map_or_else(|| "–".to_owned(), |t| t.trim_end().to_owned()))
     };
-    let row = |r: &MatrixRow| [vec![Field::text(r.name.as_str())], r.fields.iter().map(field).collect()].concat();
+    let row =
+        |r: &MatrixRow| [vec![Field::text(r.name.as_str())], r.fields.iter().map(field).collect()].concat();
     let head = [vec![Head::text("Cell")], matrix.columns.iter().map(|c| Head::text(c)).collect()].concat();
     Table { head, rows: matrix.rows.iter().map(row).collect() }
 }

@@ -50,7 +50,8 @@ pub(super) fn of_forest(forest: &Forest) -> Value {
     layout.insert("annotations".into(), labels.into());
     let mut data = Vec::new();
     for verdict in Verdict::ALL {
-        let mine: Vec<(i32, &ForestRow)> = rows.iter().filter(|(_, r)| r.verdict == verdict).copied().collect();
+        let mine: Vec<(i32, &ForestRow)> =
+            rows.iter().filter(|(_, r)| r.verdict == verdict).copied().collect();
         if !mine.is_empty() {
             data.push(trace(forest, verdict, &mine));
         }
@@ -93,7 +94,7 @@ fn trace(forest: &Forest, verdict: Verdict, rows: &[(i32, &ForestRow)]) -> Value
         "y": rows.iter().map(|(y, _)| *y).collect::<Vec<_>>(),
         "marker": {
             "color": colour, "size": rows.iter().map(|(_, r)| size(r)).collect::<Vec<_>>(),
-            "symbol": rows.iter().map(|(_, r)| symbol(r)).collect::<Vec<_>>(), "line": { "width": 2 },
+            "symbol": rows.iter().map(|(_, r)| symbol(r)).collect::<Vec<_>>(), "line": { "width": 2, "color": colour },
         },
         "error_x": {
             "type": "data", "symmetric": false, "color": colour, "thickness": 2, "width": 4,

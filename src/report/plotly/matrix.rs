@@ -8,7 +8,9 @@ use crate::report::palette::{DIVERGING, diverging, is_dark};
 
 pub(super) fn of_matrix(matrix: &Matrix) -> Value {
     let each = |of: &dyn Fn(usize, &MatrixField) -> Value| -> Vec<Vec<Value>> {
-        let row = |j: usize| matrix.rows[j].fields.iter().map(|f| f.as_ref().map_or(Value::Null, |f| of(j, f))).collect();
+        let row = |j: usize| {
+            matrix.rows[j].fields.iter().map(|f| f.as_ref().map_or(Value::Null, |f| of(j, f))).collect()
+        };
         (0..matrix.rows.len()).map(row).collect()
     };
     let notes: Vec<Vec<String>> = matrix

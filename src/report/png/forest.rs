@@ -1,7 +1,7 @@
 //! Changes with their intervals, one below the other, over bands that are the margins.
 
-use plotters::style::text_anchor::{HPos, VPos};
 use plotters::style::RGBColor;
+use plotters::style::text_anchor::{HPos, VPos};
 
 use super::DrawError;
 use super::canvas::{Canvas, GRID, INK, MUTED, Rect, SHADE, Text, colour};
@@ -72,7 +72,11 @@ fn legend<'r>(
     let mut x = body.x0;
     for verdict in Verdict::ALL.into_iter().filter(|v| seen.contains(v)) {
         let text = format!("{} {}", verdict.glyph(), verdict.word().to_lowercase());
-        canvas.text(&text, (x, body.y0 + 16), &Text::new(LABEL).colour(ink(verdict)).at(HPos::Left, VPos::Center))?;
+        canvas.text(
+            &text,
+            (x, body.y0 + 16),
+            &Text::new(LABEL).colour(ink(verdict)).at(HPos::Left, VPos::Center),
+        )?;
         x += canvas.width(&text, LABEL, false) + 30;
     }
     Ok(())
@@ -137,4 +141,3 @@ fn ink(verdict: Verdict) -> RGBColor {
         Verdict::Invalid | Verdict::Missing => MUTED,
     }
 }
-

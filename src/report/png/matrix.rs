@@ -12,12 +12,14 @@ use crate::report::palette::{DIVERGING, diverging, is_dark};
 /// Height of a row.
 pub(super) const ROW: i32 = 44;
 const LABEL: u32 = 24;
+const HEAD: u32 = 20;
 /// Greatest width of the cells' names.
 const NAMES: i32 = 440;
 
 /// The signs' words above, the colours' below.
 pub(super) fn draw(canvas: &Canvas<'_>, matrix: &Matrix, body: Rect) -> Result<(), DrawError> {
-    let widest = matrix.rows.iter().map(|r| canvas.width(&r.name, LABEL, false)).max().unwrap_or(0).min(NAMES);
+    let widest =
+        matrix.rows.iter().map(|r| canvas.width(&r.name, LABEL, false)).max().unwrap_or(0).min(NAMES);
     let top = legend(canvas, matrix, body)?;
     let area = Rect { x0: body.x0 + widest + 20, y0: top + 76, x1: body.x1, y1: body.y1 - 66 };
     let rows = matrix.rows.len().max(1) as i32;
@@ -27,9 +29,9 @@ pub(super) fn draw(canvas: &Canvas<'_>, matrix: &Matrix, body: Rect) -> Result<(
     let width = (area.width() / columns).min(260);
     for (i, name) in matrix.columns.iter().enumerate() {
         let middle = area.x0 + i as i32 * width + width / 2;
-        for (k, line) in canvas.wrap(name, LABEL, true, width - 6, 2).iter().enumerate() {
-            let at = (middle, area.y0 - 70 + 32 * k as i32);
-            canvas.text(line, at, &Text::new(LABEL).bold().at(HPos::Center, VPos::Top))?;
+        for (k, line) in canvas.wrap(name, HEAD, true, width - 4, 2).iter().enumerate() {
+            let at = (middle, area.y0 - 62 + 28 * k as i32);
+            canvas.text(line, at, &Text::new(HEAD).bold().at(HPos::Center, VPos::Top))?;
         }
     }
     for (j, row) in matrix.rows.iter().enumerate() {
