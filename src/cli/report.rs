@@ -74,14 +74,15 @@ fn usage(what: String) -> Failure {
     Failure::usage(anyhow::anyhow!(what))
 }
 
-/// Experiment and date: `capacity 2026-01-01 12:00`; the run's id where that isn't enough.
+/// Experiment and date: `capacity 2026-01-01 12:00`, to the second where minutes don't tell all
+/// apart; the runs' ids where that isn't enough.
 fn names(runs: &[RunData]) -> Vec<String> {
-    let short = |run: &RunData| {
+    let short = |run: &RunData, digits: usize| {
         let started = run.manifest.get("started_at").and_then(Value::as_str).unwrap_or_default();
-        let minute = started.get(..16).unwrap_or(started).replace('T', " ");
-        format!("{} {minute}", run.name).trim_end().to_owned()
+        let date = started.get(..digits).unwrap_or(started).replace('T', " ");
+        format!("{} {date}", run.name).trim_end().to_owned()
     };
-    let all: Vec<String> = runs.iter().map(short).collect();
-    let alone = |name: &String| all.iter().filter(|other| *other == name).count() == 1;
-    runs.iter().zip(&all).map(|(run, name)| if alone(name) { name.clone() } else { run.id.clone() }).collect()
+    let differ = |names: &Vec<String>| names.iter().enumerate().all(|(i, name)| !names[..i].contains(name));
+    let dated = [16, 19].map(|digits| runs.iter().map(|run| short(run, digits)).collect::<Vec<String>>());
+    dated.into_iter().find(differ).unwrap_or_else(|| runs.iter().map(|run| run.id.clone()).collect())
 }

@@ -29,7 +29,7 @@ pub(super) fn build(compared: &Compared<'_>) -> Vec<Chart> {
         id: format!("verdicts{id}"),
         title: format!("Verdicts by cell and figure{title}"),
         subtitle: format!(
-            "Sign: the verdict. Colour: a change by more than chance (Benjamini–Hochberg, q ≤ {}), orange for the worse and blue for the better, in three steps: less than the margin, up to three margins, more.",
+            "Sign: the verdict. Colour: a change by more than chance, by its verdict or over the whole map (Benjamini–Hochberg, q ≤ {}); orange is worse and blue better, in three steps: less than the margin, up to three margins, more.",
             text::tick(q)
         ),
         caption: caption.clone(),
@@ -78,9 +78,10 @@ fn short(effect: f64) -> String {
 /// From −3, much better, to 3, much worse; 0 where it may be chance.
 fn step(row: &Row, level: f64) -> i8 {
     let Some(worse) = worsening(row).filter(|_| row.better != Better::Neither) else { return 0 };
-    // All cells together have no q, but a verdict.
+    // A figure that decides may be shown to have changed though the whole map, which is stricter
+    // with many figures, doesn't show it.
     let told = matches!(row.verdict, Verdict::Regressed | Verdict::Improved | Verdict::Small);
-    let more_than_chance = row.q.map_or(row.cell.is_none() && told, |q| q <= level);
+    let more_than_chance = told || row.q.is_some_and(|q| q <= level);
     if !more_than_chance {
         return 0;
     }

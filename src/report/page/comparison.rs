@@ -69,7 +69,7 @@ struct SideOf<'a> {
     side: &'static str,
     run: &'a str,
     name: &'a str,
-    started_at: &'a str,
+    started_at: String,
     /// The name that it is kept under as a baseline.
     kept: Option<&'a str>,
     imported: Option<&'a str>,
@@ -81,10 +81,18 @@ impl<'a> SideOf<'a> {
             side,
             run: &of.run,
             name: &of.name,
-            started_at: &of.started_at,
+            started_at: second(&of.started_at),
             kept: of.baseline.as_deref(),
             imported: of.imported.as_deref(),
         }
+    }
+}
+
+/// A time stamp to the second: `2026-11-26 19:27:01 UTC`; as it is where it isn't one in UTC.
+pub(super) fn second(stamp: &str) -> String {
+    match (stamp.get(..19), stamp.ends_with('Z')) {
+        (Some(second), true) => format!("{} UTC", second.replace('T', " ")),
+        _ => stamp.to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::comparison::second;
 use super::figures::Figure;
 use super::shell::{self, Shell};
 use super::tables::{Field, Head, Table};
@@ -39,7 +40,7 @@ struct Page<'a> {
 struct Row<'a> {
     name: &'a str,
     experiment: &'a str,
-    started_at: &'a str,
+    started_at: String,
     /// That ran.
     cells: usize,
     id: &'a str,
@@ -50,7 +51,9 @@ impl<'a> Row<'a> {
         Self {
             name: &run.name,
             experiment: &run.run.name,
-            started_at: run.run.manifest.get("started_at").and_then(Value::as_str).unwrap_or("not known"),
+            started_at: second(
+                run.run.manifest.get("started_at").and_then(Value::as_str).unwrap_or("not known"),
+            ),
             cells: run.run.finished().count(),
             id: &run.run.id,
         }
