@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use plimsoll::analysis::diagnosis::KINDS;
+use plimsoll::chart::{CHARTS, COMPARISON_CHARTS};
 use plimsoll::experiment::presets::{PRESETS, PresetRule};
 use plimsoll::measure::validity::SIGNALS;
 use plimsoll::metrics::{Better, Kind, METRICS};
@@ -38,6 +39,24 @@ fn metrics_page_is_the_table() {
         found, expected,
         "docs/metrics.md is behind src/metrics.rs: UPDATE_GOLDEN=1 cargo test metrics_page"
     );
+}
+
+#[test]
+fn figures_page_is_the_tables() {
+    let table = |rows: Vec<(&str, &str)>| {
+        let rows = rows.iter().map(|(id, help)| format!("| `{id}` | {help} |\n"));
+        format!("| figure | what it shows |\n|---|---|\n{}", rows.collect::<String>())
+    };
+    let of_runs = table(CHARTS.iter().map(|def| (def.id, def.help)).collect());
+    let of_comparisons = table(COMPARISON_CHARTS.iter().map(|def| (def.id, def.help)).collect());
+    for (name, expected) in [("charts", of_runs), ("comparison charts", of_comparisons)] {
+        let (begin, end) = (format!("<!-- {name}, from"), format!("<!-- end of {name}"));
+        let found = section("docs/figures.md", &begin, &end, &expected);
+        assert_eq!(
+            found, expected,
+            "docs/figures.md is behind src/chart: UPDATE_GOLDEN=1 cargo test figures_page"
+        );
+    }
 }
 
 #[test]

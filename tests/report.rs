@@ -1,6 +1,7 @@
 //! Figures, page and terminal text of synthetic runs.
 
 mod browser;
+mod comparison;
 mod synthetic;
 
 use std::fmt::Write as _;
@@ -70,6 +71,32 @@ fn outline(chart: &Chart) -> String {
                     let row = row.iter().map(|v| v.map_or_else(|| "-".into(), chart::figure));
                     writeln!(out, "    [{}] {}", panel.title, row.collect::<Vec<_>>().join("  ")).unwrap();
                 }
+            }
+        }
+        Body::Forest(forest) => {
+            writeln!(out, "  x {} {:.2?}", forest.x.title(), forest.x.range).unwrap();
+            let show = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), |v| format!("{v:.2}"));
+            for group in &forest.groups {
+                writeln!(out, "    {}", group.title).unwrap();
+                for r in &group.rows {
+                    let (effect, low, high) = (show(r.effect), show(r.low), show(r.high));
+                    let sign = r.verdict.glyph();
+                    writeln!(out, "      {sign} {}: {effect} [{low}..{high}] ±{:.2}", r.name, r.margin)
+                        .unwrap();
+                }
+            }
+        }
+        Body::Matrix(matrix) => {
+            writeln!(out, "    {:?}", matrix.columns).unwrap();
+            for row in &matrix.rows {
+                let field = |f: &Option<chart::MatrixField>| {
+                    f.as_ref().map_or_else(
+                        || "-".to_owned(),
+                        |f| format!("{} {} ({})", f.verdict.glyph(), f.text, f.step),
+                    )
+                };
+                let fields: Vec<String> = row.fields.iter().map(field).collect();
+                writeln!(out, "    {}: {}", row.name, fields.join("  ")).unwrap();
             }
         }
         Body::Strip(strip) => {

@@ -236,7 +236,12 @@ impl Family<'_> {
 /// first numeric axis that varies. Nothing where no numeric axis varies.
 #[must_use]
 pub fn families(run: &RunData) -> Vec<Family<'_>> {
-    let all = Repeats::all(run);
+    families_of(Repeats::all(run))
+}
+
+/// As [`families`], of any cells: those of several runs meet by their factors.
+#[must_use]
+pub fn families_of(all: Vec<Repeats<'_>>) -> Vec<Family<'_>> {
     let both = [Loop::Closed, Loop::Open].map(|k| all.iter().any(|r| Loop::of(&r.cell().settings.load) == k));
     [Loop::Closed, Loop::Open]
         .into_iter()

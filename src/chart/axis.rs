@@ -111,6 +111,31 @@ impl Axis {
         axis
     }
 
+    /// A change in percent from `low` to `high`, with signed ticks; 0 lies inside.
+    #[must_use]
+    pub fn change(label: &str, low: f64, high: f64) -> Self {
+        let mut axis = Self::between(label, "%", low, high);
+        for tick in &mut axis.ticks {
+            if tick.at > 0.0 {
+                tick.text.insert(0, '+');
+            }
+        }
+        axis
+    }
+
+    /// From `low` to `high`, which are different and finite.
+    #[must_use]
+    pub fn between(label: &str, unit: &str, low: f64, high: f64) -> Self {
+        let ticks = linear(low, high);
+        Self { label: label.into(), unit: unit.into(), scale: Scale::Linear, range: (low, high), ticks }
+    }
+
+    /// Logarithmic over `range`, whose ends are above 0.
+    #[must_use]
+    pub fn logarithmic(label: &str, unit: &str, range: (f64, f64)) -> Self {
+        Self { label: label.into(), unit: unit.into(), scale: Scale::Log, range, ticks: log(range) }
+    }
+
     /// Time since a cell's epoch.
     #[must_use]
     pub fn time(until_s: f64) -> Self {

@@ -5,12 +5,14 @@
 
 mod axis;
 mod capacity_heatmap;
+mod comparison;
 mod goodput;
 mod heatmap;
 mod history;
 mod latency;
 mod lines;
 mod offered;
+mod overlay;
 mod pareto;
 mod profile;
 mod replicas;
@@ -23,10 +25,16 @@ pub use crate::analysis::grid::{
     Estimate, Family, Flags, Group, Level, Loop, Repeats, X, families, short_name, value_text,
 };
 pub use axis::{Axis, Scale, Tick};
+pub use comparison::{
+    COMPARISON_CHARTS, Compared, ComparisonChartDef, MAX_CELLS, MAX_ROWS, Samples, effect_text,
+    of_comparison, percent, worsening, worst_first,
+};
 pub use history::history;
 pub use lines::upper_first;
+pub use overlay::{MAX_RUNS, Overlaid, difference, of_runs};
 pub use text::{count, figure, list, seconds};
 
+use crate::analysis::compare::Verdict;
 use crate::analysis::{RunData, text};
 
 /// One figure.
@@ -42,12 +50,14 @@ pub struct Chart {
     pub body: Body,
 }
 
-/// The three kinds of figure.
+/// The kinds of figure.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {
     Lines(Lines),
     HeatMap(HeatMap),
     Strip(Strip),
+    Forest(Forest),
+    Matrix(Matrix),
 }
 
 /// Series over two axes, in one or more panels that share them.
@@ -86,6 +96,8 @@ pub enum Draw {
     Line,
     /// A line that runs level to the next point and jumps there; without markers.
     Steps,
+    /// A line with markers over an area from the points' `low` to their `high`.
+    LineAndBand,
     Dots,
 }
 
@@ -229,6 +241,75 @@ impl HeatMap {
         };
         if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.5 }
     }
+}
+
+/// Changes with their intervals, one below the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forest {
+    /// Of the change, in percent; 0 lies inside.
+    pub x: Axis,
+    /// At least one.
+    pub groups: Vec<ForestGroup>,
+}
+
+impl Forest {
+    /// Lines from top to bottom: a title and the rows of each group.
+    #[must_use]
+    pub fn lines(&self) -> usize {
+        self.groups.iter().map(|g| 1 + g.rows.len()).sum()
+    }
+}
+
+/// Rows of which the same direction is good.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForestGroup {
+    /// Says which.
+    pub title: String,
+    /// From the top down; at least one.
+    pub rows: Vec<ForestRow>,
+}
+
+/// One change; all figures are in percent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForestRow {
+    pub name: String,
+    /// `None`: not known, so that there is no point.
+    pub effect: Option<f64>,
+    /// Ends of its interval; they may lie beyond the axis.
+    pub low: Option<f64>,
+    pub high: Option<f64>,
+    /// Shaded from minus to plus.
+    pub margin: f64,
+    pub verdict: Verdict,
+    /// Whether it is of all cells together.
+    pub whole: bool,
+    pub note: String,
+}
+
+/// Verdicts over cells and figures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Matrix {
+    pub columns: Vec<String>,
+    /// From the top down.
+    pub rows: Vec<MatrixRow>,
+}
+
+/// A cell's verdicts, one per column; `None` where there is none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MatrixRow {
+    pub name: String,
+    pub fields: Vec<Option<MatrixField>>,
+}
+
+/// One verdict.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MatrixField {
+    pub verdict: Verdict,
+    /// The change; empty where it is not known or not to be believed.
+    pub text: String,
+    /// Its colour: −3, much better, to 3, much worse; 0 where it may be chance.
+    pub step: i8,
+    pub note: String,
 }
 
 /// What went on in one cell and repeat, over time.

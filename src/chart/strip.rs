@@ -265,7 +265,14 @@ mod tests {
             let mut summary = summary(index);
             summary.validity.verdict = if remarked(index) { Verdict::Warn } else { Verdict::Valid };
             let summary = Some(summary);
-            CellData { cell: cell(index), summary, skipped: None, timeline: Vec::new(), records: None, points: Vec::new() }
+            CellData {
+                cell: cell(index),
+                summary,
+                skipped: None,
+                timeline: Vec::new(),
+                records: None,
+                points: Vec::new(),
+            }
         };
         (0..n).map(one).collect()
     }

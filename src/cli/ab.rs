@@ -153,7 +153,7 @@ fn ended(args: &AbArgs, gate: &Option<GateSettings>, a: &Swept, b: &Swept) -> Re
     let comparison = compare_with(&baseline, &candidate, &gate, noise.as_ref());
     say_out(&format!("a: {}\nb: {}\n\n", a.run.display(), b.run.display()));
     let reports = (!args.no_report).then_some(args.reports.as_path());
-    conclude(&comparison, Format::Terminal, reports, say_out)
+    conclude(&comparison, (&baseline, &candidate), Format::Terminal, reports, say_out)
 }
 
 /// The arguments that name the same pair again.

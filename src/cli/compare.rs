@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::{Exit, Failure, say, say_err};
 use crate::analysis::RunData;
 use crate::analysis::compare::{Comparison, GateSettings, Noise, Outcome, Quantity, compare_with};
+use crate::chart::Compared;
 use crate::report::{self, ReportError};
 use crate::store::{BaselineError, Baselines, EXPERIMENT, MANIFEST};
 
@@ -109,7 +110,7 @@ pub fn run(args: &CompareArgs) -> Result<Exit, Failure> {
     let mut comparison = compare_with(&baseline, &candidate, &gate, noise.as_ref());
     (comparison.baseline.baseline, comparison.candidate.baseline) = (base.name, cand.name);
     let reports = (!args.no_report).then_some(args.out.as_path());
-    conclude(&comparison, args.format, reports, say)
+    conclude(&comparison, (&baseline, &candidate), args.format, reports, say)
 }
 
 /// The gate of the candidate's own experiment file; the defaults where it has none.
@@ -122,13 +123,14 @@ pub(super) fn own_gate(candidate: &RunData) -> Result<GateSettings, Failure> {
     Ok(own.unwrap_or_default())
 }
 
-/// Prints a comparison with `print`, writes it into `reports` if there are to be files, and gives
-/// the exit code that belongs to it.
+/// Prints a comparison of two runs with `print`, writes its files, figures and page into `reports`
+/// if there are to be any, and gives the exit code that belongs to it.
 ///
 /// # Errors
-/// When a file can't be written.
+/// When a file can't be written, or the records of a cell can't be read.
 pub(super) fn conclude(
     comparison: &Comparison,
+    (baseline, candidate): (&RunData, &RunData),
     format: Format,
     reports: Option<&Path>,
     print: impl Fn(&str),
@@ -136,7 +138,9 @@ pub(super) fn conclude(
     let mut text = format.of(comparison)?;
     if let Some(reports) = reports {
         let written = report::compare::write(comparison, reports)?;
-        let where_to = format!("Report: {}", written.dir.display());
+        let compared = Compared::read(comparison, baseline, candidate)?;
+        let page = report::comparison::write(&compared, &written.dir)?.page;
+        let where_to = format!("Report: {}", page.display());
         if format == Format::Terminal {
             text.push_str(&format!("\n{where_to}\n"))
         } else {

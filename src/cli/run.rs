@@ -131,7 +131,7 @@ fn compare_with(args: &RunArgs, baseline: &Against, data: &RunData) -> Result<Ex
     let reports = args.reports.clone().unwrap_or_else(|| PathBuf::from("reports"));
     let reports = (!args.no_report).then_some(reports.as_path());
     say_out(args, "\n");
-    conclude(&comparison, Format::Terminal, reports, |text| say_out(args, text))
+    conclude(&comparison, (&base, data), Format::Terminal, reports, |text| say_out(args, text))
 }
 
 /// Of two ends of a run the one to tell: the run's own, unless there is nothing wrong with it.

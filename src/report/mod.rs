@@ -5,11 +5,13 @@
 pub mod capacity;
 mod columns;
 pub mod compare;
+pub mod comparison;
 pub mod contention;
 pub mod findings;
 mod groups;
 pub mod history;
 mod noise;
+pub mod overlay;
 pub mod page;
 mod palette;
 mod plotly;
@@ -71,6 +73,16 @@ pub fn write(run: &RunData, out: &Path) -> Result<Written, ReportError> {
     draw_all(&drawn, out)?;
     let figures = drawn.iter().map(|c| file_of(out, c)).collect();
     Ok(Written { page: file, figures, strips_left_out })
+}
+
+/// A page as `index.html`, and its figures beside it.
+fn write_page(text: &str, charts: &[&Chart], out: &Path) -> Result<Written, ReportError> {
+    std::fs::create_dir_all(out).map_err(|source| ReportError::Io { path: out.into(), source })?;
+    let page = out.join("index.html");
+    replace(&page, text.as_bytes())?;
+    draw_all(charts, out)?;
+    let figures = charts.iter().map(|c| file_of(out, c)).collect();
+    Ok(Written { page, figures, strips_left_out: 0 })
 }
 
 fn file_of(out: &Path, chart: &Chart) -> PathBuf {

@@ -22,6 +22,23 @@ pub(super) fn cividis(share: f64) -> (u8, u8, u8) {
     (mix(a.0, b.0), mix(a.1, b.1), mix(a.2, b.2))
 }
 
+/// From much better to much worse: Okabe and Ito's blue and vermilion with lighter steps of both,
+/// and a grey that says nothing. Told apart by every kind of colour vision.
+pub(super) const DIVERGING: [(u8, u8, u8); 7] = [
+    (0x00, 0x72, 0xB2),
+    (0x6F, 0xB3, 0xDD),
+    (0xC4, 0xE1, 0xF3),
+    (0xEE, 0xF0, 0xF3),
+    (0xFA, 0xDC, 0xC4),
+    (0xF0, 0xA0, 0x68),
+    (0xD5, 0x5E, 0x00),
+];
+
+/// The colour of a step from −3, much better, to 3, much worse.
+pub(super) fn diverging(step: i8) -> (u8, u8, u8) {
+    DIVERGING[usize::from((step.clamp(-3, 3) + 3).unsigned_abs())]
+}
+
 /// Whether white is better read on it than black, by WCAG's relative luminance.
 pub(super) fn is_dark((r, g, b): (u8, u8, u8)) -> bool {
     let linear = |c: u8| {
@@ -35,6 +52,13 @@ pub(super) fn is_dark((r, g, b): (u8, u8, u8)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_change_is_grey_and_the_steps_go_both_ways() {
+        assert_eq!(diverging(0), DIVERGING[3]);
+        assert_eq!((diverging(-3), diverging(3)), (DIVERGING[0], DIVERGING[6]));
+        assert_eq!(diverging(9), diverging(3));
+    }
 
     #[test]
     fn the_ends_are_the_ends_and_labels_switch_once() {

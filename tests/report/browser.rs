@@ -104,16 +104,20 @@ fn chromium() -> Option<PathBuf> {
 
 /// What the probe saw in the page of `name` at `width` pixels; nothing without a browser.
 fn probe(name: &str, width: u32) -> Option<Value> {
+    seen(&super::page(&super::of(name)), PROBE, width)
+}
+
+/// What `probe`, put at the end of `page`, saw at `width` pixels; nothing without a browser.
+pub fn seen(page: &str, probe: &str, width: u32) -> Option<Value> {
     let Some(browser) = chromium() else {
         assert!(std::env::var_os("REQUIRE_CHROMIUM").is_none(), "REQUIRE_CHROMIUM is set, and there is none");
         eprintln!("SKIPPED: no chromium on the PATH, so the page was not opened");
         return None;
     };
     let dir = tempfile::tempdir().unwrap();
-    let page = super::page(&super::of(name));
     let page = page.replacen("<head>", &format!("<head>{CATCH}"), 1).replacen(
         "</body>",
-        &format!("{PROBE}</body>"),
+        &format!("{probe}</body>"),
         1,
     );
     std::fs::write(dir.path().join("index.html"), page).unwrap();

@@ -36,6 +36,7 @@ fn run(id: &str, cells: u32, repeats: u32, ttft: Ttft<'_>) -> RunData {
                 timeline: Vec::new(),
                 records: None,
                 points: Vec::new(),
+                skipped: None,
             });
         }
     }
@@ -49,6 +50,7 @@ fn run(id: &str, cells: u32, repeats: u32, ttft: Ttft<'_>) -> RunData {
         environment: json!({ "host": "a", "git": { "commit": "1" }, "started_at": "then" }),
         manifest: json!({ "started_at": "2026-11-22T05:40:00Z" }),
         experiment: String::new(),
+        search: None,
         cells: data,
     }
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::tables::{Field, Head, Table};
-use crate::chart::{Body, Chart, figure};
+use crate::chart::{Body, Chart, Forest, ForestRow, Matrix, MatrixField, MatrixRow, figure, percent};
 use crate::report::plotly;
 
 #[derive(Serialize)]
@@ -104,6 +104,8 @@ pub(in crate::report) fn place(axis: &crate::chart::Axis, x: f64) -> Field {
 pub(in crate::report) fn data_table(chart: &Chart) -> Table {
     match &chart.body {
         Body::Strip(_) => Table::default(),
+        Body::Forest(forest) => forest_table(forest),
+        Body::Matrix(matrix) => matrix_table(matrix),
         Body::Lines(lines) => {
             let head = vec![
                 Head::text("Series"),
@@ -160,6 +162,47 @@ pub(in crate::report) fn data_table(chart: &Chart) -> Table {
             Table { head, rows: map.panels.iter().flat_map(of).collect() }
         }
     }
+}
+
+/// A row per change.
+fn forest_table(forest: &Forest) -> Table {
+    let number = |v: Option<f64>| Field {
+        text: v.map_or_else(|| "–".to_owned(), |v| percent(v / 100.0)),
+        ..Field::number(v.filter(|v| v.is_finite()))
+    };
+    let row = |r: &ForestRow| {
+        vec![
+            Field::text(r.name.as_str()),
+            Field::text(format!("{} {}", r.verdict.glyph(), r.verdict.word())),
+            number(r.effect),
+            number(r.low),
+            number(r.high),
+            number(Some(r.margin)),
+            Field::text(r.note.as_str()),
+        ]
+    };
+    let head = vec![
+        Head::text("Figure"),
+        Head::text("Verdict"),
+        Head::number("change", ""),
+        Head::number("least", ""),
+        Head::number("greatest", ""),
+        Head::number("margin ±", ""),
+        Head::text("Remark"),
+    ];
+    Table { head, rows: forest.groups.iter().flat_map(|g| g.rows.iter().map(row)).collect() }
+}
+
+/// A row per cell, a column per figure.
+fn matrix_table(matrix: &Matrix) -> Table {
+    let field = |f: &Option<MatrixField>| {
+        let text = f.as_ref().map(|f| format!("{} {} {}", f.verdict.glyph(), f.verdict.word(), f.text));
+        Field::text(text.map_or_else(|| "–".to_owned(), |t| t.trim_end().to_owned()))
+    };
+    let row =
+        |r: &MatrixRow| [vec![Field::text(r.name.as_str())], r.fields.iter().map(field).collect()].concat();
+    let head = [vec![Head::text("Cell")], matrix.columns.iter().map(|c| Head::text(c)).collect()].concat();
+    Table { head, rows: matrix.rows.iter().map(row).collect() }
 }
 
 /// JSON that may stand inside a script element whatever texts it holds.

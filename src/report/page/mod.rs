@@ -5,14 +5,18 @@
 
 mod answer;
 mod cells;
+mod comparison;
 mod facts;
 mod figures;
 mod history;
 mod load_line;
+mod overlay;
 mod remarks;
 mod shell;
 mod tables;
 
+pub use comparison::of_comparison;
+pub use overlay::of_overlay;
 use serde::Serialize;
 use serde_json::Value;
 

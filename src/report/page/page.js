@@ -135,6 +135,40 @@
     return series.length > 0;
   };
 
+  // At most two lines of about `most` letters; a line breaks between words.
+  const wrapped = (text, most) => {
+    const lines = [""];
+    for (const word of text.split(" ")) {
+      if (lines.at(-1) && lines.at(-1).length + word.length >= most) lines.push("");
+      lines.push((lines.pop() + " " + word).trim());
+    }
+    return lines.length > 2 ? lines[0] + "<br>" + lines[1] + " …" : lines.join("<br>");
+  };
+
+  // Rows of one height, named at the left: changes with their intervals, and verdicts.
+  const placeRows = (figure, layout, width) => {
+    const narrow = width < 640;
+    const forest = figure.kind === "forest";
+    const [x, y] = [layout.xaxis, layout.yaxis];
+    y.ticktext = y.ticktext.map((t) => wrapped(t, narrow ? 18 : 46));
+    y.fixedrange = true;
+    const plotHeight = figure.rows * (narrow ? 38 : forest ? 27 : 32);
+    layout.margin = { l: 10, r: forest ? (narrow ? 30 : 96) : 10, t: forest ? (narrow ? 96 : 58) : 64, b: forest ? 50 : 10 };
+    layout.height = plotHeight + layout.margin.t + layout.margin.b;
+    layout.legend = { orientation: "h", x: 0, xanchor: "left", y: 1 + 8 / plotHeight, yanchor: "bottom", font: { size: 12 } };
+    const names = 14 + 7 * Math.max(0, ...y.ticktext.flatMap((t) => t.split("<br>")).map((t) => t.length));
+    const column = forest ? 0 : (width - names) / figure.columns;
+    // The sign alone where the figure has no room beside it.
+    for (const note of layout.annotations) {
+      if (forest ? narrow && note.x === 1 : column < 76) note.text = note.text.split(" ")[0];
+      if (forest && narrow && note.x === 0) Object.assign(note, { x: 1, xanchor: "right", font: { ...note.font, size: 11 } });
+    }
+    if (!forest) Object.assign(x, { fixedrange: true, tickangle: column < 56 ? -90 : 0 });
+    if (!forest && column < 56) x.ticktext = x.ticktext.map((t) => t.replaceAll("<br>", " "));
+    if (!forest && column < 56) layout.margin.t = 120;
+    if (!forest && column < 56) layout.height += 56;
+  };
+
   const prepare = (plot) => {
     const palette = colours();
     const figure = themed(JSON.parse(document.getElementById("data-" + plot.dataset.chart).textContent), palette);
@@ -146,7 +180,9 @@
     }
     const width = plot.clientWidth || 800;
     layout.annotations = layout.annotations || [];
-    (figure.kind === "strip" ? placeStrip : placeGrid)(figure, layout, width, palette);
+    const place = { strip: placeStrip, forest: placeRows, matrix: placeRows }[figure.kind] || placeGrid;
+    place(figure, layout, width, palette);
+    plot.style.minHeight = place === placeRows ? layout.height + "px" : "";
     for (const [name, axis] of Object.entries(layout)) {
       if (!/^[xy]axis/.test(name)) continue;
       Object.assign(axis, { gridcolor: palette.grid, linecolor: palette.muted, tickcolor: palette.muted, zeroline: false, automargin: true });

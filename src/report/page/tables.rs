@@ -16,7 +16,7 @@ pub(in crate::report) struct Table {
     pub(in crate::report) rows: Vec<Vec<Field>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Clone)]
 pub(in crate::report) struct Head {
     pub(in crate::report) text: String,
     pub(in crate::report) unit: String,
@@ -56,7 +56,7 @@ impl Head {
 }
 
 /// One field; `sort` is the number by which it is sorted.
-#[derive(Serialize)]
+#[derive(Serialize, Clone)]
 pub(in crate::report) struct Field {
     pub(in crate::report) text: String,
     pub(in crate::report) sort: Option<f64>,

@@ -10,7 +10,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::DrawError;
 use crate::chart::{COLOURS, Dash, Marker};
 
-/// Width and height of every figure: twice the size at which it is shown.
+/// Width and height of most figures: twice the size at which it is shown. Those with many rows
+/// are higher.
 pub(super) const SIZE: (u32, u32) = (1600, 1000);
 
 pub(super) const INK: RGBColor = RGBColor(0x1B, 0x1F, 0x24);
@@ -112,7 +113,7 @@ fn failed<E: std::fmt::Display>(error: E) -> DrawError {
 }
 
 impl<'a> Canvas<'a> {
-    pub fn new(out: &'a mut String) -> Result<Self, DrawError> {
+    pub fn new(out: &'a mut String, size: (u32, u32)) -> Result<Self, DrawError> {
         static FONT: Once = Once::new();
         // Without system fonts plotters cannot even lay text out before a font is registered.
         FONT.call_once(|| {
@@ -122,7 +123,7 @@ impl<'a> Canvas<'a> {
                 let _ = register_font("sans-serif", style, bytes);
             }
         });
-        let area = SVGBackend::with_string(out, SIZE).into_drawing_area();
+        let area = SVGBackend::with_string(out, size).into_drawing_area();
         area.fill(&WHITE).map_err(failed)?;
         Ok(Self { area })
     }
@@ -228,6 +229,11 @@ impl<'a> Canvas<'a> {
     pub fn outline(&self, rect: Rect, colour: RGBColor, width: u32) -> Result<(), DrawError> {
         let corners = [(rect.x0, rect.y0), (rect.x1, rect.y1)];
         self.area.draw(&Rectangle::new(corners, colour.stroke_width(width))).map_err(failed)
+    }
+
+    /// An area behind a line, through which the grid shows.
+    pub fn band(&self, points: Vec<At>, colour: RGBColor) -> Result<(), DrawError> {
+        self.area.draw(&Polygon::new(points, colour.mix(0.18).filled())).map_err(failed)
     }
 
     pub fn polygon(&self, points: Vec<At>, colour: RGBColor) -> Result<(), DrawError> {

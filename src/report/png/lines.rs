@@ -72,12 +72,15 @@ fn legend(canvas: &Canvas<'_>, lines: &Lines, body: Rect) -> Result<i32, DrawErr
         let (px, py) = place(124 + canvas.width(&series.name, 27, false));
         let hue = colour(series.look.colour);
         // The sample has what the series has.
+        if series.draw == Draw::LineAndBand {
+            canvas.band(vec![(px, py - 14), (px + 108, py - 14), (px + 108, py + 14), (px, py + 14)], hue)?;
+        }
         match series.draw {
             Draw::Line | Draw::Steps => {
                 canvas.dashed(&[(px, py), (px + 108, py)], hue, 4, series.look.dash)?
             }
             Draw::Dots => canvas.marker((px + 54, py), series.look.marker, hue, 10, false)?,
-            _ => {
+            Draw::LineAndMarkers | Draw::LineAndBand => {
                 canvas.dashed(&[(px, py), (px + 46, py)], hue, 4, series.look.dash)?;
                 canvas.dashed(&[(px + 62, py), (px + 108, py)], hue, 4, series.look.dash)?;
                 canvas.marker((px + 54, py), series.look.marker, hue, 10, false)?;
@@ -193,6 +196,9 @@ fn draw_series(
         let stairs: Vec<At> = corners.chain(path.last().copied()).collect();
         return canvas.dashed(&stairs, hue, 4, series.look.dash);
     }
+    if series.draw == Draw::LineAndBand {
+        band(canvas, lines, series, plot)?;
+    }
     if series.draw != Draw::Dots && path.len() > 1 {
         canvas.dashed(&path, hue, 4, series.look.dash)?;
     }
@@ -201,7 +207,7 @@ fn draw_series(
     }
     let mut free: Option<At> = None;
     for (i, (point, at)) in series.points.iter().zip(&path).enumerate() {
-        if let (Some(low), Some(high)) = (point.low, point.high) {
+        if let (Some(low), Some(high), true) = (point.low, point.high, series.draw != Draw::LineAndBand) {
             let (lo, hi) = (place(point.x, low), place(point.x, high));
             canvas.line(&[lo, hi], hue, 3)?;
             for end in [lo, hi] {
@@ -224,6 +230,19 @@ fn draw_series(
         }
     }
     Ok(())
+}
+
+/// The area between the points' ends, cut where the axis ends.
+fn band(canvas: &Canvas<'_>, lines: &Lines, series: &Series, plot: Rect) -> Result<(), DrawError> {
+    let place = |x: f64, y: f64| (plot.x(lines.x.share(x)), plot.y(lines.y.share(y).clamp(0.0, 1.0)));
+    let ends: Vec<(f64, f64, f64)> =
+        series.points.iter().filter_map(|p| Some((p.x, p.low?, p.high?))).collect();
+    if ends.len() < 2 {
+        return Ok(());
+    }
+    let upper = ends.iter().map(|(x, _, high)| place(*x, *high));
+    let lower = ends.iter().rev().map(|(x, low, _)| place(*x, *low));
+    canvas.band(upper.chain(lower).collect(), colour(series.look.colour))
 }
 
 /// A name beside a point, in the first corner that no line of its series crosses; above and

@@ -2,8 +2,10 @@
 //! is evenly spaced and plotters' own bitmaps are not.
 
 mod canvas;
+mod forest;
 mod heat;
 mod lines;
+mod matrix;
 mod strip;
 
 use std::sync::{Arc, OnceLock};
@@ -26,7 +28,8 @@ pub enum DrawError {
     Encode(String),
 }
 
-/// The chart as PNG, 1600 × 1000 pixels, meant to be shown at half that size.
+/// The chart as PNG, 1600 × 1000 pixels, meant to be shown at half that size; higher where it
+/// has more rows than fit.
 ///
 /// # Errors
 /// When a drawing step fails; see [`DrawError`].
@@ -35,7 +38,7 @@ pub fn render(chart: &Chart) -> Result<Vec<u8>, DrawError> {
     let options =
         usvg::Options { fontdb: fonts(), font_family: "DejaVu Sans".into(), ..usvg::Options::default() };
     let tree = usvg::Tree::from_str(&svg, &options)?;
-    let (width, height) = SIZE;
+    let (width, height) = size(chart);
     let mut pixmap = tiny_skia::Pixmap::new(width, height).ok_or(DrawError::Pixmap(width, height))?;
     resvg::render(&tree, tiny_skia::Transform::identity(), &mut pixmap.as_mut());
     pixmap.encode_png().map_err(|e| DrawError::Encode(e.to_string()))
@@ -48,22 +51,37 @@ pub fn render(chart: &Chart) -> Result<Vec<u8>, DrawError> {
 pub fn svg(chart: &Chart) -> Result<String, DrawError> {
     let mut out = String::new();
     {
-        let canvas = Canvas::new(&mut out)?;
-        let body = frame(&canvas, chart)?;
+        let size = size(chart);
+        let canvas = Canvas::new(&mut out, size)?;
+        let body = frame(&canvas, chart, size)?;
         match &chart.body {
             Body::Lines(l) => lines::draw(&canvas, l, body)?,
             Body::HeatMap(h) => heat::draw(&canvas, h, body)?,
             Body::Strip(s) => strip::draw(&canvas, s, body)?,
+            Body::Forest(f) => forest::draw(&canvas, f, body)?,
+            Body::Matrix(m) => matrix::draw(&canvas, m, body)?,
         }
         canvas.finish()?;
     }
     Ok(out)
 }
 
+/// Width and height of a chart in pixels: rows have a height that can be read.
+fn size(chart: &Chart) -> (u32, u32) {
+    /// What title, subtitle, legend, axis and caption take of the height.
+    const AROUND: usize = 500;
+    let rows = match &chart.body {
+        Body::Forest(f) => f.lines() * forest::ROW as usize,
+        Body::Matrix(m) => m.rows.len() * matrix::ROW as usize,
+        Body::Lines(_) | Body::HeatMap(_) | Body::Strip(_) => 0,
+    };
+    (SIZE.0, SIZE.1.max((rows + AROUND) as u32))
+}
+
 /// Title and subtitle above, caption below; what is left between them.
-fn frame(canvas: &Canvas<'_>, chart: &Chart) -> Result<Rect, DrawError> {
+fn frame(canvas: &Canvas<'_>, chart: &Chart, size: (u32, u32)) -> Result<Rect, DrawError> {
     const MARGIN: i32 = 48;
-    let (width, height) = (SIZE.0 as i32, SIZE.1 as i32);
+    let (width, height) = (size.0 as i32, size.1 as i32);
     let inner = width - 2 * MARGIN;
     let mut y = 36;
     for line in canvas.wrap(&chart.title, 44, true, inner, 2) {
