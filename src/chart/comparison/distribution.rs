@@ -80,13 +80,11 @@ fn figure(
     (!panels.is_empty()).then(|| make(panels, Axis::latency(short, "ms", &values)))
 }
 
+/// From ascending samples to the points of a curve.
+type Curve<'a> = &'a dyn Fn(&[f64]) -> Vec<(f64, f64)>;
+
 /// A panel per cell with both sides; a side without samples has no series.
-fn panels(
-    compared: &Compared<'_>,
-    metric: &str,
-    short: &str,
-    make: &dyn Fn(&[f64]) -> Vec<(f64, f64)>,
-) -> Vec<Panel> {
+fn panels(compared: &Compared<'_>, metric: &str, short: &str, make: Curve<'_>) -> Vec<Panel> {
     let panel = |samples: &Samples| {
         let pair = samples.of(metric);
         let sides = [("baseline", &pair.base), ("candidate", &pair.cand)];
