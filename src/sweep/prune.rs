@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::analysis::words;
 use crate::experiment::Load;
 use crate::measure::{CellSummary, OVERLOAD, SloStatus, SloVerdict, Verdict};
-use crate::metrics::{Better, metric};
+use crate::metrics::{Better, Unit, metric};
 use crate::plan::{Cell, Plan};
 use crate::store::RunDir;
 
@@ -74,10 +74,12 @@ fn hopeless(summary: &CellSummary) -> Option<String> {
     summary.slo.iter().find(|verdict| far_beyond(verdict)).map(words::verdict_text)
 }
 
+/// Only latencies tell: more load may bring a rate that is too low, and a share of failures that is
+/// far beyond a small limit may be a single one.
 fn far_beyond(verdict: &SloVerdict) -> bool {
-    let higher = metric(&verdict.metric).is_some_and(|metric| metric.better == Better::Higher);
-    let far = |value: f64| if higher { value * FAR <= verdict.limit } else { value >= verdict.limit * FAR };
-    verdict.status == SloStatus::Fail && verdict.value.is_some_and(far)
+    let latency = metric(&verdict.metric).is_some_and(|m| m.unit == Unit::Ms && m.better == Better::Lower);
+    let far = |value: f64| value >= verdict.limit * FAR;
+    latency && verdict.status == SloStatus::Fail && verdict.value.is_some_and(far)
 }
 
 const fn axis(cell: &Cell) -> &'static str {

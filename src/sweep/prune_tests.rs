@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, SloRule};
 use crate::measure::Reason;
 use crate::plan;
 
@@ -69,6 +69,13 @@ fn only_grids_that_ask_for_it_prune() {
 fn what_is_hopeless() {
     assert_eq!(hopeless(&summary(1999.0)), None);
     assert!(hopeless(&summary(2000.0)).is_some());
+    let mut rates = summary(500.0);
+    let rule = |metric: &str, limit| SloRule { metric: metric.into(), stat: String::new(), limit, target: None };
+    rates.slo = vec![
+        SloVerdict::judge(&rule("output_tps", 500.0), Some(60.0)),
+        SloVerdict::judge(&rule("error_rate", 0.001), Some(0.01)),
+    ];
+    assert_eq!(hopeless(&rates), None, "more load may bring the rate, and one failure is no share");
     let mut piled = summary(500.0);
     piled.validity.add(OVERLOAD, Verdict::Warn, "piled".into());
     assert_eq!(hopeless(&piled).as_deref(), Some("requests piled up"));

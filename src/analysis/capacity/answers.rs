@@ -253,7 +253,7 @@ fn needed(plan: &Plan, need: &Need) -> String {
         out.push_str(&format!(" That is {} per hour", money(&plan.currency, per_hour)));
         if let (Some(all), Some(full)) = (need.cost_per_million, need.cost_per_million_full) {
             out.push_str(&format!(
-                ", {} per million output tokens at that traffic ({} if every replica did all it may)",
+                ", {} per million output tokens at that traffic ({} if every replica did all it carries within the SLO)",
                 money(&plan.currency, all),
                 money(&plan.currency, full)
             ));

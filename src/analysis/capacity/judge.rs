@@ -150,6 +150,8 @@ impl<'a> Judge<'a> {
                     }
                 }
             }
+            // What its requests deny with confidence isn't met, whatever the mean of repeats says.
+            rule.met &= rule.verdict != Standing::Fail;
             rule.text = text_of(rule);
         }
     }

@@ -194,7 +194,7 @@ fn need(settings: &CapacitySettings, matched: &[Matched], factor: f64) -> Need {
     let grown = |m: &Matched| m.rps * factor * (1.0 + settings.growth);
     let exact: f64 = matched.iter().map(|m| replicas(grown(m), m.carried.rps, settings.headroom)).sum();
     // A hair above a whole number is the number.
-    let replicas = (exact - 1e-9).ceil().max(0.0) as u64 + u64::from(settings.spares);
+    let replicas = ((exact - 1e-9).ceil().max(0.0) as u64).saturating_add(u64::from(settings.spares));
     let gpus = settings.gpus.unwrap_or(1.0);
     let price = settings.gpu_price_per_hour.map(|price| price * gpus);
     // Output tokens per second of the whole traffic, and replicas that are busy with it in full.

@@ -5,12 +5,17 @@ use crate::analysis::RunData;
 /// Puts runs together that are of the same experiment: cells with the same id become further
 /// repeats of each other, renumbered after those of the run before. Others stay apart, in the
 /// order given; why is told for each. A run may only be joined whose cells are the same and
-/// whose repeats had the same lengths and due times where they had the same seed.
+/// whose repeats had the same lengths and due times where they had the same seed. A run that is
+/// given twice counts once: one measurement is no surer for being read again.
 #[must_use]
 pub fn pool(runs: Vec<RunData>) -> (Vec<(RunData, Vec<String>)>, Vec<String>) {
     let mut out: Vec<(RunData, Vec<String>)> = Vec::new();
     let mut notes = Vec::new();
     for run in runs {
+        if out.iter().any(|(_, ids)| ids.contains(&run.id)) {
+            notes.push(format!("{} is given twice: it counts once.", run.id));
+            continue;
+        }
         let fits = out.iter().position(|(first, _)| differs(first, &run).is_none());
         match fits {
             Some(i) => {

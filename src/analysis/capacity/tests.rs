@@ -417,10 +417,14 @@ fn runs_of_the_same_cells_are_further_repeats() {
     assert_eq!((pooled.len(), notes.len(), pooled[0].1.len()), (1, 0, 2));
     assert_eq!(only(&pooled[0].0).levels[0].repeats, 2);
     let (a, mut other) = (ladder(&levels), ladder(&levels));
+    other.id = "z".into();
     summary_of(&mut other, 0).workload_hash = "another".into();
     let (pooled, notes) = pool(vec![a, other]);
     assert_eq!(pooled.len(), 2);
     assert!(notes[0].contains("lengths or due times are not those"), "{notes:?}");
+    let (pooled, notes) = pool(vec![ladder(&levels), ladder(&levels)]);
+    assert_eq!(only(&pooled[0].0).levels[0].repeats, 1, "one measurement is no surer for being read twice");
+    assert!(notes[0].contains("given twice"), "{notes:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::figures::{self, is_share};
 use super::meet::Met;
 use super::sides::{NoSides, Sides, Values, sides};
 use super::{GateSettings, Noise, Quantity, Row, Verdict, tail};
+use crate::measure;
 use crate::metrics::{self, Better};
 use crate::stats::{MeanTest, benjamini_hochberg, holm, paired_t, repeats_to_settle, welch};
 
@@ -139,7 +140,8 @@ fn without_sides(
 ) -> Draft {
     let of = |side: &Option<crate::analysis::grid::Repeats<'_>>| -> Vec<f64> {
         let summaries = side.iter().flat_map(|repeats| repeats.summaries());
-        summaries.filter_map(|s| s.value(&quantity.metric, &quantity.stat)).collect()
+        let believable = summaries.filter(|s| s.validity.verdict != measure::Verdict::Invalid);
+        believable.filter_map(|s| s.value(&quantity.metric, &quantity.stat)).collect()
     };
     let values = match none.verdict {
         Verdict::Missing => Values::plain(of(&met.base), of(&met.cand)),
@@ -279,15 +281,22 @@ pub(super) fn decide(drafts: &mut [Draft], gate: &GateSettings) {
             (None, q) => q.is_none_or(|q| q > gate.q),
         };
         row.verdict = verdict(test, draft.margin, !by_chance, row.better);
+        if test.se == 0.0 && test.mean != 0.0 && row.repeats < gate.min_repeats {
+            // Rounded figures, as an import may have: no scatter is none to tell chance by.
+            row.verdict = Verdict::Unverified;
+            row.reasons.push("too few repeats, and all alike: a change can't be told from chance".to_owned());
+        }
         if row.verdict == Verdict::Inconclusive {
             row.reasons.push(advice(test, draft.margin, gate.alpha));
         }
     }
 }
 
-/// What a test says, on the scale of its margin.
+/// What a test says, on the scale of its margin. A change that is more than chance counts unless it
+/// is shown to be within the margin: were the estimate held against the margin instead, a true
+/// change as large as the margin would be found every other time, however many the repeats.
 pub(super) fn verdict(test: &MeanTest, margin: f64, significant: bool, better: Better) -> Verdict {
-    let beyond = test.mean.abs() + ROUNDING >= margin;
+    let beyond = !test.within(margin - ROUNDING);
     let worse = if better == Better::Higher { test.mean < 0.0 } else { test.mean > 0.0 };
     match (significant, beyond, worse) {
         (true, true, true) => Verdict::Regressed,

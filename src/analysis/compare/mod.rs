@@ -166,9 +166,9 @@ pub struct Check {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Verdict {
-    /// Worse by more than chance and by at least the margin.
+    /// Worse by more than chance, and not shown to be within the margin.
     Regressed,
-    /// Better by more than chance and by at least the margin.
+    /// Better by more than chance, and not shown to be within the margin.
     Improved,
     /// A change by more than chance, of less than the margin.
     Small,
@@ -231,9 +231,9 @@ impl Verdict {
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Regressed => "worse by more than chance and by at least the margin",
-            Self::Improved => "better by more than chance and by at least the margin",
-            Self::Small => "a change by more than chance, of less than the margin",
+            Self::Regressed => "worse by more than chance, and not shown to be within the margin",
+            Self::Improved => "better by more than chance, and not shown to be within the margin",
+            Self::Small => "a change by more than chance, shown to be within the margin",
             Self::Equivalent => "no change beyond the margin either way, at 90 %",
             Self::Inconclusive => "too few repeats or too much noise to tell",
             Self::Invalid => "a side's figure can't be believed",

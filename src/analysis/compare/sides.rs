@@ -184,7 +184,7 @@ impl Sides<'_> {
                 }
             }
         }
-        values.base_overloaded = base_barred > 0;
+        values.base_overloaded = base_barred as usize == self.base.len();
         for (barred, side, all) in
             [(base_barred, "baseline", self.base.len()), (cand_barred, "candidate", self.cand.len())]
         {
