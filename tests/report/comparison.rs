@@ -301,7 +301,7 @@ const PROBE: &str = r#"
   window.dispatchEvent(new Event("beforeprint"));
   wait(drawn, () => {
     window.dispatchEvent(new Event("afterprint"));
-    const table = document.getElementById("cell-table");
+    const table = document.querySelector("table.sortable");
     let sorted = null;
     if (table) {
       const heads = [...table.querySelectorAll("thead th")];
