@@ -346,11 +346,15 @@ fn the_greatest_throughput_is_named_and_the_lowest_load_that_gives_as_much() {
     assert!(greatest("open").ends_with("512 tok/s at 4 req/s."), "{}", greatest("open"));
 }
 
-#[test]
-fn a_page_of_two_hundred_cells_stays_small() {
+fn two_hundred_cells() -> RunData {
     let spec = |users| synthetic::Spec { load: synthetic::closed(users), prompt: 128, max: 64, repeat: 1 };
     let specs: Vec<_> = (1..=200).map(|u| (spec(u), synthetic::Fate::Fine)).collect();
-    let page = page(&synthetic::run("many", &specs));
+    synthetic::run("many", &specs)
+}
+
+#[test]
+fn a_page_of_two_hundred_cells_stays_small() {
+    let page = page(&two_hundred_cells());
     // 7.7 MB when this was written, 4.7 of them the drawing library.
     assert!(page.len() < 10_000_000, "{} bytes", page.len());
     assert_eq!(page.matches("<div class=\"strip-data\"").count(), 200);
@@ -423,7 +427,7 @@ fn texts_of_a_run_cannot_become_markup() {
 #[ignore = "writes pages and pictures to look at"]
 fn gallery() {
     let all = std::env::var("PLIMSOLL_GALLERY").is_ok_and(|v| v == "all");
-    for run in synthetic::gallery() {
+    for run in synthetic::gallery().into_iter().chain([two_hundred_cells()]) {
         let dir = gallery_dir().join(&run.name);
         std::fs::create_dir_all(&dir).unwrap();
         let charts = chart::all(&run);

@@ -219,7 +219,7 @@ const SECTIONS: [(&str, &str, &str, &[&str]); 5] = [
     (
         "changes",
         "Changes",
-        "Hover for figures, drag to zoom, double-click to zoom out, click a name in a legend to hide it.",
+        "Hover for figures, drag to zoom, double-click to zoom out, the buttons above a figure hide its series.",
         &["forest"],
     ),
     ("map", "Verdicts", "", &["verdicts"]),

@@ -218,7 +218,17 @@
     });
   };
 
+  // Plotly lies in the page as inert text: reading some megabytes of script would keep the first
+  // screen waiting, so the first figure that is drawn has it read.
+  const readPlotly = () => {
+    if (window.Plotly) return;
+    const script = document.createElement("script");
+    script.textContent = document.getElementById("plotly").textContent;
+    document.head.append(script);
+  };
+
   const draw = (plot) => {
+    readPlotly();
     const figure = prepare(plot);
     const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], toImageButtonOptions: { filename: plot.dataset.chart, scale: 2 } };
     plot.dataset.drawn = colours().ground + (plot.clientWidth < 640);
@@ -243,7 +253,10 @@
       if (!entry.target.dataset.drawn) draw(entry.target);
     }
   }, { rootMargin: "400px" });
-  for (const plot of document.querySelectorAll("figure .plot")) near.observe(plot);
+  const plots = document.querySelectorAll("figure .plot");
+  // Between the two a frame is painted.
+  const afterPaint = (then) => requestAnimationFrame(() => setTimeout(then, 0));
+  afterPaint(() => { for (const plot of plots) near.observe(plot); });
   const drawAll = () => {
     for (const plot of document.querySelectorAll("figure .plot:not([data-drawn])")) if (plot.offsetParent) draw(plot);
   };
@@ -280,7 +293,7 @@
       once.disconnect();
       if (!box.firstChild) show();
     }, { rootMargin: "400px" });
-    once.observe(pick);
+    afterPaint(() => once.observe(pick));
     window.addEventListener("beforeprint", () => { if (!box.firstChild && box.offsetParent) show(); });
   }
 

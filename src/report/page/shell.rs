@@ -51,11 +51,12 @@ pub(in crate::report) fn environment() -> Result<Environment<'static>, minijinja
     Ok(environment)
 }
 
-/// The first script of the crate's two; the second, MathJax, is not needed.
+/// What the first script of the crate's two says, without its tags; the second, MathJax, is not needed.
+/// The page holds it as text, which `page.js` has read when the first figure is drawn.
 fn plotly_script() -> String {
-    const END: &str = "</script>";
     let both = Plot::offline_js_sources();
-    both.split_inclusive(END).next().unwrap_or_default().to_owned()
+    let first = both.split("</script>").next().unwrap_or_default();
+    first.split_once('>').map_or("", |(_, text)| text).to_owned()
 }
 
 #[cfg(test)]
@@ -65,7 +66,7 @@ mod tests {
     #[test]
     fn only_the_plotting_script_is_taken() {
         let script = plotly_script();
-        assert!(script.starts_with("<script") && script.ends_with("</script>"));
+        assert!(!script.contains("<script") && !script.contains("</script"));
         assert!(script.contains("Plotly") && !script.contains("MathJax=") && script.len() < 6_000_000);
     }
 
