@@ -55,8 +55,8 @@ pub(crate) use reader::Reader;
 pub use search::SearchRules;
 pub use settings::{
     Arrivals, CellSettings, ClientSettings, Connections, Cooldown, Dns, ForceLength, Gate, HttpVersion,
-    LengthShape, Lengths, Load, MAX_TOKENS_FIELDS, Part, Proxy, Recovery, RequestLimit, Settings, Slo,
-    SloRule, Stage, StopAfter, Target, Think, Tls, TokenizerChoice, Workload,
+    LengthShape, Lengths, Load, MAX_TOKENS_FIELDS, Part, Proxy, Ready, Recovery, RequestLimit, ServerSettings,
+    ServerStop, Settings, Slo, SloRule, Stage, StopAfter, StopSignal, Target, Think, Tls, TokenizerChoice, Workload,
 };
 pub use template::template;
 pub(crate) use tree::{Node, Origin, Table};
