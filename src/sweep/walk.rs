@@ -14,7 +14,7 @@ use crate::measure::validity::{CONTAMINATED_NAME, DATA_AGAIN_NAME};
 use crate::measure::{self, CellSummary, Verdict};
 use crate::plan::Cell;
 use crate::record::{Ceiling, CellRun, EndedBy};
-use crate::server::{self, DiscoverError, Found, Idle};
+use crate::server::{self, DiscoverError, Found, Idle, LaunchError};
 use crate::store::{RunDir, Served};
 use crate::workload::Source;
 
@@ -83,6 +83,9 @@ pub(super) trait Agenda {
     /// A cell was measured and is kept.
     fn finished(&mut self, turn: &Turn, summary: &CellSummary) -> Result<(), SweepError>;
 
+    /// A cell can't run, for this reason, and is passed over for good.
+    fn skip(&mut self, turn: &Turn, reason: &str, watcher: &mut dyn Watcher) -> Result<(), SweepError>;
+
     /// Cells that it passed over for good.
     fn skipped(&self) -> usize {
         0
@@ -127,11 +130,21 @@ impl<'a> Walk<'a> {
                 return Ok(Ending::Interrupted);
             }
             let cell = &turn.cell;
+            let start = match self.bench.up(&cell.settings, self.watcher) {
+                Ok(start) => start,
+                Err(LaunchError::Stopped) => return Ok(Ending::Interrupted),
+                Err(LaunchError::Failed(reason)) => {
+                    agenda.skip(&turn, &reason, self.watcher)?;
+                    next = agenda.next(self.watcher)?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let found = match self.find(cell) {
                 Err(SweepError::Discover(DiscoverError::Stopped)) => return Ok(Ending::Interrupted),
                 other => other?,
             };
-            let (run, summary) = self.one(agenda.run(&turn), &turn, &found)?;
+            let (run, summary) = self.one(agenda.run(&turn), &turn, (&found, start))?;
             if summary.window.ended_by == EndedBy::Interrupt {
                 return Ok(Ending::Interrupted);
             }
@@ -153,7 +166,7 @@ impl<'a> Walk<'a> {
         &mut self,
         keep: &RunDir,
         turn: &Turn,
-        found: &[Rc<Found>],
+        (found, start): (&[Rc<Found>], Option<u32>),
     ) -> Result<(CellRun, CellSummary), SweepError> {
         let Turn { cell, expected_s, of } = turn;
         self.watcher.on(&Event::CellStarted { cell, of: *of, expected_s: *expected_s });
@@ -177,7 +190,7 @@ impl<'a> Walk<'a> {
             summary.validity.add(DATA_AGAIN_NAME, Verdict::Warn, text);
         }
         let (api, model) = bench::served(found);
-        keep.commit_cell(cell, &log, &run, &summary, Served { api: &api, model: &model })?;
+        keep.commit_cell(cell, &log, &run, &summary, Served { api: &api, model: &model, start })?;
         self.watcher.on(&Event::CellFinished { cell, summary: &summary });
         if shown.is_some() {
             for answer in &keep.answers(cell)? {
