@@ -195,7 +195,10 @@ fn one_that_is_never_ready_is_ended() {
     let port = free_port();
     let text = file(port, "users = [1]")
         .replace(&format!("plimsoll sim --addr 127.0.0.1:{port}"), "sh -c 'echo loading; sleep 1000'")
-        .replace("args.set = { max_num_seqs = 8 }", "args.tag = \"PORT\"".replace("PORT", &port.to_string()).as_str())
+        .replace(
+            "args.set = { max_num_seqs = 8 }",
+            "args.tag = \"PORT\"".replace("PORT", &port.to_string()).as_str(),
+        )
         .replace("\"60s\"", "\"300ms\"");
     let dir = directory(&text);
     let output = plimsoll(dir.path(), &ARGS);

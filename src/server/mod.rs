@@ -9,6 +9,7 @@ mod ask;
 mod client;
 mod detect;
 mod gauges;
+mod hook;
 mod identity;
 mod idle;
 mod life;
@@ -32,6 +33,7 @@ use crate::workload::{BundledTokenizer, FileTokenizer, Tokenizer, TokenizerError
 pub use ask::Stop;
 pub use client::{ClientError, USER_AGENT, client_builder, is_loopback};
 pub use detect::{Spoken, detect};
+pub use hook::{HookError, run_hook};
 pub use identity::{Engine, Identity, ModelInfo};
 pub use idle::{Idle, wait_idle};
 pub use life::{LaunchError, Launcher, Up};

@@ -127,6 +127,11 @@ impl Bench {
         Ok(ready)
     }
 
+    /// Where the first of a cell's servers is.
+    pub(super) fn first_base(&mut self, settings: &Settings) -> Result<Url, SweepError> {
+        self.base(&settings.of_part(0))
+    }
+
     /// The server of one part.
     fn part(
         &mut self,

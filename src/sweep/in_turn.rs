@@ -50,8 +50,12 @@ pub fn in_turn(
     if grids().any(|grid| grid.search.is_some() || grid.prune) {
         return Err(SweepError::NoTurns);
     }
-    if sides.iter().flat_map(|side| &side.plan.cells).any(|cell| cell.settings.server.is_some()) {
-        let text = "runs that take turns ask servers that run already: [server] has no effect on them";
+    let mut cells = sides.iter().flat_map(|side| &side.plan.cells);
+    if cells.any(|cell| cell.settings.server.is_some())
+        || sides.iter().any(|s| !s.experiment.hooks.is_empty())
+    {
+        let text =
+            "runs that take turns ask servers that run already: [server] and [hooks] have no effect on them";
         watcher.on(&Event::Notice { text });
     }
     let mut bench = Bench::new(control);

@@ -7,6 +7,7 @@
 
 mod begin;
 mod bench;
+mod hooks;
 mod in_turn;
 mod listed;
 mod prune;
@@ -23,13 +24,14 @@ pub use in_turn::{Side, in_turn};
 
 use begin::{begin, look_ahead, reopen};
 use bench::Bench;
+use hooks::{After, Runner};
 use listed::Listed;
 use searching::Searching;
 use walk::{Agenda as _, Walk};
 
 use crate::analysis::AnalysisError;
 use crate::event::{Event, Watcher};
-use crate::experiment::{Experiment, Mistakes};
+use crate::experiment::{Experiment, HookPoint, Mistakes};
 use crate::load::{Control, LoadError};
 use crate::plan::{self, Cell, Plan};
 use crate::server::{DiscoverError, LaunchError, Launcher, Stop};
@@ -90,6 +92,8 @@ pub enum SweepError {
     Analysis(#[from] AnalysisError),
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
+    #[error("a hook failed before the sweep: {0}")]
+    Hook(String),
     #[error("this machine can't run the plan: {0}")]
     BeyondThisMachine(String),
     #[error("cannot start the simulator: {0}")]
@@ -183,7 +187,18 @@ pub fn run(
     if !options.no_server && plan.cells.iter().any(|cell| cell.settings.server.is_some()) {
         bench.launch_by(launcher(experiment, options, resumed.as_ref(), control));
     }
+    let hooks = Runner::new(&experiment.hooks, control);
+    let mut place = None;
     if let Some(first) = first_up(left.iter().copied().chain(searched), &mut bench, watcher)? {
+        let base = bench.first_base(&first.settings)?;
+        if let Some((target, _)) = first.settings.parts().next() {
+            match hooks.run(HookPoint::BeforeSweep, (target, &base), None, watcher) {
+                After::GoOn => {}
+                After::Fail(reason) | After::Stop(reason) => return Err(SweepError::Hook(reason)),
+                After::Interrupted => return Err(DiscoverError::Stopped.into()),
+            }
+            place = Some((target.clone(), base));
+        }
         let found = bench.ready(&first.settings, None, watcher)?;
         identity = bench::identity(&first.settings, &found);
     }
@@ -208,8 +223,8 @@ pub fn run(
         finished_before: done.len(),
         expected_s: left.iter().map(|c| expected[c.index as usize]).sum(),
     });
-    let mut walk = Walk::new(control, watcher, bench, ceiling);
-    let (ending, of, skipped) = if plan.searches.is_empty() {
+    let mut walk = Walk::new(control, watcher, bench, ceiling).with_hooks(hooks);
+    let (mut ending, of, skipped) = if plan.searches.is_empty() {
         let mut agenda = Listed::new(&run, plan, &expected, &left);
         (walk.all(&mut agenda), plan.cells.len(), agenda.skipped())
     } else {
@@ -220,6 +235,14 @@ pub fn run(
         }
     };
     let finished = done.len() + walk.finished + skipped;
+    if let Some((target, base)) = &place
+        && let After::Stop(reason) = walk.after_sweep(target, base)
+        && let Ok(Ending::Finished) = ending
+    {
+        ending = Ok(Ending::Stopped { reason });
+    }
+    // Its server is stopped before the end is told.
+    drop(walk);
     close(&mut run, &ending, watcher)?;
     let ending = ending?;
     watcher.on(&Event::SweepFinished {

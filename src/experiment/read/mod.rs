@@ -5,6 +5,7 @@ mod compare;
 mod connections;
 mod content;
 mod custom;
+mod hooks;
 mod lengths;
 mod mix;
 mod sampling;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub(crate) use compare::compare;
+pub(crate) use hooks::hooks;
 pub(crate) use mix::refuse_strange_axes;
 pub(super) use slo::{is_floor, read as slo};
 
@@ -31,7 +33,8 @@ use crate::sim::{Config, KNOBS};
 
 /// The sections that make up a cell's settings: the roots of an axis's dotted path.
 pub(crate) const SECTIONS: [&str; 12] = [
-    "target", "workload", "load", "cell", "slo", "client", "sim", "task", "endpoint", "mix", "stage", "server",
+    "target", "workload", "load", "cell", "slo", "client", "sim", "task", "endpoint", "mix", "stage",
+    "server",
 ];
 
 /// Those of them in which the user names the keys, or the tables.

@@ -48,7 +48,7 @@ pub(super) fn read(section: Section<'_>, url: &str) -> Option<ServerSettings> {
 }
 
 /// A command line: a list of words, or a text of words with quotes as a shell has them.
-pub(crate) fn words(field: &Field<'_>) -> Option<Vec<String>> {
+pub(super) fn words(field: &Field<'_>) -> Option<Vec<String>> {
     let words = match &field.node.value {
         Written::Str(text) => match split_words(text) {
             Ok(words) => words,
@@ -58,9 +58,8 @@ pub(crate) fn words(field: &Field<'_>) -> Option<Vec<String>> {
             }
         },
         Written::Array(items) => {
-            let named = |(i, node)| {
-                field.item(node, format!("{}[{}]", field.key(), i + 1)).str().map(str::to_owned)
-            };
+            let named =
+                |(i, node)| field.item(node, format!("{}[{}]", field.key(), i + 1)).str().map(str::to_owned);
             items.iter().enumerate().map(named).collect::<Option<Vec<_>>>()?
         }
         _ => {
@@ -126,7 +125,8 @@ fn read_args(section: &Section<'_>) -> Map<String, serde_json::Value> {
         if fits {
             args.insert(field.name().to_owned(), field.node.json());
         } else {
-            field.wrong_type("a text, a number, true, false, a list of those, or a table of them (key=value)");
+            field
+                .wrong_type("a text, a number, true, false, a list of those, or a table of them (key=value)");
         }
     }
     args

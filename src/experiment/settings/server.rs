@@ -129,9 +129,25 @@ mod tests {
         assert_eq!(
             server.words(),
             [
-                "serve", "it", "--max-num-seqs", "64", "-m", "a b.gguf", "-ngl", "99",
-                "--enable-prefix-caching", "--lora", "x", "--lora", "y", "--set", "step_base=8ms", "--set",
-                "tokens=3", "--share", "0.5"
+                "serve",
+                "it",
+                "--max-num-seqs",
+                "64",
+                "-m",
+                "a b.gguf",
+                "-ngl",
+                "99",
+                "--enable-prefix-caching",
+                "--lora",
+                "x",
+                "--lora",
+                "y",
+                "--set",
+                "step_base=8ms",
+                "--set",
+                "tokens=3",
+                "--share",
+                "0.5"
             ]
         );
     }

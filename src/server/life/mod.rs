@@ -16,7 +16,8 @@ use url::Url;
 use super::ask::{AskError, Asker};
 use super::{DiscoverError, Secrets, Stop, client, is_loopback, shown};
 use crate::experiment::{ServerSettings, Settings, Target};
-pub(super) use logs::Logs;
+use logs::Logs;
+pub(super) use logs::last_lines;
 pub(super) use process::{Process, Spec};
 
 /// Between two looks at a server that starts.
@@ -85,11 +86,7 @@ impl Launcher {
     ///
     /// # Errors
     /// See [`LaunchError`].
-    pub fn up(
-        &mut self,
-        settings: &Settings,
-        tell: &mut dyn FnMut(&str),
-    ) -> Result<Option<Up>, LaunchError> {
+    pub fn up(&mut self, settings: &Settings, tell: &mut dyn FnMut(&str)) -> Result<Option<Up>, LaunchError> {
         let Some(server) = &settings.server else { return Ok(None) };
         if let Some((_, reason)) = self.failed.iter().find(|(known, _)| known == server) {
             return Err(LaunchError::Failed(reason.clone()));

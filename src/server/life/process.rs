@@ -195,11 +195,8 @@ mod tests {
     fn one_that_hears_nothing_is_killed() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
-        let process = start(
-            "trap '' TERM; echo up; while :; do sleep 0.05; done",
-            Duration::from_millis(100),
-            &log,
-        );
+        let process =
+            start("trap '' TERM; echo up; while :; do sleep 0.05; done", Duration::from_millis(100), &log);
         until("its start", || std::fs::read_to_string(&log).unwrap().contains("up"));
         let pid = process.child.id().to_string();
         assert!(runs(&pid));
