@@ -225,3 +225,69 @@ fn a_server_that_runs_already_is_used_only_when_told_so() {
     assert!(of_cells(&run, "summary.json")[0].as_ref().unwrap().get("server_start").is_none());
     assert!(!run.join("server").exists());
 }
+
+/// [`file`] against a simulator that runs, with these hooks.
+fn hooked(port: u16, hooks: &str) -> String {
+    file(port, "users = [1, 2]").replace("[workload]", &format!("[hooks]\n{hooks}\n[workload]"))
+}
+
+#[test]
+fn hooks_run_around_the_sweep_and_each_cell_while_the_server_is_up() {
+    let port = free_port();
+    let note = |what: &str| {
+        format!(
+            "{{ command = [\"sh\", \"-c\", \"echo {what} $PLIMSOLL_CELL $PLIMSOLL_TARGET >> hooks.txt\"] }}"
+        )
+    };
+    let answers = "{ url = \"/v1/models\", expect = { pointer = \"/object\", equals = \"list\" } }";
+    let hooks = format!(
+        "before_sweep = [{}, {answers}]\nbefore_cell = [{answers}, {}]\nafter_cell = [{}]\nafter_sweep = [{answers}, {}]",
+        note("begin"),
+        note("before"),
+        note("after"),
+        note("end"),
+    );
+    let dir = directory(&hooked(
+        port,
+        &hooks.replace("after_sweep = [{", "after_sweep = [{ on_failure = \"stop\","),
+    ));
+    let output = plimsoll(dir.path(), &ARGS);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let base = format!("http://127.0.0.1:{port}/");
+    let lines = ["begin ", "before 1", "after 1", "before 2", "after 2", "end "]
+        .map(|what| format!("{what} {base}\n"));
+    let noted = std::fs::read_to_string(dir.path().join("hooks.txt")).unwrap();
+    let noted = noted.replace("begin http", "begin  http").replace("end http", "end  http");
+    assert_eq!(noted, lines.concat());
+    gone(port);
+}
+
+#[test]
+fn a_hook_that_fails_skips_its_cell_stops_the_sweep_or_is_told() {
+    let running = crate::rig::simulator(&std::collections::BTreeMap::new());
+    let port: u16 = running.url().rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap();
+    let args = [&ARGS[..], &["--no-server"]].concat();
+    let sweep = |hooks: &str| {
+        let dir = directory(&hooked(port, hooks));
+        let output = plimsoll(dir.path(), &args);
+        let run = find(&dir.path().join("runs"), "run.json").map(|path| path.parent().unwrap().to_owned());
+        let of = |name| run.iter().flat_map(|run| of_cells(run, name)).flatten().collect::<Vec<_>>();
+        (output.status.code(), stderr(&output), of("summary.json").len(), of("skipped.json"))
+    };
+    // Of the second cell only.
+    let (code, text, ran, skipped) =
+        sweep("before_cell = [{ command = \"sh -c 'test $PLIMSOLL_CELL = 1'\" }]");
+    assert_eq!((code, ran, skipped.len()), (Some(0), 1, 1), "{text}");
+    assert!(skipped[0]["reason"].as_str().unwrap().starts_with("hooks.before_cell[1]: sh -c"), "{skipped:?}");
+    let wrong = "{ url = \"/v1/models\", expect = { pointer = \"/object\", equals = \"dict\" } ON }";
+    let hook = |on: &str| wrong.replace("ON", on);
+    let (code, text, ran, _) = sweep(&format!("after_cell = [{}]", hook(", on_failure = \"stop\"")));
+    assert_eq!((code, ran), (Some(4), 1), "{text}");
+    assert!(text.contains("/object is \"list\", not \"dict\""), "{text}");
+    let (code, text, ran, _) = sweep(&format!("after_cell = [{}]", hook("")));
+    assert_eq!((code, ran), (Some(0), 2), "{text}");
+    assert!(text.contains("hooks.after_cell[1]") && text.contains("not \"dict\""), "{text}");
+    let (code, text, ran, _) = sweep("before_sweep = [{ url = \"/model/load\", method = \"POST\" }]");
+    assert_eq!((code, ran), (Some(4), 0), "{text}");
+    assert!(text.contains("before the sweep") && text.contains("HTTP 404"), "{text}");
+}
