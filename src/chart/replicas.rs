@@ -124,7 +124,7 @@ fn of_shapes(capacity: &Capacity) -> Option<Chart> {
     let caption = format!(
         "A further replica is needed for every {} req/s{with}; 100 req/s take {}.",
         text::figure(carried),
-        text::figure(replicas(100.0, carried, 1.0).ceil())
+        text::count(replicas(100.0, carried, 1.0).ceil() as u64)
     );
     chart(panels, subtitle, caption)
 }
