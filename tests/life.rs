@@ -279,6 +279,10 @@ fn a_hook_that_fails_skips_its_cell_stops_the_sweep_or_is_told() {
         sweep("before_cell = [{ command = \"sh -c 'test $PLIMSOLL_CELL = 1'\" }]");
     assert_eq!((code, ran, skipped.len()), (Some(0), 1, 1), "{text}");
     assert!(skipped[0]["reason"].as_str().unwrap().starts_with("hooks.before_cell[1]: sh -c"), "{skipped:?}");
+    // vLLM's call, which the simulator knows.
+    let reset = "{ url = \"/reset_prefix_cache\", method = \"POST\", expect = { pointer = \"/success\", equals = true } }";
+    let (code, text, ran, skipped) = sweep(&format!("before_cell = [{reset}]"));
+    assert_eq!((code, ran, skipped.len()), (Some(0), 2, 0), "{text}");
     let wrong = "{ url = \"/v1/models\", expect = { pointer = \"/object\", equals = \"dict\" } ON }";
     let hook = |on: &str| wrong.replace("ON", on);
     let (code, text, ran, _) = sweep(&format!("after_cell = [{}]", hook(", on_failure = \"stop\"")));
