@@ -295,3 +295,27 @@ fn a_hook_that_fails_skips_its_cell_stops_the_sweep_or_is_told() {
     assert_eq!((code, ran), (Some(4), 0), "{text}");
     assert!(text.contains("before the sweep") && text.contains("HTTP 404"), "{text}");
 }
+
+#[test]
+fn ctrl_c_while_it_starts_or_serves_ends_it() {
+    for ready in ["/health", "/never"] {
+        let port = free_port();
+        let text = file(port, "users = [1]")
+            .replace("ready.timeout", &format!("ready.url = \"{ready}\"\nready.timeout"));
+        let dir = directory(&text.replace("requests = 6", "duration = \"60s\""));
+        let started = Started::new(dir.path(), &ARGS, &[]);
+        let words = format!("sim --addr 127.0.0.1:{port}");
+        wait_for("the server", || listens(port).then_some(()));
+        assert!(!processes(&words).is_empty());
+        if ready == "/health" {
+            wait_for("the cell", || find(&dir.path().join("runs"), "records.jsonl"));
+        }
+        started.signal(Signal::INT);
+        let output = started.output();
+        assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+        gone(port);
+        let left: Vec<_> =
+            std::fs::read_dir(dir.path().join("runs")).into_iter().flatten().flatten().collect();
+        assert!(left.iter().all(|e| !e.file_name().to_string_lossy().starts_with(".server")), "{left:?}");
+    }
+}
