@@ -170,7 +170,7 @@ fn odd_comparisons_are_drawn_all_the_same() {
             assert!(png::render(chart).unwrap().len() > 5_000, "{what}: {}", chart.id);
         }
         let text = page::of_comparison(&compared, &charts).unwrap();
-        assert!(text.contains("<section id=\"answer\">"), "{what}");
+        assert!(text.contains("<section id=\"answer\""), "{what}");
         charts.len()
     };
     let none = Comparison { rows: Vec::new(), suite: Vec::new(), ..whole.clone() };
@@ -297,6 +297,8 @@ const PROBE: &str = r#"
   const errors = window.probeErrors;
   const wait = (test, then, left = 200) => test() || !left ? then() : setTimeout(() => wait(test, then, left - 1), 25);
   const drawn = () => [...document.querySelectorAll("figure .plot")].every((p) => p.querySelector(".main-svg"));
+  // Figures are drawn when they come near the window; for print all are.
+  window.dispatchEvent(new Event("beforeprint"));
   wait(drawn, () => {
     const table = document.getElementById("cell-table");
     let sorted = null;
@@ -307,17 +309,16 @@ const PROBE: &str = r#"
       sorted = [...table.tBodies[0].rows].map((r) => r.cells[i].dataset.sort).filter((v) => v !== undefined).map(Number);
     }
     const plot = document.querySelector(window.probeFigure);
-    const shown = () => plot.data.filter((t) => t.visible !== "legendonly").length;
-    const before = shown();
-    window.Plotly.restyle(plot, { visible: "legendonly" }, [plot.data.findIndex((t) => t.showlegend !== false)]);
+    const buttons = plot.parentElement.querySelectorAll(".legend button");
+    buttons[0].click();
+    const hidden = plot.data.some((t) => t.visible === false) && buttons[0].getAttribute("aria-pressed") === "false";
     document.getElementById("theme").click();
     setTimeout(() => {
       const out = document.createElement("pre");
       out.id = "probe";
       out.textContent = "PROBE" + JSON.stringify({
         errors, sorted, drawn: drawn(), figures: document.querySelectorAll("figure .main-svg").length,
-        legend: document.querySelectorAll("figure .legend .legendtoggle").length,
-        hidden: before > 0, overflow: document.documentElement.scrollWidth > document.documentElement.clientWidth + 1,
+        legend: buttons.length, hidden, overflow: document.documentElement.scrollWidth > document.documentElement.clientWidth + 1,
       }) + "PROBE";
       document.body.append(out);
     }, 50);

@@ -101,7 +101,7 @@
     const series = [];
     for (const trace of data) {
       const name = trace.legendgroup || trace.name;
-      if (name && trace.showlegend && !series.some((s) => s.name === name)) series.push({ name, trace, rank: trace.legendrank || 1000 });
+      if (name && trace.showlegend !== false && !series.some((s) => s.name === name)) series.push({ name, trace, rank: trace.legendrank || 1000 });
     }
     series.sort((a, b) => a.rank - b.rank);
     let box = plot.previousElementSibling;
