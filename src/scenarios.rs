@@ -40,6 +40,7 @@ pub const SCENARIOS: &[Scenario] = scenarios![
     "batch-endpoints",
     "llm-bench-sweep",
     "capacity",
+    "server-settings",
 ];
 
 /// The scenario of this name, if there is one.

@@ -112,8 +112,9 @@ fn every_test_that_is_named_exists() {
     assert!(named > 200, "{named}");
 }
 
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 14] = [
     "target", "workload", "load", "cell", "slo", "client", "sim", "task", "endpoint", "mix", "stage", "grid",
+    "server", "hooks",
 ];
 
 /// Whether the page of the experiment file tells of `section.key`.
@@ -178,7 +179,8 @@ fn every_command_and_flag_that_is_named_is_in_the_help() {
             }
             let own = stdout(&plimsoll(dir.path(), &[command, "--help"]));
             for flag in flags {
-                let told = [format!(" {flag} "), format!(" {flag},"), format!(" {flag}]")];
+                let told =
+                    [format!(" {flag} "), format!(" {flag},"), format!(" {flag}]"), format!(" {flag}\n")];
                 assert!(told.iter().any(|t| own.contains(t)), "{}: {command} has no {flag}", row.feature);
             }
         }

@@ -90,6 +90,7 @@ fn cell(load: Load) -> Cell {
             parts: Vec::new(),
             stages: Vec::new(),
             think: None,
+            server: None,
         },
     }
 }

@@ -4,7 +4,7 @@
 //! `report`, `calibrate`, `export`, `import`), or about what shows only from outside: the command line
 //! (`cli`), two servers in turns (`ab`), texts of `answers` that are kept, a sweep that
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
-//! (`validity`), a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
+//! (`validity`), the `life` of a server that is started for the cells, a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
 //! (`real_server`), one run held against another (`compare`), what many runs have in common (`history`), the
 //! API that a server is found to speak (`auto_api`), the load that a file gives (`determinism`), what a
 //! run's figures point to (`diagnosis`), mistakes in files (`mistakes`), several tasks and
@@ -32,6 +32,7 @@ mod examples;
 mod export;
 mod history;
 mod import;
+mod life;
 mod load;
 mod memory;
 mod mistakes;

@@ -186,6 +186,8 @@ fn the_defaults_that_the_page_names_are_those_of_the_code() {
     let open = "name = \"a\"\n[target]\nurl = \"sim:\"\n[grid]\nqps = [1]\n";
     let custom = "name = \"a\"\n[target]\nurl = \"sim:\"\napi = \"custom\"\n[target.custom]\npath = \"/a\"\n\
                   [grid]\nusers = [1]\n";
+    let served =
+        "name = \"a\"\n[target]\nurl = \"http://h:1\"\n[server]\ncommand = \"a\"\n[grid]\nusers = [1]\n";
     let (mut section, mut checked) = (String::new(), Vec::new());
     for line in page.lines() {
         if let Some(title) = line.strip_prefix("## ") {
@@ -214,6 +216,7 @@ fn the_defaults_that_the_page_names_are_those_of_the_code() {
         let text = match path.as_str() {
             "load.arrivals" => open,
             path if path.starts_with("target.custom.") => custom,
+            path if path.starts_with("server.") => served,
             _ => bare,
         };
         let told = parse(text, &[&format!("{path}={value}")]).unwrap_or_else(|m| panic!("{path}: {m}"));
@@ -229,6 +232,7 @@ fn the_defaults_that_the_page_names_are_those_of_the_code() {
         "grid.order",
         "cell.cooldown",
         "cell.duration",
+        "server.stop.grace",
     ] {
         assert!(checked.iter().any(|c| c == path), "{path} is not among {checked:?}");
     }

@@ -63,6 +63,7 @@ fn settings(url: &str, api: &str, tokenizer: TokenizerChoice) -> Settings {
         parts: Vec::new(),
         stages: Vec::new(),
         think: None,
+        server: None,
     }
 }
 

@@ -72,6 +72,7 @@ fn settings(url: &str) -> Settings {
         parts: Vec::new(),
         stages: Vec::new(),
         think: None,
+        server: None,
     }
 }
 

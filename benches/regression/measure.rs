@@ -139,7 +139,12 @@ fn group(dir: &Path, n: usize, kinds: &[Kind]) -> Result<(), Error> {
         kinds.iter().map(|kind| planned(n, *kind)).collect::<Result<_, _>>()?;
     let mut sides = Vec::new();
     for (kind, (experiment, plan, sets)) in kinds.iter().zip(&planned) {
-        let options = Options { runs: group_dir(dir, n), resume: run_of(dir, n, *kind), sets: sets.clone() };
+        let options = Options {
+            runs: group_dir(dir, n),
+            resume: run_of(dir, n, *kind),
+            sets: sets.clone(),
+            no_server: true,
+        };
         sides.push(Side { name: kind.name, experiment, plan, options });
     }
     in_turn(&sides, &Control::default(), &mut Silent)?;

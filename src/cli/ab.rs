@@ -92,7 +92,7 @@ pub fn run(args: &AbArgs) -> Result<Exit, Failure> {
         let Planned { experiment, plan } = &planned[at];
         let sets = args.source.sets().into_iter().chain(own[at].clone()).collect();
         let resume = resumed.as_ref().map(|runs| runs[at].clone());
-        let options = Options { runs: args.out.clone(), resume, sets };
+        let options = Options { runs: args.out.clone(), resume, sets, no_server: true };
         Side { name: NAMES[at], experiment, plan, options }
     };
     let control = Control::default();

@@ -49,7 +49,7 @@ pub(super) fn run(args: &NoiseArgs, json: bool) -> Option<Result<Exit, Failure>>
 
 fn measure(args: &NoiseArgs, file: &Path, json: bool) -> Result<Exit, Failure> {
     let (experiment, plan) = pairs(args, file)?;
-    let options = Options { runs: args.out.clone(), resume: None, sets: args.set.clone() };
+    let options = Options { runs: args.out.clone(), resume: None, sets: args.set.clone(), no_server: true };
     let sides =
         NAMES.map(|name| Side { name, experiment: &experiment, plan: &plan, options: options.clone() });
     let control = Control::default();

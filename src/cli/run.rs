@@ -55,6 +55,9 @@ pub struct RunArgs {
     /// Write no report; `plimsoll report` can do it later.
     #[arg(long)]
     no_report: bool,
+    /// Start no server, though the file's [server] says how: use the one that runs at the target.
+    #[arg(long)]
+    no_server: bool,
     /// Exit 1 if a cell, or a stage of it, misses an SLO or does not recover, and 4 if a cell is
     /// invalid; as `slo.gate = true` of the file.
     #[arg(long)]
@@ -81,7 +84,12 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         }
         watcher = progress::with_answers(watcher);
     }
-    let options = Options { runs: args.out.clone(), resume: args.resume.clone(), sets: args.source.sets() };
+    let options = Options {
+        runs: args.out.clone(),
+        resume: args.resume.clone(),
+        sets: args.source.sets(),
+        no_server: args.no_server,
+    };
     let swept = sweep::run(&experiment, &plan, &options, &control, watcher.as_mut()).map_err(failure)?;
     drop(watcher);
     match (report(args, &experiment, &swept), &swept.ending) {

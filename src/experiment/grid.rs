@@ -47,6 +47,8 @@ pub struct Grid {
     /// Times that each cell runs, at least 1.
     pub repeats: u32,
     pub order: Order,
+    /// Whether the file says so: then cells keep it, however often a server restarts.
+    pub ordered: bool,
     /// In the order written; the first varies slowest.
     pub axes: Vec<Axis>,
     /// Axes that go together, as indices into `axes`.
@@ -140,6 +142,7 @@ pub(super) fn searched(axis: &'static str, place: &Field<'_>, asked: &search::As
         name: None,
         repeats: 1,
         order: Order::AsWritten,
+        ordered: false,
         axes,
         zip: Vec::new(),
         exclude: Vec::new(),
@@ -159,6 +162,7 @@ fn grid(section: Section<'_>, asked: &search::Asked<'_>) -> Grid {
         name: section.get("name").and_then(|f| f.text()),
         repeats: section.get("repeats").and_then(|f| f.u32(1, 1000)).unwrap_or(1),
         order: section.get("order").and_then(|f| f.word(&ORDERS)).unwrap_or(Order::AsWritten),
+        ordered: section.peek("order").is_some(),
         axes: Vec::new(),
         zip: Vec::new(),
         exclude: Vec::new(),

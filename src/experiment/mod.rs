@@ -12,6 +12,7 @@ mod gate;
 #[cfg(test)]
 mod gate_tests;
 mod grid;
+mod hooks;
 mod length_table;
 #[cfg(test)]
 mod load_tests;
@@ -47,6 +48,7 @@ pub use content::{
 pub use gate::GateSettings;
 pub use grid::{Axis, Grid, Order};
 pub(crate) use grid::{Override, Point};
+pub use hooks::{Expect, Hook, HookAction, HookPoint, Hooks, OnFailure};
 pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
@@ -55,8 +57,9 @@ pub(crate) use reader::Reader;
 pub use search::SearchRules;
 pub use settings::{
     Arrivals, CellSettings, ClientSettings, Connections, Cooldown, Dns, ForceLength, Gate, HttpVersion,
-    LengthShape, Lengths, Load, MAX_TOKENS_FIELDS, Part, Proxy, Recovery, RequestLimit, Settings, Slo,
-    SloRule, Stage, StopAfter, Target, Think, Tls, TokenizerChoice, Workload,
+    LengthShape, Lengths, Load, MAX_TOKENS_FIELDS, Part, Proxy, Ready, Recovery, RequestLimit,
+    ServerSettings, ServerStop, Settings, Slo, SloRule, Stage, StopAfter, StopSignal, Target, Think, Tls,
+    TokenizerChoice, Workload,
 };
 pub use template::template;
 pub(crate) use tree::{Node, Origin, Table};
@@ -79,6 +82,7 @@ pub struct Experiment {
     pub capacity: CapacitySettings,
     /// `[compare]`, where there is one.
     pub compare: Option<GateSettings>,
+    pub hooks: Hooks,
     /// In the order written; empty for a file without a grid.
     pub grids: Vec<Grid>,
     /// The file's path, as it was given.
@@ -172,7 +176,7 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head { name, description, seed, salt, report, capacity, compare, grids } = head;
+        let Head { name, description, seed, salt, report, capacity, compare, hooks, grids } = head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
         Ok(Self {
             name,
@@ -182,6 +186,7 @@ impl Experiment {
             report,
             capacity,
             compare,
+            hooks,
             grids,
             path,
             text,
@@ -265,6 +270,7 @@ struct Head {
     report: ReportSettings,
     capacity: CapacitySettings,
     compare: Option<GateSettings>,
+    hooks: Hooks,
     grids: Vec<Grid>,
 }
 
@@ -284,8 +290,9 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let report = report(root.sub("report"));
     let capacity = capacity::read(root.sub("capacity"), &CapacitySettings::default());
     let compare = root.get("compare").map(|f| read::compare(f.section()));
+    let hooks = read::hooks(root.sub("hooks"));
     root.done();
-    Head { name, description, seed, salt, report, capacity, compare, grids }
+    Head { name, description, seed, salt, report, capacity, compare, hooks, grids }
 }
 
 /// The grids, and the searches among them.

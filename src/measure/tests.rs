@@ -67,6 +67,7 @@ fn cell(load: Load) -> Cell {
             parts: Vec::new(),
             stages: Vec::new(),
             think: None,
+            server: None,
         },
     }
 }

@@ -9,7 +9,8 @@ use super::expand::{Spot, order, points, product_size};
 use super::factors::{GRID, MAIN, cell_id, cell_seed, factors, hex, in_words};
 use super::{Cell, CellId, Plan, Searched, search, trace};
 use crate::experiment::{
-    Experiment, Grid, Mistake, MistakeKind, Mistakes, Order, Origin, Reader, Settings, canonical_json,
+    Experiment, Grid, Mistake, MistakeKind, Mistakes, Order, Origin, Reader, ServerSettings, Settings,
+    canonical_json,
 };
 
 /// Most cells, repeats counted, that a plan may have.
@@ -95,8 +96,12 @@ pub fn build(experiment: &Experiment) -> Result<Plan, Mistakes> {
 /// What the experiment's hash covers beside its cells. Comments, the description and the
 /// report may change between a run and its resumption; nothing that is run may.
 fn head(experiment: &Experiment) -> String {
-    let Experiment { name, seed, salt, .. } = experiment;
-    format!("plimsoll experiment 1\n{name}\n{seed}\n{}\n", Value::from(salt.clone()))
+    let Experiment { name, seed, salt, hooks, .. } = experiment;
+    let hooks = match hooks.is_empty() {
+        true => String::new(),
+        false => format!("{}\n", canonical_json(&serde_json::json!(hooks))),
+    };
+    format!("plimsoll experiment 1\n{name}\n{seed}\n{}\n{hooks}", Value::from(salt.clone()))
 }
 
 fn refuse_too_many(reader: &Reader<'_>, grids: &[Grid]) {
@@ -194,14 +199,35 @@ fn sequence(experiment: &Experiment, shared: &[Shared]) -> Vec<(usize, u32)> {
     if experiment.grids.is_empty() {
         return order(Order::AsWritten, &[shared[0].id.clone()], 1, 0, 0);
     }
-    let mut sequence = Vec::new();
+    let mut sequence: Vec<(usize, u32)> = Vec::new();
     for (number, grid) in experiment.grids.iter().enumerate() {
         let own: Vec<usize> = (0..shared.len()).filter(|i| shared[*i].grid == Some(number)).collect();
         let ids: Vec<CellId> = own.iter().map(|i| shared[*i].id.clone()).collect();
         let ordered = order(grid.order, &ids, grid.repeats, experiment.seed, number);
-        sequence.extend(ordered.into_iter().map(|(i, repeat)| (own[i], repeat)));
+        let mut ordered: Vec<_> = ordered.into_iter().map(|(i, repeat)| (own[i], repeat)).collect();
+        if !grid.ordered {
+            let running = sequence.last().map(|(at, _)| &shared[*at].settings.server);
+            by_server(&mut ordered, shared, running);
+        }
+        sequence.extend(ordered);
     }
     sequence
+}
+
+/// Brings the cells of each server together, otherwise in their order, so that it restarts least.
+/// The one that is `running` already comes first.
+fn by_server(ordered: &mut [(usize, u32)], shared: &[Shared], running: Option<&Option<ServerSettings>>) {
+    let mut servers: Vec<&Option<ServerSettings>> = Vec::new();
+    let there =
+        |of: &&Option<ServerSettings>| ordered.iter().any(|(at, _)| shared[*at].settings.server == **of);
+    servers.extend(running.filter(there));
+    for (at, _) in ordered.iter() {
+        let server = &shared[*at].settings.server;
+        if !servers.contains(&server) {
+            servers.push(server);
+        }
+    }
+    ordered.sort_by_key(|(at, _)| servers.iter().position(|one| **one == shared[*at].settings.server));
 }
 
 /// What tells the cells of a plan apart.

@@ -137,6 +137,22 @@ impl Asker {
         self.whole(self.headed(self.client.get(url.clone())), self.short)
     }
 
+    /// Ask by any method, for as long as `limit`. A body is JSON.
+    pub fn send(
+        &self,
+        method: &str,
+        url: &Url,
+        body: Option<String>,
+        limit: Duration,
+    ) -> Result<Answer, AskError> {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap_or(reqwest::Method::GET);
+        let mut request = self.client.request(method, url.clone());
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        self.whole(self.headed(request), limit)
+    }
+
     /// POST a JSON document.
     pub fn post(&self, url: &Url, body: String) -> Result<Answer, AskError> {
         let request = self.client.post(url.clone()).header("content-type", "application/json").body(body);

@@ -194,6 +194,7 @@ pub(super) fn settings() -> Settings {
         parts: Vec::new(),
         stages: Vec::new(),
         think: None,
+        server: None,
     }
 }
 

@@ -356,7 +356,7 @@ mod tests {
         let s = summary(3);
         assert_eq!((at("run"), at("cell_index"), at("model")), ("r", "3", "tiny"));
         assert_eq!(at("api"), "openai-chat");
-        let served = crate::store::Served { api: "tgi", model: "tiny" };
+        let served = crate::store::Served { api: "tgi", model: "tiny", start: None };
         let found = StoredCell::new("r", &cell(3), served, &summary(3));
         assert_eq!(
             row(&manifest("r"), &cell(3), &found)[17],

@@ -17,11 +17,13 @@ pub struct Served<'a> {
     pub api: &'a str,
     /// The model's name as the server knows it.
     pub model: &'a str,
+    /// Number of the start of our own server that answered it, from 1.
+    pub start: Option<u32>,
 }
 
 impl<'a> From<&'a str> for Served<'a> {
     fn from(model: &'a str) -> Self {
-        Self { api: "", model }
+        Self { api: "", model, start: None }
     }
 }
 
@@ -45,6 +47,10 @@ pub struct StoredCell {
     /// The API that the server was found to speak, where the settings don't name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<String>,
+    /// Number of the start of our own server that answered the cell: its log is
+    /// `server/<number>.log` of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_start: Option<u32>,
     #[serde(flatten)]
     pub summary: CellSummary,
 }
@@ -76,6 +82,7 @@ impl StoredCell {
             api: Some(served.api)
                 .filter(|api| !api.is_empty() && *api != cell.settings.target.api)
                 .map(str::to_owned),
+            server_start: served.start,
             summary,
         }
     }

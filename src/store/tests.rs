@@ -110,6 +110,7 @@ fn settings() -> Settings {
         parts: Vec::new(),
         stages: Vec::new(),
         think: None,
+        server: None,
     }
 }
 

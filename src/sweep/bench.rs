@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::SweepError;
 use crate::event::{Event, Watcher};
 use crate::experiment::{Lengths, Settings};
 use crate::load::Control;
-use crate::server::{self, DiscoverError, Found, Stop};
+use crate::server::{self, DiscoverError, Found, LaunchError, Launcher, Stop};
 use crate::sim;
 
 /// What was found out is kept of so many targets at least.
@@ -27,6 +28,8 @@ type Knobs = BTreeMap<String, Value>;
 /// See the module.
 pub(super) struct Bench {
     sims: Vec<(Knobs, sim::Server)>,
+    /// Starts the server that cells ask for; `None`: it runs already.
+    launcher: Option<Launcher>,
     /// Of simulators that stay though the cell at hand asks for none of them.
     kept: Vec<Knobs>,
     /// By what was asked, the latest last.
@@ -42,6 +45,7 @@ impl Bench {
         let control = control.clone();
         Self {
             sims: Vec::new(),
+            launcher: None,
             kept: Vec::new(),
             found: Vec::new(),
             told: HashSet::new(),
@@ -59,6 +63,32 @@ impl Bench {
                 }
             }
         }
+    }
+
+    /// Start and stop the cells' own server by `launcher`.
+    pub(super) fn launch_by(&mut self, launcher: Launcher) {
+        self.launcher = Some(launcher);
+    }
+
+    /// There is a run now: its directory takes the logs of the server.
+    pub(super) fn settle(&mut self, logs: &Path) -> Result<(), LaunchError> {
+        self.launcher.as_mut().map_or(Ok(()), |launcher| launcher.settle(logs))
+    }
+
+    /// The cell's own server, if it has one: it is up when this returns. Gives the number of its
+    /// start.
+    pub(super) fn up(
+        &mut self,
+        settings: &Settings,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Option<u32>, LaunchError> {
+        let Some(launcher) = &mut self.launcher else { return Ok(None) };
+        let up = launcher.up(settings, &mut |text| watcher.on(&Event::Notice { text }))?;
+        if up.is_some_and(|up| up.fresh) {
+            // What was found out is of the one before.
+            self.found.clear();
+        }
+        Ok(up.map(|up| up.start))
     }
 
     /// The servers of a cell's parts, in their order. `silent` is the number of a cell, from 1,
@@ -95,6 +125,11 @@ impl Bench {
         let spare = self.found.len().saturating_sub(KEPT.max(count));
         self.found.drain(..spare);
         Ok(ready)
+    }
+
+    /// Where the first of a cell's servers is.
+    pub(super) fn first_base(&mut self, settings: &Settings) -> Result<Url, SweepError> {
+        self.base(&settings.of_part(0))
     }
 
     /// The server of one part.

@@ -50,6 +50,14 @@ pub fn in_turn(
     if grids().any(|grid| grid.search.is_some() || grid.prune) {
         return Err(SweepError::NoTurns);
     }
+    let mut cells = sides.iter().flat_map(|side| &side.plan.cells);
+    if cells.any(|cell| cell.settings.server.is_some())
+        || sides.iter().any(|s| !s.experiment.hooks.is_empty())
+    {
+        let text =
+            "runs that take turns ask servers that run already: [server] and [hooks] have no effect on them";
+        watcher.on(&Event::Notice { text });
+    }
     let mut bench = Bench::new(control);
     bench.keep(sides.iter().flat_map(|side| &side.plan.cells).map(|cell| &cell.settings));
     let calibrated = Calibrated::find();
@@ -176,6 +184,10 @@ impl Agenda for InTurn<'_> {
 
     fn finished(&mut self, _: &Turn, _: &CellSummary) -> Result<(), SweepError> {
         Ok(())
+    }
+
+    fn skip(&mut self, turn: &Turn, reason: &str, _: &mut dyn Watcher) -> Result<(), SweepError> {
+        Ok(self.run(turn).skip_cell(&turn.cell, reason)?)
     }
 }
 

@@ -23,19 +23,24 @@ impl<'a> Listed<'a> {
     pub(super) fn new(run: &'a RunDir, plan: &'a Plan, expected: &'a [f64], left: &'a [&'a Cell]) -> Self {
         Self { run, plan, expected, left: left.iter(), pruning: Pruning::new(plan, run), skipped: 0 }
     }
+
+    fn pass_over(&mut self, cell: &Cell, reason: &str, watcher: &mut dyn Watcher) -> Result<(), SweepError> {
+        self.run.skip_cell(cell, reason)?;
+        self.skipped += 1;
+        let text = format!("cell {} is skipped: {reason}", cell.index + 1);
+        watcher.on(&Event::Notice { text: &text });
+        Ok(())
+    }
 }
 
 impl Agenda for Listed<'_> {
     fn next(&mut self, watcher: &mut dyn Watcher) -> Result<Option<Turn>, SweepError> {
-        for cell in self.left.by_ref() {
+        while let Some(cell) = self.left.next() {
             let Some(reason) = self.pruning.speaks_against(self.plan, cell) else {
                 let expected_s = self.expected[cell.index as usize];
                 return Ok(Some(Turn { cell: (*cell).clone(), expected_s, of: self.plan.cells.len() }));
             };
-            self.run.skip_cell(cell, &reason)?;
-            self.skipped += 1;
-            let text = format!("cell {} is skipped: {reason}", cell.index + 1);
-            watcher.on(&Event::Notice { text: &text });
+            self.pass_over(cell, &reason, watcher)?;
         }
         Ok(None)
     }
@@ -47,6 +52,10 @@ impl Agenda for Listed<'_> {
     fn finished(&mut self, turn: &Turn, summary: &CellSummary) -> Result<(), SweepError> {
         self.pruning.note(&turn.cell, summary);
         Ok(())
+    }
+
+    fn skip(&mut self, turn: &Turn, reason: &str, watcher: &mut dyn Watcher) -> Result<(), SweepError> {
+        self.pass_over(&turn.cell, reason, watcher)
     }
 
     fn skipped(&self) -> usize {

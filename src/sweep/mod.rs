@@ -7,13 +7,15 @@
 
 mod begin;
 mod bench;
+mod hooks;
 mod in_turn;
 mod listed;
 mod prune;
 mod searching;
 mod walk;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -22,19 +24,23 @@ pub use in_turn::{Side, in_turn};
 
 use begin::{begin, look_ahead, reopen};
 use bench::Bench;
+use hooks::{After, Runner};
 use listed::Listed;
 use searching::Searching;
 use walk::{Agenda as _, Walk};
 
 use crate::analysis::AnalysisError;
 use crate::event::{Event, Watcher};
-use crate::experiment::{Experiment, Mistakes};
+use crate::experiment::{Experiment, HookPoint, Mistakes};
 use crate::load::{Control, LoadError};
 use crate::plan::{self, Cell, Plan};
-use crate::server::DiscoverError;
+use crate::server::{DiscoverError, LaunchError, Launcher, Stop};
 use crate::sim;
 use crate::store::{self, Calibrated, RunDir, Status, StoreError};
 use crate::workload::DataError;
+
+/// Name of the directory in a run that holds the logs of our own server.
+pub const SERVER_LOGS: &str = "server";
 
 /// What a sweep is told beside its plan.
 #[derive(Debug, Clone)]
@@ -45,6 +51,8 @@ pub struct Options {
     pub resume: Option<PathBuf>,
     /// The `--set` overrides, for the record.
     pub sets: Vec<String>,
+    /// The server that the file would start runs already.
+    pub no_server: bool,
 }
 
 /// How a sweep ended.
@@ -75,6 +83,8 @@ pub enum SweepError {
     #[error(transparent)]
     Discover(#[from] DiscoverError),
     #[error(transparent)]
+    Launch(#[from] LaunchError),
+    #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
     Data(#[from] DataError),
@@ -82,6 +92,8 @@ pub enum SweepError {
     Analysis(#[from] AnalysisError),
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
+    #[error("a hook failed before the sweep: {0}")]
+    Hook(String),
     #[error("this machine can't run the plan: {0}")]
     BeyondThisMachine(String),
     #[error("cannot start the simulator: {0}")]
@@ -130,7 +142,7 @@ impl SweepError {
             | Self::Url { .. }
             | Self::BeyondThisMachine(_) => true,
             Self::Store(StoreError::NotARun { .. } | StoreError::InUse { .. }) => true,
-            Self::Discover(error) => error.is_usage(),
+            Self::Discover(error) | Self::Launch(LaunchError::Target(error)) => error.is_usage(),
             _ => false,
         }
     }
@@ -138,7 +150,7 @@ impl SweepError {
     /// Whether it was the user who ended it, before there was a run.
     #[must_use]
     pub const fn is_interrupt(&self) -> bool {
-        matches!(self, Self::Discover(DiscoverError::Stopped))
+        matches!(self, Self::Discover(DiscoverError::Stopped) | Self::Launch(LaunchError::Stopped))
     }
 }
 
@@ -172,7 +184,21 @@ pub fn run(
     let mut identity = Value::Null;
     // A search may have more to do than its plan says.
     let searched = plan.cells.first().filter(|_| !plan.searches.is_empty());
-    if let Some(first) = left.first().copied().or(searched) {
+    if !options.no_server && plan.cells.iter().any(|cell| cell.settings.server.is_some()) {
+        bench.launch_by(launcher(experiment, options, resumed.as_ref(), control));
+    }
+    let hooks = Runner::new(&experiment.hooks, control);
+    let mut place = None;
+    if let Some(first) = first_up(left.iter().copied().chain(searched), &mut bench, watcher)? {
+        let base = bench.first_base(&first.settings)?;
+        if let Some((target, _)) = first.settings.parts().next() {
+            match hooks.run(HookPoint::BeforeSweep, (target, &base), None, watcher) {
+                After::GoOn => {}
+                After::Fail(reason) | After::Stop(reason) => return Err(SweepError::Hook(reason)),
+                After::Interrupted => return Err(DiscoverError::Stopped.into()),
+            }
+            place = Some((target.clone(), base));
+        }
         let found = bench.ready(&first.settings, None, watcher)?;
         identity = bench::identity(&first.settings, &found);
     }
@@ -189,6 +215,7 @@ pub fn run(
         }
         None => begin(experiment, plan, (options, None), identity, &calibrated)?,
     };
+    bench.settle(&run.path().join(SERVER_LOGS))?;
     let name = run.manifest().run.clone();
     watcher.on(&Event::SweepStarted {
         run: &name,
@@ -196,8 +223,8 @@ pub fn run(
         finished_before: done.len(),
         expected_s: left.iter().map(|c| expected[c.index as usize]).sum(),
     });
-    let mut walk = Walk::new(control, watcher, bench, ceiling);
-    let (ending, of, skipped) = if plan.searches.is_empty() {
+    let mut walk = Walk::new(control, watcher, bench, ceiling).with_hooks(hooks);
+    let (mut ending, of, skipped) = if plan.searches.is_empty() {
         let mut agenda = Listed::new(&run, plan, &expected, &left);
         (walk.all(&mut agenda), plan.cells.len(), agenda.skipped())
     } else {
@@ -208,6 +235,14 @@ pub fn run(
         }
     };
     let finished = done.len() + walk.finished + skipped;
+    if let Some((target, base)) = &place
+        && let After::Stop(reason) = walk.after_sweep(target, base)
+        && let Ok(Ending::Finished) = ending
+    {
+        ending = Ok(Ending::Stopped { reason });
+    }
+    // Its server is stopped before the end is told.
+    drop(walk);
     close(&mut run, &ending, watcher)?;
     let ending = ending?;
     watcher.on(&Event::SweepFinished {
@@ -217,6 +252,42 @@ pub fn run(
         interrupted: ending == Ending::Interrupted,
     });
     Ok(Swept { run: run.path().to_owned(), ending })
+}
+
+/// What starts and stops the cells' own server. Its logs lie in the run, and until there is one
+/// beside it.
+fn launcher(
+    experiment: &Experiment,
+    options: &Options,
+    resumed: Option<&RunDir>,
+    control: &Control,
+) -> Launcher {
+    let dir = experiment.path.parent().unwrap_or(Path::new(""));
+    let control = control.clone();
+    let stop: Stop = Arc::new(move || control.finish());
+    match resumed {
+        Some(run) => Launcher::new(dir, &run.path().join(SERVER_LOGS), true, stop),
+        None => {
+            let early = options.runs.join(format!(".server-{}", std::process::id()));
+            Launcher::new(dir, &early, false, stop)
+        }
+    }
+}
+
+/// The first cell whose server is up: those before it fail, and the sweep will say so.
+fn first_up<'a>(
+    cells: impl Iterator<Item = &'a Cell>,
+    bench: &mut Bench,
+    watcher: &mut dyn Watcher,
+) -> Result<Option<&'a Cell>, SweepError> {
+    for cell in cells {
+        match bench.up(&cell.settings, watcher) {
+            Ok(_) => return Ok(Some(cell)),
+            Err(LaunchError::Failed(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
 }
 
 /// Note in the run how its sweep ended.

@@ -146,6 +146,18 @@ impl Agenda for Searching<'_> {
         self.probes[number].extend(probe(self.run, &self.plan.searches[number], &turn.cell)?);
         self.write()
     }
+
+    fn skip(&mut self, turn: &Turn, reason: &str, watcher: &mut dyn Watcher) -> Result<(), SweepError> {
+        let index = turn.cell.index;
+        self.run.skip_cell(&turn.cell, reason)?;
+        let text = format!("cell {} is skipped: {reason}", index + 1);
+        watcher.on(&Event::Notice { text: &text });
+        // Every load of this search needs the same server.
+        match self.plan.searches.iter().position(|search| search.cells.contains(&index)) {
+            Some(number) => self.end(number, End::Impossible { reason: reason.to_owned() }, watcher),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What the finished cells of a search say.

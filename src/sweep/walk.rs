@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bench::{self, Bench};
+use super::hooks::{After, Runner};
 use super::{Ending, SweepError};
 use crate::event::{Event, Watcher};
-use crate::experiment::{Cooldown, Target, Workload};
+use crate::experiment::{Cooldown, HookPoint, Target, Workload};
 use crate::load::{self, Control, Job, JobPart};
 use crate::measure::validity::{CONTAMINATED_NAME, DATA_AGAIN_NAME};
 use crate::measure::{self, CellSummary, Verdict};
 use crate::plan::Cell;
 use crate::record::{Ceiling, CellRun, EndedBy};
-use crate::server::{self, DiscoverError, Found, Idle};
+use crate::server::{self, DiscoverError, Found, Idle, LaunchError};
 use crate::store::{RunDir, Served};
 use crate::workload::Source;
+use url::Url;
 
 /// What to say of a data set that was gone through more than once. Of conversations it isn't known
 /// from the counts how many there were.
@@ -83,6 +85,9 @@ pub(super) trait Agenda {
     /// A cell was measured and is kept.
     fn finished(&mut self, turn: &Turn, summary: &CellSummary) -> Result<(), SweepError>;
 
+    /// A cell can't run, for this reason, and is passed over for good.
+    fn skip(&mut self, turn: &Turn, reason: &str, watcher: &mut dyn Watcher) -> Result<(), SweepError>;
+
     /// Cells that it passed over for good.
     fn skipped(&self) -> usize {
         0
@@ -102,6 +107,7 @@ pub(super) struct Walk<'a> {
     contaminated: Option<String>,
     /// What a load core of this machine can do, if it was calibrated.
     ceiling: Option<Ceiling>,
+    hooks: Option<Runner>,
 }
 
 impl<'a> Walk<'a> {
@@ -111,7 +117,41 @@ impl<'a> Walk<'a> {
         bench: Bench,
         ceiling: Option<Ceiling>,
     ) -> Self {
-        Self { control, watcher, bench, silent_in_row: 0, finished: 0, contaminated: None, ceiling }
+        Self {
+            control,
+            watcher,
+            bench,
+            silent_in_row: 0,
+            finished: 0,
+            contaminated: None,
+            ceiling,
+            hooks: None,
+        }
+    }
+
+    /// Run these hooks around each cell.
+    pub(super) fn with_hooks(self, hooks: Runner) -> Self {
+        Self { hooks: Some(hooks), ..self }
+    }
+
+    /// The hooks at the end of the sweep; its server still runs.
+    pub(super) fn after_sweep(&mut self, target: &Target, base: &Url) -> After {
+        match &self.hooks {
+            Some(hooks) => hooks.run(HookPoint::AfterSweep, (target, base), None, self.watcher),
+            None => After::GoOn,
+        }
+    }
+
+    /// The hooks of one cell.
+    fn around(&mut self, point: HookPoint, turn: &Turn, found: &[Rc<Found>], run: &RunDir) -> After {
+        let part = turn.cell.settings.parts().next().zip(found.first());
+        match (&self.hooks, part) {
+            (Some(hooks), Some(((target, _), found))) => {
+                let cell = Some((&turn.cell, run.path()));
+                hooks.run(point, (target, &found.endpoint.base), cell, self.watcher)
+            }
+            _ => After::GoOn,
+        }
     }
 
     /// The watcher, for others to say something.
@@ -127,16 +167,41 @@ impl<'a> Walk<'a> {
                 return Ok(Ending::Interrupted);
             }
             let cell = &turn.cell;
+            let start = match self.bench.up(&cell.settings, self.watcher) {
+                Ok(start) => start,
+                Err(LaunchError::Stopped) => return Ok(Ending::Interrupted),
+                Err(LaunchError::Failed(reason)) => {
+                    agenda.skip(&turn, &reason, self.watcher)?;
+                    next = agenda.next(self.watcher)?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let found = match self.find(cell) {
                 Err(SweepError::Discover(DiscoverError::Stopped)) => return Ok(Ending::Interrupted),
                 other => other?,
             };
-            let (run, summary) = self.one(agenda.run(&turn), &turn, &found)?;
+            match self.around(HookPoint::BeforeCell, &turn, &found, agenda.run(&turn)) {
+                After::GoOn => {}
+                After::Fail(reason) => {
+                    agenda.skip(&turn, &reason, self.watcher)?;
+                    next = agenda.next(self.watcher)?;
+                    continue;
+                }
+                After::Stop(reason) => return Ok(Ending::Stopped { reason }),
+                After::Interrupted => return Ok(Ending::Interrupted),
+            }
+            let (run, summary) = self.one(agenda.run(&turn), &turn, (&found, start))?;
             if summary.window.ended_by == EndedBy::Interrupt {
                 return Ok(Ending::Interrupted);
             }
             self.finished += 1;
             agenda.finished(&turn, &summary)?;
+            match self.around(HookPoint::AfterCell, &turn, &found, agenda.run(&turn)) {
+                After::GoOn => {}
+                After::Fail(reason) | After::Stop(reason) => return Ok(Ending::Stopped { reason }),
+                After::Interrupted => return Ok(Ending::Interrupted),
+            }
             if let Some(reason) = self.dead(cell, &run, &summary) {
                 return Ok(Ending::Stopped { reason });
             }
@@ -153,7 +218,7 @@ impl<'a> Walk<'a> {
         &mut self,
         keep: &RunDir,
         turn: &Turn,
-        found: &[Rc<Found>],
+        (found, start): (&[Rc<Found>], Option<u32>),
     ) -> Result<(CellRun, CellSummary), SweepError> {
         let Turn { cell, expected_s, of } = turn;
         self.watcher.on(&Event::CellStarted { cell, of: *of, expected_s: *expected_s });
@@ -177,7 +242,7 @@ impl<'a> Walk<'a> {
             summary.validity.add(DATA_AGAIN_NAME, Verdict::Warn, text);
         }
         let (api, model) = bench::served(found);
-        keep.commit_cell(cell, &log, &run, &summary, Served { api: &api, model: &model })?;
+        keep.commit_cell(cell, &log, &run, &summary, Served { api: &api, model: &model, start })?;
         self.watcher.on(&Event::CellFinished { cell, summary: &summary });
         if shown.is_some() {
             for answer in &keep.answers(cell)? {

@@ -135,6 +135,7 @@ fn settings(spec: &Spec) -> Settings {
         parts: Vec::new(),
         stages: Vec::new(),
         think: None,
+        server: None,
     }
 }
 

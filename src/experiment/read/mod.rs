@@ -5,9 +5,11 @@ mod compare;
 mod connections;
 mod content;
 mod custom;
+mod hooks;
 mod lengths;
 mod mix;
 mod sampling;
+mod server;
 mod slo;
 mod stage;
 mod target;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub(crate) use compare::compare;
+pub(crate) use hooks::hooks;
 pub(crate) use mix::refuse_strange_axes;
 pub(super) use slo::{is_floor, read as slo};
 
@@ -29,8 +32,10 @@ use super::tree::{Table, Value as Written};
 use crate::sim::{Config, KNOBS};
 
 /// The sections that make up a cell's settings: the roots of an axis's dotted path.
-pub(crate) const SECTIONS: [&str; 11] =
-    ["target", "workload", "load", "cell", "slo", "client", "sim", "task", "endpoint", "mix", "stage"];
+pub(crate) const SECTIONS: [&str; 12] = [
+    "target", "workload", "load", "cell", "slo", "client", "sim", "task", "endpoint", "mix", "stage",
+    "server",
+];
 
 /// Those of them in which the user names the keys, or the tables.
 pub(crate) const OPEN_SECTIONS: [&str; 4] = ["sim", "task", "endpoint", "stage"];
@@ -63,6 +68,7 @@ pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
     }
     let timed = |part: &Part| part.workload.trace.as_ref().is_some_and(|trace| trace.times);
     refuse_beside_trace(&root, by_trace, mix.parts.iter().any(timed), !stages.is_empty());
+    let own_server = root.get("server").and_then(|f| server::read(f.section(), &target.url));
     let mut settings = Settings {
         target,
         workload,
@@ -74,6 +80,7 @@ pub(crate) fn settings(reader: &Reader<'_>, tree: &Table) -> Settings {
         parts: mix.parts,
         stages,
         think: cell::think(&root),
+        server: own_server,
     };
     if let (true, Some(first)) = (lent.is_some(), settings.parts.first()) {
         // Of those that take part, not of the whole document.

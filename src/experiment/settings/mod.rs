@@ -1,6 +1,7 @@
 //! What one cell runs with: the checked, completed form of an experiment's sections.
 
 mod load;
+mod server;
 mod slo;
 mod target;
 mod workload;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use load::{Arrivals, Load, Think};
+pub use server::{Ready, ServerSettings, ServerStop, StopSignal};
 pub use slo::{Gate, RequestLimit, Slo, SloRule};
 pub use target::{Connections, Dns, HttpVersion, MAX_TOKENS_FIELDS, Proxy, Target, Tls};
 pub use workload::{
@@ -43,6 +45,9 @@ pub struct Settings {
     /// nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub think: Option<Think>,
+    /// The server that is started for the cell; `None`: it runs already, or is the simulator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerSettings>,
 }
 
 impl Settings {
