@@ -10,6 +10,7 @@ use std::process::Output;
 use plimsoll::experiment::MistakeKind;
 use rustix::process::Signal;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::plan::parse;
 use crate::rig::program::{Started, directory, find, only_run, plimsoll, stderr, stdout};
@@ -58,12 +59,22 @@ fn found(dir: &Path, output: &Output) -> Value {
     found[0].clone()
 }
 
+/// A search that this machine could measure: one that its own client spoiled is made again.
+fn measured(text: &str, command: &[&str]) -> (TempDir, Output, Value) {
+    for _ in 0..5 {
+        let dir = directory(text);
+        let output = plimsoll(dir.path(), command);
+        let found = found(dir.path(), &output);
+        if found["end"]["why"] != "invalid" {
+            return (dir, output, found);
+        }
+        eprintln!("made again, as this machine could not measure: {found}");
+    }
+    panic!("five searches could not be measured on this machine");
+}
+
 /// The interval holds `capacity`, but for `slack` on either side: this machine may be busy.
 fn holds(found: &Value, capacity: f64, slack: f64) {
-    if found["end"]["why"] == "invalid" {
-        eprintln!("not judged, as this machine could not measure: {found}");
-        return;
-    }
     let (low, high) = (found["last_pass"].as_f64(), found["first_fail"].as_f64());
     assert!(low.is_some() || high.is_some(), "nothing is sure: {found:#}");
     assert!(low.is_none_or(|low| low <= capacity * (1.0 + slack)), "{capacity}: {found:#}");
@@ -76,9 +87,8 @@ const ARGS: [&str; 4] = ["small.toml", "--no-report", "--progress", "plain"];
 fn it_finds_what_the_model_carries_and_is_a_run_like_any_other() {
     // 50 req/s. Of 60 requests the median waits for half a step at 1/(S − .5·S/29.5) = 50.86.
     let search = "[search]\nstart = 20\nratio = 1.2\nprobes = 8\nextend = 1";
-    let dir = directory(&file(20.0, 60, search));
-    let output = plimsoll(dir.path(), &[&["search"][..], &ARGS, &["--axis", "qps"]].concat());
-    let one = found(dir.path(), &output);
+    let command = [&["search"][..], &ARGS, &["--axis", "qps"]].concat();
+    let (dir, output, one) = measured(&file(20.0, 60, search), &command);
     holds(&one, 50.86, 0.1);
     let run = only_run(dir.path());
     let text = stdout(&output);
@@ -119,7 +129,10 @@ fn killed_it_goes_on_with_what_was_measured() {
     assert_eq!(std::fs::read(&first).unwrap(), before, "what was finished is kept");
     let cells = json(&run.join("plan.json"))["cells"].as_array().unwrap().len();
     assert_eq!(one["probes"].as_u64().unwrap() as usize, cells);
-    holds(&one, 50.0, 0.15);
+    // That it goes on is what is tested here; a client that was starved has no interval to hold.
+    if one["end"]["why"] != "invalid" {
+        holds(&one, 50.0, 0.15);
+    }
 }
 
 #[test]
@@ -160,10 +173,9 @@ fn the_frontier_of_a_grid_holds_it_too_and_what_is_hopeless_is_pruned() {
 #[ignore = "takes about ten minutes"]
 fn three_tenths_of_a_request_a_second() {
     let search = "[grid]\nsearch = \"qps\"\n[search]\nstart = 0.25\nconfidence = 0.9";
-    let dir = directory(&file(3333.0, 26, search));
-    let output = plimsoll(dir.path(), &[&["run"][..], &ARGS].concat());
+    let (.., found) = measured(&file(3333.0, 26, search), &[&["run"][..], &ARGS].concat());
     // At 1/(S − .5·S/12.5) the median of 26 requests waits for half a step.
-    holds(&found(dir.path(), &output), 0.3125, 0.0);
+    holds(&found, 0.3125, 0.0);
 }
 
 #[test]
@@ -176,9 +188,8 @@ fn three_hundred_requests_a_second() {
     let text = file(100.0, 2400, search)
         .replace("ttft_p50 = \"150000us\"", "ttft_p95 = \"300ms\"")
         .replace("max_num_seqs = 1", "max_num_seqs = 30");
-    let dir = directory(&text);
-    let output = plimsoll(dir.path(), &[&["run"][..], &ARGS].concat());
-    holds(&found(dir.path(), &output), 304.0, 0.0);
+    let (.., found) = measured(&text, &[&["run"][..], &ARGS].concat());
+    holds(&found, 304.0, 0.0);
 }
 
 #[test]

@@ -126,6 +126,10 @@ pub fn sentence(found: &Outcome) -> String {
                 number(high)
             )
         }
+        // The line through undecided ones says nothing between them; the two sides do.
+        (Some(low), Some(high), None) => {
+            format!("greatest load within the SLO: between {} and {}{at}", number(low), level(high))
+        }
         (Some(low), None, None) => format!("greatest load within the SLO: at least {}{at}", level(low)),
         (None, Some(high), None) => format!("no load within the SLO was found, down to {}{at}", level(high)),
         // Undecided ones stand where a side is missing.

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::analysis::RunData;
 use crate::analysis::capacity::{SloSource, answers};
 use crate::analysis::diagnosis::{self, Finding};
 use crate::analysis::words::{rule_text, value_with_unit};
+use crate::analysis::{self, RunData};
 use crate::chart::{Family, Level, Loop, Repeats, count, families, figure, list};
 use crate::measure::{CellSummary, GroupSummary, RecoveryVerdict, SloStatus, SloVerdict, Verdict};
 use crate::metrics;
@@ -61,7 +61,7 @@ pub fn find(run: &RunData) -> Findings {
     let all = Repeats::all(run);
     Findings {
         counts: cell_counts(run),
-        ran: ran(run, &all, &families),
+        ran: ran(run, &all, &families).into_iter().chain(searched(run)).collect(),
         figures: figures(&all, &families),
         limits: limits(run),
         rules: rules(run),
@@ -80,6 +80,11 @@ fn cell_counts(run: &RunData) -> CellCounts {
         }
     }
     out
+}
+
+/// What each search found.
+fn searched(run: &RunData) -> impl Iterator<Item = String> {
+    run.search.iter().flatten().map(|found| format!("Search: {}", analysis::sentence(found)))
 }
 
 fn ran(run: &RunData, all: &[Repeats<'_>], families: &[Family<'_>]) -> Vec<String> {

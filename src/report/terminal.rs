@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::columns::COLUMNS;
 use super::{contention, findings, groups, stages};
+use crate::analysis::RunData;
 use crate::analysis::diagnosis::{self, Severity};
-use crate::analysis::{self, RunData};
 use crate::chart::{Repeats, count, figure};
 use crate::measure::{GroupKind, SloStatus, Verdict};
 
@@ -17,9 +17,6 @@ pub fn summary(run: &RunData, report: Option<&Path>) -> String {
     let mut out = format!("=== {} · {} ===\n", run.name, run.id);
     for sentence in &found.ran {
         out.push_str(&format!("{sentence}\n"));
-    }
-    for found in run.search.iter().flatten() {
-        out.push_str(&format!("Search: {}\n", analysis::sentence(found)));
     }
     out.push('\n');
     out.push_str(&table(run));

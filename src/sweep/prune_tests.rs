@@ -70,7 +70,8 @@ fn what_is_hopeless() {
     assert_eq!(hopeless(&summary(1999.0)), None);
     assert!(hopeless(&summary(2000.0)).is_some());
     let mut rates = summary(500.0);
-    let rule = |metric: &str, limit| SloRule { metric: metric.into(), stat: String::new(), limit, target: None };
+    let rule =
+        |metric: &str, limit| SloRule { metric: metric.into(), stat: String::new(), limit, target: None };
     rates.slo = vec![
         SloVerdict::judge(&rule("output_tps", 500.0), Some(60.0)),
         SloVerdict::judge(&rule("error_rate", 0.001), Some(0.01)),

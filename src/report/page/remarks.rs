@@ -54,8 +54,11 @@ pub(in crate::report) fn remark(data: &CellData) -> Option<Remark> {
     let label = format!("{}{repeat}", Repeats { cells: vec![data] }.label());
     let cell = data.cell.index + 1;
     let Some(summary) = &data.summary else {
-        let reasons = vec!["it did not run, or did not run to its end".to_owned()];
-        return Some(Remark { cell, label, word: "not run", class: "none", reasons });
+        let (word, reason) = match &data.skipped {
+            Some(reason) => ("skipped", reason.clone()),
+            None => ("not run", "it did not run, or did not run to its end".to_owned()),
+        };
+        return Some(Remark { cell, label, word, class: "none", reasons: vec![reason] });
     };
     let mut reasons: Vec<String> = summary.validity.reasons.iter().map(|r| r.text.clone()).collect();
     if !summary.counts.errors.is_empty() {
