@@ -45,7 +45,7 @@ pub struct AbArgs {
     /// Override a setting on the candidate's side alone.
     #[arg(long, value_name = "KEY=VALUE")]
     b_set: Vec<String>,
-    /// A TOML file with the keys of an experiment's [compare] (else the section of the experiment
+    /// A TOML file with the keys of an experiment's compare section (else the section of the experiment
     /// file, else the defaults).
     #[arg(long, value_name = "FILE")]
     gate: Option<PathBuf>,

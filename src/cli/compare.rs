@@ -29,7 +29,7 @@ pub struct CompareArgs {
     baseline: String,
     /// What is held against it: the same three.
     candidate: String,
-    /// A TOML file with the keys of an experiment's [compare] (else the section of the
+    /// A TOML file with the keys of an experiment's compare section (else the section of the
     /// candidate's experiment file, else the defaults).
     #[arg(long, value_name = "FILE")]
     gate: Option<PathBuf>,

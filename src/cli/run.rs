@@ -55,7 +55,7 @@ pub struct RunArgs {
     /// Write no report; `plimsoll report` can do it later.
     #[arg(long)]
     no_report: bool,
-    /// Start no server, though the file's [server] says how: use the one that runs at the target.
+    /// Start no server, though the file's server section says how: use the one that runs at the target.
     #[arg(long)]
     no_server: bool,
     /// Exit 1 if a cell, or a stage of it, misses an SLO or does not recover, and 4 if a cell is

@@ -3,7 +3,7 @@
 //!
 //! [`capacity()`] looks at every workload shape of a run, that is at every group of its grid
 //! over the load; [`RunData::capacity`] has it once per run, with the run's own SLO and
-//! `[capacity]`. [`answers`] puts it into sentences, the answer first. The methods and their
+//! `[capacity]`. [`answers()`] puts it into sentences, the answer first. The methods and their
 //! thresholds are in `docs/capacity.md`.
 
 mod answers;

@@ -69,7 +69,7 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub seed_per_request: bool,
     /// Texts of the answers to so many first arrivals of the cell are kept, and of so many
-    /// refusals of each load core; a conversation is one arrival. At most [`MAX_KEPT_ANSWERS`].
+    /// refusals of each load core; a conversation is one arrival. At most 10,000.
     #[serde(default, skip_serializing_if = "is_none_left")]
     pub keep_answers: u32,
 }

@@ -17,7 +17,7 @@ pub use terminal::terminal;
 use super::{ReportError, replace};
 use crate::analysis::compare::{Comparison, Row, Verdict};
 
-/// What [`write`] left on the disk.
+/// What [`write()`] left on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// The directory: `compare-<baseline>-<candidate>` in the one for reports.
