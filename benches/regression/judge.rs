@@ -5,7 +5,6 @@ use std::path::Path;
 use plimsoll::analysis::RunData;
 use plimsoll::analysis::compare::{Comparison, GateSettings, Outcome, Row, Verdict, compare};
 use plimsoll::measure;
-use plimsoll::stats::paired_t;
 
 use super::Error;
 use super::measure::{BASE, EQUAL, Kind, P50, P95, Size, TAIL, run_of};
@@ -78,21 +77,17 @@ pub fn is_significant(row: &Row, gate: &GateSettings) -> bool {
 /// What is said of a row that is to be worse.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Shown {
-    /// Worse, and told from chance: `REGRESSED`, or `SMALL` and worse.
+    /// `REGRESSED`.
     pub found: bool,
-    /// `REGRESSED`: its estimate is at least the margin, too.
-    pub regressed: bool,
-    /// Told from chance, and not shown to be less than the margin: a 90 % interval that
-    /// reaches it.
-    pub not_small: bool,
+    /// Worse, and told from chance: `REGRESSED`, or `SMALL` and worse.
+    pub told: bool,
+    /// Told from chance, and its estimate is at least the margin: the plain rule.
+    pub beyond: bool,
 }
 
 pub fn shown(row: &Row, gate: &GateSettings) -> Shown {
-    let found = is_significant(row, gate) && row.is_worse() == Some(true);
-    let logs: Vec<f64> =
-        row.base_values.iter().zip(&row.cand_values).map(|(base, cand)| (cand / base).ln()).collect();
-    let small = paired_t(&logs).is_some_and(|test| test.within(row.margin.ln_1p()));
-    Shown { found, regressed: row.verdict == Verdict::Regressed, not_small: found && !small }
+    let told = is_significant(row, gate) && row.is_worse() == Some(true);
+    Shown { found: row.verdict == Verdict::Regressed, told, beyond: told && row.severity() >= 1.0 }
 }
 
 /// Compares what lies in `dir`.

@@ -75,8 +75,8 @@ fn equal(found: &Found, text: &mut String) {
         count(&Judged::significant),
     );
     line(
-        "some figure that decides is worse by more than chance, and not shown to be within the margin",
-        count(&|judged: &Judged| judged.primary().any(|row| shown(row, &judged.comparison.gate).not_small)),
+        "some figure that decides is worse by more than chance, and its estimate is at least the margin",
+        count(&|judged: &Judged| judged.primary().any(|row| shown(row, &judged.comparison.gate).beyond)),
     );
     for outcome in [Outcome::Pass, Outcome::Inconclusive, Outcome::Invalid, Outcome::NotComparable] {
         let hits = count(&|judged: &Judged| judged.comparison.outcome == outcome);
@@ -121,19 +121,15 @@ fn name(metric: &str, stat: &str) -> String {
     if stat.is_empty() { metric.to_owned() } else { format!("{metric}_{stat}") }
 }
 
-/// Comparisons that found it, that say `REGRESSED`, and that would if what isn't shown to be
-/// smaller than the margin counted.
+/// Comparisons that found it: say `REGRESSED`; that tell it from chance; and that would have found
+/// it if the estimate had to be at least the margin.
 fn hits(planted: &Planted, metric: &str, stat: &str) -> (usize, usize, usize) {
     let each = planted
         .comparisons
         .iter()
         .filter_map(|judged| Some(shown(judged.row(metric, stat)?, &judged.comparison.gate)));
-    each.fold((0, 0, 0), |(found, regressed, not_small), s| {
-        (
-            found + usize::from(s.found),
-            regressed + usize::from(s.regressed),
-            not_small + usize::from(s.not_small),
-        )
+    each.fold((0, 0, 0), |(found, told, beyond), s| {
+        (found + usize::from(s.found), told + usize::from(s.told), beyond + usize::from(s.beyond))
     })
 }
 
@@ -155,10 +151,10 @@ fn planted_table(planted: &Planted, text: &mut String) {
     );
     let _ = writeln!(
         text,
-        "| figure | decides | mean effect | margin | worse by more than chance | 95 % interval | `REGRESSED` | not shown to be within the margin |\n|---|---|---|---|---|---|---|---|"
+        "| figure | decides | mean effect | margin | found: `REGRESSED` | 95 % interval | worse by more than chance | of which the estimate is at least the margin |\n|---|---|---|---|---|---|---|---|"
     );
     for (metric, stat) in planted.rows {
-        let (found, regressed, not_small) = hits(planted, metric, stat);
+        let (found, told, beyond) = hits(planted, metric, stat);
         let (low, high) = binomial(found, n);
         let rows: Vec<_> = planted.comparisons.iter().filter_map(|judged| judged.row(metric, stat)).collect();
         let mean = |of: &dyn Fn(&plimsoll::analysis::compare::Row) -> Option<f64>| {
@@ -167,7 +163,7 @@ fn planted_table(planted: &Planted, text: &mut String) {
         };
         let _ = writeln!(
             text,
-            "| {} | {} | {:+.2} % | {:.1} % | {found} of {n} | {:.0} to {:.0} % | {regressed} of {n} | {not_small} of {n} |",
+            "| {} | {} | {:+.2} % | {:.1} % | {found} of {n} | {:.0} to {:.0} % | {told} of {n} | {beyond} of {n} |",
             name(metric, stat),
             if rows.iter().any(|row| row.primary) { "yes" } else { "no" },
             100.0 * mean(&|row| row.effect),

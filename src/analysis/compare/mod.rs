@@ -170,7 +170,7 @@ pub enum Verdict {
     Regressed,
     /// Better by more than chance, and not shown to be within the margin.
     Improved,
-    /// A change by more than chance, of less than the margin.
+    /// A change by more than chance, and shown to be within the margin.
     Small,
     /// No change beyond the margin either way, at 90 %.
     Equivalent,

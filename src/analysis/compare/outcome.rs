@@ -33,7 +33,7 @@ pub(super) fn outcome(
         undisputed(&primary, checks, gate, &mut reasons)
     };
     for (verdict, text) in [
-        (Verdict::Improved, "are better by more than chance and the margin"),
+        (Verdict::Improved, "are better by more than chance, and not shown to be within the margin"),
         (Verdict::Invalid, "can't be believed on one side at least"),
         (Verdict::Missing, "are on one side only"),
         (Verdict::Inconclusive, "can be told neither from chance nor from a change that matters"),

@@ -203,6 +203,27 @@ fn a_change_of_just_the_margin_counts() {
 }
 
 #[test]
+fn a_change_that_is_not_shown_to_be_small_counts() {
+    // 4 % with this scatter: the estimate is below the margin of 5 %, and its 90 % interval above.
+    // SciPy 1.17.1: ttest_1samp(np.log(1.04) + x, 0) has p = 0.0051 and a 90 % interval up to
+    // +5.57 %; with a quarter of the scatter, up to +4.39 %.
+    const SCATTER: [f64; 5] = [0.018, -0.018, 0.009, -0.015, 0.006];
+    let of = |sign: f64, scale: f64| {
+        let cand = run("cand", 1, 5, &move |_, r| {
+            100.0 * wave(r) * (sign * (1.04_f64.ln() + SCATTER[r as usize - 1] * scale)).exp()
+        });
+        let gate = GateSettings { primary: Some(vec![Quantity::new("ttft", "p50")]), ..gate() };
+        let found = compare(&base(1, 5), &cand, &gate);
+        let row = row(&found, "ttft_p50").clone();
+        near(row.effect.unwrap(), 1.04_f64.powf(sign) - 1.0);
+        (row.verdict, found.outcome)
+    };
+    assert_eq!(of(1.0, 1.0), (Verdict::Regressed, Outcome::Fail));
+    assert_eq!(of(-1.0, 1.0), (Verdict::Improved, Outcome::Pass));
+    assert_eq!(of(1.0, 0.25), (Verdict::Small, Outcome::Pass));
+}
+
+#[test]
 fn noise_is_told_from_no_change_with_the_repeats_that_would_settle_it() {
     let noisy = run("cand", 1, 5, &|_, r| 100.0 * [1.3, 0.8, 1.25, 0.85, 1.0][r as usize - 1]);
     let found = compare(&base(1, 5), &noisy, &gate());
