@@ -87,6 +87,17 @@ pub fn metric(name: &str) -> Option<&'static Metric> {
     METRICS.iter().find(|m| m.name == name)
 }
 
+/// Whether this is a rate that rises with the load: a least value of it is missed where the load is
+/// too low, and not where the server is at its end.
+#[must_use]
+pub fn rises_with_load(name: &str) -> bool {
+    metric(name).is_some_and(|m| {
+        m.better == Better::Higher
+            && m.kind == Kind::Scalar
+            && matches!(m.unit, Unit::RequestsPerSecond | Unit::TokensPerSecond)
+    })
+}
+
 /// Name of the column that holds `stat` of `metric`: `ttft_p95_ms`; for a scalar, `stat` is
 /// empty: `output_tps`.
 #[must_use]

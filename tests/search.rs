@@ -214,6 +214,8 @@ fn what_a_search_cant_be_beside_is_told() {
     ] {
         assert_eq!(of(&file(rest)), (key.to_owned(), kind), "{rest}");
     }
+    let rate = "[target]\nurl = \"sim:\"\n[slo]\noutput_tps = 500\n[grid]\nsearch = \"qps\"";
+    assert_eq!(of(rate), ("slo.output_tps".to_owned(), MistakeKind::Conflict));
     let without = "[target]\nurl = \"sim:\"\n[grid]\nsearch = \"qps\"";
     assert_eq!(of(without), ("slo".to_owned(), MistakeKind::Missing));
 }

@@ -12,6 +12,7 @@ pub mod grid;
 mod groups;
 pub mod history;
 mod records;
+mod requests;
 mod run;
 mod search;
 #[cfg(test)]

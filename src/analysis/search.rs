@@ -4,19 +4,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{AnalysisError, read_requests, words};
-use crate::experiment::SloRule;
-use crate::measure::{self, CellSummary, OVERLOAD, Verdict};
-use crate::metrics::{Better, metric};
+use super::requests::{Requests, share_asked};
+use super::{AnalysisError, words};
+use crate::measure::{CellSummary, OVERLOAD, Verdict};
+use crate::metrics::metric;
 use crate::plan::Cell;
-use crate::record::{Outcome as Ended, Phase, RequestRecord};
-use crate::search::{End, Outcome, Probe, RuleEvidence, Share};
-use crate::stats::effective_share_n;
+use crate::search::{End, Outcome, Probe, RuleEvidence};
 use crate::store::{self, StoredCell};
-
-/// The percentiles that a rule can be about, with the share of requests below each.
-const PERCENTILES: [(&str, f64); 6] =
-    [("p50", 0.5), ("p75", 0.75), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999)];
 
 /// What the finished `cell` of the run at `run` says of its SLO at this `load`; `None` where it
 /// has not finished.
@@ -30,17 +24,18 @@ pub fn probe_of(run: &Path, cell: &Cell, load: f64) -> Result<Option<Probe>, Ana
         return Ok(None);
     };
     let rules = &cell.settings.slo.rules;
-    let mut requests = Vec::new();
-    if rules.iter().any(|rule| share_asked(rule).is_some()) {
-        requests = read_requests(&dir.join(store::RECORDS))?;
-        requests.sort_by_key(|request| (request.intended_us, request.seq));
-    }
+    let shared = rules.iter().filter(|rule| share_asked(&rule.metric, &rule.stat).is_some());
+    let metrics: Vec<&str> = shared.map(|rule| rule.metric.as_str()).collect();
+    let requests = match metrics.as_slice() {
+        [] => None,
+        metrics => Some(Requests::read(&dir.join(store::RECORDS), metrics)?),
+    };
     let rules = rules.iter().map(|rule| RuleEvidence {
         metric: rule.metric.clone(),
         stat: rule.stat.clone(),
         limit: rule.limit,
         value: summary.value(&rule.metric, &rule.stat),
-        share: share_asked(rule).map(|asked| share(rule, asked, &requests)),
+        share: requests.as_ref().and_then(|r| r.share(&rule.metric, &rule.stat, rule.limit)),
     });
     Ok(Some(Probe {
         cell: cell.index,
@@ -72,41 +67,6 @@ fn seconds(summary: &CellSummary) -> f64 {
     match (time(&summary.started_at), time(&summary.ended_at)) {
         (Some(from), Some(to)) => (to - from).total(jiff::Unit::Second).unwrap_or_default().max(0.0),
         _ => 0.0,
-    }
-}
-
-fn higher_is_better(rule: &SloRule) -> bool {
-    metric(&rule.metric).is_some_and(|metric| metric.better == Better::Higher)
-}
-
-/// The share of requests that have to keep the limit of a rule on a percentile of what each
-/// request has. Of a figure of which more is better, the p95 is what a twentieth has to reach.
-fn share_asked(rule: &SloRule) -> Option<f64> {
-    let (_, below) = PERCENTILES.iter().find(|(name, _)| *name == rule.stat)?;
-    let of_requests = measure::PER_REQUEST.contains(&rule.metric.as_str());
-    of_requests.then(|| if higher_is_better(rule) { 1.0 - below } else { *below })
-}
-
-/// How many of the requests due in the window, in the order in which they were due, kept the
-/// limit. One that failed, was dropped or was still unanswered in the end did not; one that this
-/// client cut off, or that has no such figure, says nothing.
-fn share(rule: &SloRule, asked: f64, requests: &[RequestRecord]) -> Share {
-    let higher = higher_is_better(rule);
-    let missed = |request: &RequestRecord| match request.outcome {
-        Ended::Cancelled => None,
-        Ended::Ok => {
-            let value = measure::of_request(&rule.metric, request)?;
-            Some(if higher { value < rule.limit } else { value > rule.limit })
-        }
-        _ => Some(true),
-    };
-    let measured = requests.iter().filter(|request| request.phase == Phase::Measure);
-    let missed: Vec<bool> = measured.filter_map(missed).collect();
-    Share {
-        asked,
-        requests: missed.len() as u64,
-        violations: missed.iter().filter(|missed| **missed).count() as u64,
-        effective: effective_share_n(&missed),
     }
 }
 
@@ -182,6 +142,7 @@ fn end(found: &Outcome) -> String {
         Some(End::Settled) => String::new(),
         Some(End::AllPass) => "; the greatest load that may be tried passes".to_owned(),
         Some(End::NonePass) => "; the least load that may be tried fails".to_owned(),
+        Some(End::Undecided) => "; of the last load that may be tried it isn't sure which it is".to_owned(),
         Some(End::ProbesRanOut) => "; stopped: as many probes as may be".to_owned(),
         Some(End::TimeRanOut) => "; stopped: no time for another probe".to_owned(),
         Some(End::Invalid { reason }) => format!("; stopped: two probes at one load were invalid: {reason}"),

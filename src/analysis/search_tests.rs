@@ -3,48 +3,6 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
-use crate::store::tests::record;
-
-fn rule(metric: &str, stat: &str, limit: f64) -> SloRule {
-    SloRule { metric: metric.to_owned(), stat: stat.to_owned(), limit, target: None }
-}
-
-/// A request with this TTFT in ms.
-fn request(seq: u64, ttft: u64, outcome: Ended) -> RequestRecord {
-    let due = seq * 10_000;
-    let first_token_us = Some(due + ttft * 1000);
-    RequestRecord { seq, phase: Phase::Measure, intended_us: due, first_token_us, outcome, ..record(seq) }
-}
-
-#[test]
-fn percentiles_of_requests_are_shares_and_nothing_else_is() {
-    for (metric, stat, asked) in [
-        ("ttft", "p95", Some(0.95)),
-        ("e2e", "p50", Some(0.5)),
-        ("user_tps", "p50", Some(0.5)),
-        ("ttft", "mean", None),
-        ("ttft", "max", None),
-        ("chunk_gap", "p99", None),
-        ("error_rate", "", None),
-    ] {
-        assert_eq!(share_asked(&rule(metric, stat, 1.0)), asked, "{metric} {stat}");
-    }
-    // What a tenth has to reach.
-    assert!((share_asked(&rule("user_tps", "p90", 1.0)).unwrap() - 0.1).abs() < 1e-12);
-}
-
-#[test]
-fn violations_are_counted_from_requests_and_failures_are_violations() {
-    let mut requests: Vec<RequestRecord> =
-        (0..20).map(|seq| request(seq, if seq == 3 { 120 } else { 90 }, Ended::Ok)).collect();
-    requests.push(request(20, 90, Ended::Timeout));
-    requests.push(request(21, 90, Ended::Censored));
-    requests.push(request(22, 500, Ended::Cancelled));
-    requests.push(RequestRecord { phase: Phase::Warmup, ..request(23, 500, Ended::Ok) });
-    let found = share(&rule("ttft", "p95", 100.0), 0.95, &requests);
-    assert_eq!((found.requests, found.violations, found.asked), (22, 3, 0.95));
-    assert!(found.effective > 1.0 && found.effective <= 22.0, "{found:?}");
-}
 
 fn outcome(
     last_pass: Option<f64>,

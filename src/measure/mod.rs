@@ -17,7 +17,7 @@ use std::convert::Infallible;
 use serde::{Deserialize, Serialize};
 
 pub use groups::{GroupKind, GroupSummary};
-pub use samples::{PER_REQUEST, of_request};
+pub use samples::of_request;
 pub use slo::{SloStatus, SloVerdict};
 pub use stages::{Drift, DriftVerdict, Recovered, RecoveryVerdict, recovery};
 pub use trend::{Batches, Course};

@@ -52,7 +52,7 @@ pub(super) fn prompt_tokens(r: &RequestRecord) -> Option<u32> {
 }
 
 /// The metrics that [`of_request`] knows.
-pub const PER_REQUEST: [&str; 13] = [
+pub(super) const PER_REQUEST: [&str; 13] = [
     "ttft",
     "ttfv",
     "tpot",

@@ -4,6 +4,7 @@ use super::expand::points;
 use super::factors::{GRID, cell_id, cell_seed, factors};
 use super::{Cell, Plan, Searched};
 use crate::experiment::{Experiment, Grid, Load, Mistake, MistakeKind, Mistakes, Override, Reader, Settings};
+use crate::metrics::rises_with_load;
 
 /// A search without an SLO would look for nothing, and one along the axis of the other loop finds
 /// nothing.
@@ -13,6 +14,20 @@ pub(super) fn hold_to_slo(reader: &Reader<'_>, grid: &Grid, settings: &Settings)
         let mistake =
             Mistake::new(MistakeKind::Missing, "a search looks for the greatest load within the SLO");
         reader.add(grid.origin, "slo", mistake.allowed("limits in [slo], such as ttft_p95 = \"1s\""));
+    }
+    for rule in settings.slo.rules.iter().filter(|rule| rises_with_load(&rule.metric)) {
+        let problem = format!(
+            "{} rises with the load: a search goes down where its limit is missed, away from where it is met",
+            rule.metric
+        );
+        let mistake = Mistake::new(MistakeKind::Conflict, problem);
+        reader.add(
+            grid.origin,
+            format!("slo.{}", rule.metric),
+            mistake.allowed(
+                "limits that more load breaks; or a listed axis, of which `capacity` tells both ends",
+            ),
+        );
     }
     if rules.whole() && matches!(settings.load, Load::Open { .. }) {
         let problem = "users are searched in a closed loop, and there is a rate beside them";

@@ -14,6 +14,8 @@ pub use verdict::{judge_rule, levels};
 
 use serde::{Deserialize, Serialize};
 
+use crate::stats::Share;
+
 /// What one cell says of one SLO rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RuleEvidence {
@@ -27,18 +29,6 @@ pub struct RuleEvidence {
     pub value: Option<f64>,
     /// Of a percentile of something that each request has: how many requests kept the limit.
     pub share: Option<Share>,
-}
-
-/// Requests by whether they keep a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Share {
-    /// The share of requests that have to keep the limit, 0 to 1: 0.95 for a p95.
-    pub asked: f64,
-    pub requests: u64,
-    /// Those that did not keep it, or got no good answer.
-    pub violations: u64,
-    /// The number of independent requests that they are worth, at most `requests`.
-    pub effective: f64,
 }
 
 /// One cell of a search, measured.
@@ -118,6 +108,8 @@ pub enum End {
     AllPass,
     /// The least load that may be tried fails.
     NonePass,
+    /// The load at the end of what may be tried is too near to its limit to call.
+    Undecided,
     /// As many cells as may be were measured.
     ProbesRanOut,
     /// The next cell would take more time than is left.

@@ -67,9 +67,11 @@ pub(super) fn bracket(levels: &[Level]) -> (Option<f64>, Option<f64>) {
 fn load(rules: &SearchRules, levels: &[Level]) -> Result<f64, End> {
     let load = match bracket(levels) {
         (None, None) => return Ok(tidy(rules, rules.start)),
-        (Some(low), None) if low >= rules.max => return Err(End::AllPass),
+        (Some(low), None) if low >= rules.max => return Err(sure(levels, low, Verdict::Pass, End::AllPass)),
         (Some(low), None) => tidy(rules, low * 2.0).min(rules.max),
-        (None, Some(high)) if high <= rules.min => return Err(End::NonePass),
+        (None, Some(high)) if high <= rules.min => {
+            return Err(sure(levels, high, Verdict::Fail, End::NonePass));
+        }
         (None, Some(high)) => tidy(rules, high / 2.0).max(rules.min),
         (Some(low), Some(high)) if high <= low * rules.ratio => return Err(End::Settled),
         (Some(low), Some(high)) => {
@@ -81,6 +83,12 @@ fn load(rules: &SearchRules, levels: &[Level]) -> Result<f64, End> {
         }
     };
     Ok(load)
+}
+
+/// `end`, if the level at the bound surely is what that says.
+fn sure(levels: &[Level], load: f64, verdict: Verdict, end: End) -> End {
+    let decided = levels.iter().any(|level| level.load == load && level.verdict == Some(verdict));
+    if decided { end } else { End::Undecided }
 }
 
 /// Four digits are enough, and whole users all there are.

@@ -1,9 +1,9 @@
 //! From what was counted at a load to its verdict.
 
-use super::{Level, Probe, RuleEvidence, Share, Verdict};
+use super::{Level, Probe, RuleEvidence, Verdict};
 use crate::experiment::SearchRules;
 use crate::metrics::{Better, metric};
-use crate::stats::{Stopping, early_stopping};
+use crate::stats::{Share, Stopping};
 
 /// A margin beyond this says no more: a factor of 20.
 const MOST_MARGIN: f64 = 3.0;
@@ -81,35 +81,24 @@ pub fn judge_rule(evidence: &[&RuleEvidence], confidence: f64, tolerance: f64) -
     let margins = evidence.iter().map(|one| margin(one));
     let mean = margins.sum::<f64>() / evidence.len().max(1) as f64;
     let shares: Option<Vec<Share>> = evidence.iter().map(|one| one.share).collect();
-    match shares.filter(|shares| !shares.is_empty()) {
-        Some(shares) => by_share(&shares, confidence, mean),
+    match shares.and_then(Share::sum) {
+        Some(share) => by_share(&share, confidence, mean),
         None => (by_value(evidence, mean, tolerance), mean),
     }
 }
 
 /// By early stopping on the requests of all probes, as many as they are worth.
-fn by_share(shares: &[Share], confidence: f64, margin: f64) -> (Verdict, f64) {
-    let asked = shares[0].asked;
-    let requests: u64 = shares.iter().map(|share| share.requests).sum();
-    let violations: u64 = shares.iter().map(|share| share.violations).sum();
-    if requests == 0 {
+fn by_share(share: &Share, confidence: f64, margin: f64) -> (Verdict, f64) {
+    if share.requests == 0 {
         return (Verdict::Fail, MOST_MARGIN);
     }
-    let effective: f64 = shares.iter().map(|share| share.effective).sum();
-    let worth = (effective / requests as f64).clamp(0.0, 1.0);
-    let n = (requests as f64 * worth).floor() as u64;
-    let scaled = violations as f64 * worth;
-    // Rounded against either verdict.
-    let stops = |violations: f64| early_stopping(n, violations as u64, asked, confidence);
-    let verdict = if stops(scaled.ceil()) == Stopping::Pass {
-        Verdict::Pass
-    } else if stops(scaled.floor()) == Stopping::Fail {
-        Verdict::Fail
-    } else {
-        Verdict::Undecided
+    let verdict = match share.stopping(confidence) {
+        Stopping::Pass => Verdict::Pass,
+        Stopping::Fail => Verdict::Fail,
+        Stopping::Undecided => Verdict::Undecided,
     };
     // Requests without a good answer are in no percentile, and violations all the same.
-    let missed = violations as f64 / requests as f64 / (1.0 - asked);
+    let missed = share.violations as f64 / share.requests as f64 / (1.0 - share.asked);
     let margin = if missed > 1.0 && margin <= 0.0 { missed.ln().min(MOST_MARGIN) } else { margin };
     (verdict, margin)
 }

@@ -24,7 +24,7 @@ pub use mean_test::{MOST_REPEATS, MeanTest, paired_t, repeats_to_settle, welch};
 pub use mser::{MSER_BATCH, Truncation, mser};
 pub use multiple::{benjamini_hochberg, holm};
 pub use shift::{Shift, ecdf, shift_function};
-pub use stopping::{Stopping, early_stopping};
+pub use stopping::{Share, Stopping, early_stopping};
 pub use student::{student_t_cdf, student_t_quantile};
 pub use usl::{USL_LEVELS, Usl, usl};
 

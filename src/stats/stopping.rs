@@ -1,5 +1,7 @@
 //! Has a share of requests been met, and is that sure enough to stop?
 
+use serde::{Deserialize, Serialize};
+
 use super::beta::beta_cdf;
 
 /// What a count of violations says about a share that has to be met.
@@ -32,6 +34,48 @@ pub fn early_stopping(n: u64, violations: u64, share: f64, confidence: f64) -> S
         Stopping::Fail
     } else {
         Stopping::Undecided
+    }
+}
+
+/// Requests by whether they keep a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// The share of requests that have to keep the limit, 0 to 1: 0.95 for a p95.
+    pub asked: f64,
+    pub requests: u64,
+    /// Those that did not keep it, or got no good answer.
+    pub violations: u64,
+    /// The number of independent requests that they are worth, at most `requests`.
+    pub effective: f64,
+}
+
+impl Share {
+    /// Several counts of the same limit together; `None` of none.
+    #[must_use]
+    pub fn sum(shares: impl IntoIterator<Item = Self>) -> Option<Self> {
+        shares.into_iter().reduce(|a, b| Self {
+            asked: a.asked,
+            requests: a.requests + b.requests,
+            violations: a.violations + b.violations,
+            effective: a.effective + b.effective,
+        })
+    }
+
+    /// [`early_stopping`] of as many requests as they are worth. What is no whole number of
+    /// requests is rounded against the verdict, whichever it is.
+    #[must_use]
+    pub fn stopping(&self, confidence: f64) -> Stopping {
+        let worth = (self.effective / (self.requests as f64).max(1.0)).clamp(0.0, 1.0);
+        let n = (self.requests as f64 * worth).floor() as u64;
+        let violations = self.violations as f64 * worth;
+        let stopped = |t: f64| early_stopping(n, t as u64, self.asked, confidence);
+        if stopped(violations.ceil()) == Stopping::Pass {
+            Stopping::Pass
+        } else if stopped(violations.floor()) == Stopping::Fail {
+            Stopping::Fail
+        } else {
+            Stopping::Undecided
+        }
     }
 }
 

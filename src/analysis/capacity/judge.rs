@@ -2,17 +2,17 @@
 
 use std::cell::RefCell;
 
-use super::evidence::{Requests, is_per_request};
 use super::{CONFIDENCE, LevelResult, Method, RuleResult, SloSource, Standing, preset_rules};
 use crate::analysis::CellData;
 use crate::analysis::grid::{Family, Level, Repeats};
+use crate::analysis::requests::{Requests, below, higher_is_better, is_per_request, share_asked};
 use crate::analysis::text::{count, figure};
 use crate::analysis::words::{metric_name, staged_load, value_with_unit, verdict_text};
 use crate::experiment::{Slo, SloRule};
 use crate::measure::validity::NOTHING_ANSWERED_NAME;
 use crate::measure::{CellSummary, SloStatus, SloVerdict, Verdict};
-use crate::metrics::{Better, Unit, metric};
-use crate::stats::{Stopping, early_stopping, effective_n, effective_share_n, paired_t};
+use crate::metrics::{Unit, metric};
+use crate::stats::{Share, Stopping, effective_n, effective_share_n, paired_t};
 
 /// Independent requests from which the mean of a single repeat can be judged.
 const LEAST_FOR_A_MEAN: f64 = 10.0;
@@ -119,7 +119,7 @@ impl<'a> Judge<'a> {
     fn judge_all(&self, rules: &mut [RuleResult], values: &[Vec<(u32, f64)>], cells: &[&CellData]) {
         let wanted: Vec<String> = rules.iter().map(|r| r.metric.clone()).collect();
         let by_requests =
-            |r: &RuleResult| is_per_request(&r.metric) && (share_of(&r.stat).is_some() || r.stat == "mean");
+            |r: &RuleResult| is_per_request(&r.metric) && (below(&r.stat).is_some() || r.stat == "mean");
         let failing = |c: &&CellData| c.summary.as_ref().is_some_and(|s| s.counts.failed > 0);
         let of_failures = |r: &RuleResult| r.metric == "error_rate" && cells.iter().any(failing);
         let needed = rules.iter().any(|r| by_requests(r) || of_failures(r));
@@ -159,8 +159,8 @@ impl<'a> Judge<'a> {
     /// The requests of every cell; `None` unless all are there.
     fn read(&self, cells: &[&CellData], metrics: &[String]) -> Option<Vec<Requests>> {
         let metrics: Vec<&str> = metrics.iter().map(String::as_str).collect();
-        let read = |cell: &&CellData| match Requests::read(cell, &metrics) {
-            Ok(requests) => requests,
+        let read = |cell: &&CellData| match Requests::read(cell.records.as_deref()?, &metrics) {
+            Ok(requests) => Some(requests),
             Err(error) => {
                 let note =
                     format!("The requests of a cell can't be read, so that its repeats have to do: {error}.");
@@ -172,25 +172,8 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// The share of requests that have to meet the limit for this percentile to.
-fn share_of(stat: &str) -> Option<f64> {
-    Some(match stat {
-        "p50" => 0.5,
-        "p75" => 0.75,
-        "p90" => 0.9,
-        "p95" => 0.95,
-        "p99" => 0.99,
-        "p999" => 0.999,
-        _ => return None,
-    })
-}
-
-pub(super) fn is_higher_better(name: &str) -> bool {
-    metric(name).is_some_and(|m| m.better == Better::Higher)
-}
-
 fn within(rule: &RuleResult, value: f64) -> bool {
-    if is_higher_better(&rule.metric) { value >= rule.limit } else { value <= rule.limit }
+    if higher_is_better(&rule.metric) { value >= rule.limit } else { value <= rule.limit }
 }
 
 /// Whether a figure is positive by nature, so that its logarithm is what is averaged.
@@ -242,74 +225,38 @@ fn placeholder(rule: &SloRule) -> RuleResult {
     }
 }
 
-/// Requests looked at, those beyond the limit, independent ones, and the share that must meet it.
-struct Counted {
-    n: u64,
-    beyond: u64,
-    n_eff: f64,
-    share: f64,
-}
-
 /// A rule as a share of requests: percentiles, and the error rate.
-fn counted(rule: &RuleResult, cells: &[&CellData], requests: Option<&[Requests]>) -> Option<Counted> {
+fn counted(rule: &RuleResult, cells: &[&CellData], requests: Option<&[Requests]>) -> Option<Share> {
     if rule.metric == "error_rate" && rule.limit > 0.0 && rule.limit < 1.0 {
         return Some(of_errors(rule.limit, cells, requests));
     }
-    if !is_per_request(&rule.metric) {
-        return None;
-    }
-    let higher = is_higher_better(&rule.metric);
-    // Of a figure that is to be high, the 95th percentile is met by the best twentieth.
-    let q = share_of(&rule.stat)?;
-    let share = if higher { 1.0 - q } else { q };
-    let mut out = Counted { n: 0, beyond: 0, n_eff: 0.0, share };
-    for cell in requests? {
-        let samples = cell.samples(&rule.metric);
-        if samples.is_empty() {
-            continue;
-        }
-        let beyond = |v: &f64| if higher { *v < rule.limit } else { *v > rule.limit };
-        out.n += samples.len() as u64;
-        out.beyond += samples.iter().filter(|v| beyond(v)).count() as u64;
-        let mut sorted = samples.clone();
-        sorted.sort_unstable_by(f64::total_cmp);
-        let at = crate::stats::quantile(&sorted, q)?;
-        let above: Vec<bool> = samples.iter().map(|v| *v > at).collect();
-        out.n_eff += effective_share_n(&above);
-    }
-    (out.n > 0).then_some(out)
+    let each = requests?.iter().map(|r| r.share(&rule.metric, &rule.stat, rule.limit));
+    Share::sum(each.collect::<Option<Vec<Share>>>()?).filter(|share| share.requests > 0)
 }
 
-fn of_errors(limit: f64, cells: &[&CellData], requests: Option<&[Requests]>) -> Counted {
-    let mut out = Counted { n: 0, beyond: 0, n_eff: 0.0, share: 1.0 - limit };
+fn of_errors(limit: f64, cells: &[&CellData], requests: Option<&[Requests]>) -> Share {
+    let mut out = Share { asked: 1.0 - limit, requests: 0, violations: 0, effective: 0.0 };
     for (i, summary) in cells.iter().filter_map(|c| c.summary.as_ref()).enumerate() {
         let asked = summary.counts.attempted - summary.counts.cancelled;
-        out.n += asked;
-        out.beyond += summary.counts.failed;
+        out.requests += asked;
+        out.violations += summary.counts.failed;
         // Without failures there is nothing that could depend on each other.
         let failing = requests.filter(|_| summary.counts.failed > 0).and_then(|r| r.get(i));
-        let n_eff = failing.map_or(asked as f64, |r| effective_share_n(&r.failures()));
-        out.n_eff += n_eff.min(asked as f64);
+        let effective = failing.map_or(asked as f64, |r| effective_share_n(&r.failures()));
+        out.effective += effective.min(asked as f64);
     }
     out
 }
 
-fn by_count(rule: &mut RuleResult, counted: &Counted) {
+fn by_count(rule: &mut RuleResult, counted: &Share) {
     rule.method = Method::Requests;
-    rule.requests = Some(counted.n);
-    rule.violations = Some(counted.beyond);
-    rule.n_eff = Some(counted.n_eff);
-    let worth = counted.n_eff / (counted.n as f64).max(1.0);
-    let n = counted.n_eff.floor() as u64;
-    let beyond = counted.beyond as f64 * worth;
-    // Rounded against the verdict, whichever it is.
-    let stopped = |t: f64| early_stopping(n, t as u64, counted.share, CONFIDENCE);
-    rule.verdict = if stopped(beyond.ceil()) == Stopping::Pass {
-        Standing::Pass
-    } else if stopped(beyond.floor()) == Stopping::Fail {
-        Standing::Fail
-    } else {
-        Standing::Undecided
+    rule.requests = Some(counted.requests);
+    rule.violations = Some(counted.violations);
+    rule.n_eff = Some(counted.effective);
+    rule.verdict = match counted.stopping(CONFIDENCE) {
+        Stopping::Pass => Standing::Pass,
+        Stopping::Fail => Standing::Fail,
+        Stopping::Undecided => Standing::Undecided,
     };
 }
 
@@ -350,6 +297,13 @@ fn by_interval(rule: &mut RuleResult, (low, high): (f64, f64), method: Method) {
 /// The figure beside its limit, and why it isn't decided where it isn't.
 fn text_of(rule: &RuleResult) -> String {
     let figure_text = verdict_text(&SloVerdict::judge(&rule_of(rule), rule.value));
+    if rule.verdict == Standing::Fail
+        && let (true, Some(n), Some(beyond)) =
+            (rule.value.is_some_and(|v| within(rule, v)), rule.requests, rule.violations)
+    {
+        // Answers that never came are in no percentile.
+        return format!("{figure_text} ({} of {} requests failed or are beyond it)", count(beyond), count(n));
+    }
     if rule.verdict != Standing::Undecided {
         return figure_text;
     }
@@ -373,12 +327,8 @@ fn text_of(rule: &RuleResult) -> String {
 
 /// Independent requests, none beyond the limit, that it takes to pass; told where there are fewer.
 fn least_without_violation(rule: &RuleResult) -> Option<u64> {
-    let share = if rule.metric == "error_rate" {
-        1.0 - rule.limit
-    } else {
-        let q = share_of(&rule.stat)?;
-        if is_higher_better(&rule.metric) { 1.0 - q } else { q }
-    };
+    let share =
+        if rule.metric == "error_rate" { 1.0 - rule.limit } else { share_asked(&rule.metric, &rule.stat)? };
     let least = ((1.0 - CONFIDENCE).ln() / share.ln()).ceil();
     (rule.n_eff? < least).then_some(least as u64)
 }

@@ -1,11 +1,10 @@
 //! The greatest level within the SLO: between which levels it lies, and where in between.
 
-use super::judge::{Judged, is_higher_better, is_latency, name};
+use super::judge::{Judged, is_latency, name};
 use super::{Binding, CONFIDENCE, IntervalFrom, LevelResult, Limit, LimitState, RuleResult, Standing};
+use crate::analysis::requests::higher_is_better;
+use crate::metrics::rises_with_load;
 use crate::stats::{isotonic, paired_t};
-
-/// Rates that rise with the load: a least value of them is missed where the load is too low.
-const RATES: [&str; 5] = ["completed_rps", "goodput_rps", "output_tps", "prompt_tps", "whole_run_output_tps"];
 
 /// The limit of levels by rising x.
 pub(super) fn find(levels: &[Judged]) -> Limit {
@@ -90,7 +89,7 @@ fn below(judged: &[&Judged], lowest: &Judged) -> Limit {
 /// Whether all that a level misses are least rates, which more load may bring.
 fn only_rates_missed(level: &LevelResult) -> bool {
     let mut missed = level.rules.iter().filter(|r| !r.met).peekable();
-    !level.overloaded && missed.peek().is_some() && missed.all(|r| RATES.contains(&r.metric.as_str()))
+    !level.overloaded && missed.peek().is_some() && missed.all(|r| rises_with_load(&r.metric))
 }
 
 fn binding(rule: &RuleResult) -> Binding {
@@ -123,14 +122,14 @@ fn missed_rule(level: &LevelResult) -> Option<&RuleResult> {
 
 /// What a level that meets the SLO comes nearest to; nothing of rates, which only rise.
 fn nearest(level: &LevelResult) -> Option<&RuleResult> {
-    let other = level.rules.iter().filter(|r| !RATES.contains(&r.metric.as_str()) && r.value.is_some());
+    let other = level.rules.iter().filter(|r| !rises_with_load(&r.metric) && r.value.is_some());
     other.max_by(|a, b| used(a).total_cmp(&used(b)))
 }
 
 /// The share of its limit that a figure takes up.
 fn used(rule: &RuleResult) -> f64 {
     let share = |value: f64| {
-        if is_higher_better(&rule.metric) { rule.limit / value } else { value / rule.limit }
+        if higher_is_better(&rule.metric) { rule.limit / value } else { value / rule.limit }
     };
     rule.value.map(share).filter(|share| share.is_finite()).unwrap_or(0.0)
 }
@@ -142,7 +141,7 @@ fn excess_of(rule: &RuleResult) -> f64 {
 /// By how much a figure is beyond its limit: more than 0 where it is. Logarithms of latencies,
 /// whose distance from the limit is a ratio; shares as they are.
 fn excess(rule: &RuleResult, value: f64) -> f64 {
-    let sign = if is_higher_better(&rule.metric) { -1.0 } else { 1.0 };
+    let sign = if higher_is_better(&rule.metric) { -1.0 } else { 1.0 };
     if is_latency(&rule.metric) && value > 0.0 && rule.limit > 0.0 {
         return sign * (value / rule.limit).ln();
     }
@@ -211,7 +210,7 @@ fn crossing(judged: &[&Judged], rule: usize, repeat: Option<u32>) -> Option<f64>
             Some(repeat) => level.values[rule].iter().find(|(r, _)| *r == repeat).map(|(_, v)| *v),
         };
         // A rate that is to be high rises first: it has no crossing of this kind.
-        if RATES.contains(&of.metric.as_str()) {
+        if rises_with_load(&of.metric) {
             return None;
         }
         if let Some(value) = value {

@@ -7,7 +7,6 @@
 //! thresholds are in `docs/capacity.md`.
 
 mod answers;
-mod evidence;
 mod judge;
 mod limit;
 mod plan;
