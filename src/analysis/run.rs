@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::capacity::{self, Capacity};
+use super::requests::Requests;
 use super::{AnalysisError, CellData, RunData, records};
 use crate::plan::{Cell, Plan};
 use crate::store::{self, Manifest, Skipped, StoreError, StoredCell};
@@ -24,7 +25,7 @@ impl RunData {
     }
 
     /// [`RunData::load`] without time lines and samples of requests: no Parquet file is touched.
-    /// For what is made of figures alone. [`CellData::read_records`] still reads records.
+    /// For what is made of figures alone. [`CellData::samples`] still reads records.
     ///
     /// # Errors
     /// As [`RunData::load`], Parquet files excepted.
@@ -78,6 +79,17 @@ impl CellData {
     /// When the file can't be read or lacks a column.
     pub fn read_records(&self, columns: &[&str]) -> Result<Option<super::Records>, AnalysisError> {
         self.records.as_deref().map(|path| super::Records::read(path, columns)).transpose()
+    }
+
+    /// What each good answer that was due in the window has of these metrics, as their
+    /// distributions have it, in the order of sending; a vector for each metric. `None` without records.
+    ///
+    /// # Errors
+    /// When the file can't be read or lacks a column.
+    pub fn samples(&self, metrics: &[&str]) -> Result<Option<Vec<Vec<f64>>>, AnalysisError> {
+        let Some(path) = self.records.as_deref() else { return Ok(None) };
+        let requests = Requests::read(path, metrics)?;
+        Ok(Some(metrics.iter().map(|metric| requests.samples(metric)).collect()))
     }
 }
 

@@ -3,7 +3,6 @@
 use super::draft::Draft;
 use super::sides::Sides;
 use super::{Quantity, Verdict};
-use crate::analysis::requests::Requests;
 use crate::analysis::{AnalysisError, CellData};
 use crate::stats::effective_share_n;
 
@@ -54,8 +53,7 @@ pub(super) fn look(draft: &mut Draft, sides: &Sides<'_>, quantity: &Quantity) {
 /// How many independent requests the indicator of a value beyond `limit` is worth, in the order
 /// in which they were sent. `None` where single requests are not known.
 fn n_eff(data: &CellData, metric: &str, limit: f64) -> Result<Option<f64>, AnalysisError> {
-    let Some(path) = data.records.as_deref() else { return Ok(None) };
-    let samples = Requests::read(path, &[metric])?.samples(metric);
-    let beyond: Vec<bool> = samples.iter().map(|value| *value > limit).collect();
+    let Some(of) = data.samples(&[metric])? else { return Ok(None) };
+    let beyond: Vec<bool> = of.iter().flatten().map(|value| *value > limit).collect();
     Ok((!beyond.is_empty()).then(|| effective_share_n(&beyond)))
 }

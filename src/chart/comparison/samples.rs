@@ -3,12 +3,9 @@
 use crate::analysis::{AnalysisError, CellData, RunData};
 use crate::measure::Verdict;
 use crate::plan::CellId;
-use crate::record::Outcome;
 
 /// Most latencies of one repeat that are kept: evenly spaced in rank, the greatest among them.
 const KEPT: usize = 20_000;
-/// As the records have the phase of a request that was due in the measured window.
-const MEASURE: &str = "measure";
 
 /// Latencies of one cell on both sides, a vector per repeat, each ascending, in milliseconds.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -88,23 +85,10 @@ fn side(repeats: &[&CellData]) -> Result<Option<Latencies>, AnalysisError> {
     let every = (most as usize).div_ceil(KEPT).max(1);
     let (mut ttft, mut e2e) = (Vec::new(), Vec::new());
     for cell in repeats {
-        let columns = ["phase", "outcome", "intended_us", "first_token_us", "last_token_us"];
-        let Some(records) = cell.read_records(&columns)? else { continue };
-        let (phases, outcomes) = (records.words("phase")?, records.words("outcome")?);
-        let counts: Vec<bool> = phases
-            .iter()
-            .zip(&outcomes)
-            .map(|(p, o)| p.as_deref() == Some(MEASURE) && o.as_deref() == Some(Outcome::Ok.name()))
-            .collect();
-        let take = |to: &str| -> Result<Vec<f64>, AnalysisError> {
-            let all = records.elapsed_ms("intended_us", to)?;
-            Ok(thin(
-                all.into_iter().zip(&counts).filter(|(_, c)| **c).filter_map(|(v, _)| v).collect(),
-                every,
-            ))
-        };
-        ttft.push(take("first_token_us")?);
-        e2e.push(take("last_token_us")?);
+        let Some(of) = cell.samples(&["ttft", "e2e"])? else { continue };
+        for (into, values) in [&mut ttft, &mut e2e].into_iter().zip(of) {
+            into.push(thin(values, every));
+        }
     }
     let any = e2e.iter().chain(&ttft).any(|v| !v.is_empty());
     Ok(any.then_some((ttft, e2e)))
