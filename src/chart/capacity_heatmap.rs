@@ -98,7 +98,7 @@ fn tag(shape: &Shape) -> String {
     match limit.state {
         LimitState::AtLeast => "≥, none fails".to_owned(),
         LimitState::Between => limit.binding.as_ref().map_or_else(String::new, |b| b.name.clone()),
-        LimitState::Below | LimitState::Unknown => String::new(),
+        LimitState::Below | LimitState::TooLow | LimitState::Unknown => String::new(),
     }
 }
 

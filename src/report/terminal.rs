@@ -165,7 +165,7 @@ fn slo(run: &RunData, found: &findings::Findings, out: &mut String) {
             n => format!(", acceptable in {n} more"),
         };
         out.push_str(&format!(
-            "  {}  {}  in {} of {} believable cells and repeats{acceptable}; worst {}\n",
+            "  {}  {}  met in {} of {} believable cells and repeats{acceptable}; worst {}\n",
             line.status.word(),
             line.rule,
             line.passed,

@@ -65,6 +65,7 @@ pub fn limit_text(shape: &Shape) -> String {
             }
         }
         (LimitState::AtLeast, Some(value)) => format!("at least {}", amount(shape, value)),
+        (LimitState::TooLow, _) => "none measured".to_owned(),
         (LimitState::Below, _) => {
             let least = limit.first_missed.map(|x| amount(shape, x));
             least.map_or_else(|| "nothing".to_owned(), |least| format!("less than {least}"))
@@ -98,6 +99,13 @@ fn of_shape(shape: &Shape, several: bool) -> String {
     let bound = limit.binding.as_ref();
     let mut out = match limit.state {
         LimitState::Unknown => format!("the SLO could not be judged{at}: no level has a valid cell."),
+        LimitState::TooLow => {
+            let last = limit.low.map_or_else(String::new, |x| amount(shape, x));
+            let why = bound.map_or_else(String::new, |b| format!(" ({})", b.text));
+            format!(
+                "no measured {load} meets the SLO{at}: up to {last} it brings too little{why}. More may do; measure it."
+            )
+        }
         LimitState::Below => {
             let first = limit.first_missed.map_or_else(String::new, |x| amount(shape, x));
             let why = bound.map_or_else(String::new, |b| format!(" ({})", b.text));

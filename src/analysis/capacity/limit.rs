@@ -74,6 +74,14 @@ fn nothing(state: LimitState) -> Limit {
 fn below(judged: &[&Judged], lowest: &Judged) -> Limit {
     // Where the load is merely too low for a least rate, the greatest level says most.
     let telling = if only_rates_missed(&lowest.result) { judged.last() } else { judged.first() };
+    if judged.iter().all(|l| only_rates_missed(&l.result)) {
+        return Limit {
+            low: judged.last().map(|l| l.result.x),
+            binding: telling.and_then(|l| missed(&l.result)),
+            interval: IntervalFrom::Bracket,
+            ..nothing(LimitState::TooLow)
+        };
+    }
     let first_fail = judged.iter().find(|l| l.result.verdict == Standing::Fail).map(|l| l.result.x);
     Limit {
         high: Some(lowest.result.x),

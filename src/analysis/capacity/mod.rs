@@ -258,6 +258,9 @@ pub enum LimitState {
     AtLeast,
     /// None is: below the least.
     Below,
+    /// None is, as every one brings too little of a rate that rises with the load: above the
+    /// greatest, if anywhere.
+    TooLow,
     /// No level can be judged.
     Unknown,
 }

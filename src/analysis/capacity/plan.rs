@@ -143,7 +143,7 @@ fn match_flow(flow: &Flow, shapes: &[Shape]) -> Result<usize, String> {
 fn no_limit(shape: &Shape) -> String {
     let at = if shape.tokens.is_empty() { String::new() } else { format!(" at {}", shape.tokens) };
     match shape.limit.state {
-        LimitState::Below => {
+        LimitState::Below | LimitState::TooLow => {
             format!("No number of replicas{at}: no measured load is within the SLO.")
         }
         _ => format!("No number of replicas{at}: no level of load could be judged."),

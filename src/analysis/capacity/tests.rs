@@ -195,6 +195,22 @@ fn open_ends_are_said_as_such() {
 }
 
 #[test]
+fn loads_that_are_too_low_for_a_rate_are_not_above_the_limit() {
+    let mut run = ladder(&[(1.0, &[100.0, 101.0]), (2.0, &[120.0, 121.0])]);
+    for (i, data) in run.cells.iter_mut().enumerate() {
+        let rule = SloRule { metric: "output_tps".into(), stat: String::new(), limit: 500.0, target: None };
+        data.cell.settings.slo.rules = vec![rule];
+        let tps = if i < 2 { 60.0 } else { 120.0 } + i as f64;
+        data.summary.as_mut().unwrap().scalars.insert("output_tps".into(), tps);
+    }
+    let found = capacity(&run, &Options::default());
+    let limit = &found.shapes[0].limit;
+    assert_eq!((limit.state, limit.low, limit.high), (LimitState::TooLow, Some(2.0), None));
+    let said = &answers(&found)[0];
+    assert!(said.contains("up to 2 req/s it brings too little") && !said.contains("below"), "{said}");
+}
+
+#[test]
 fn what_is_invalid_is_left_out_and_overload_fails() {
     let mut run = ladder(&[(1.0, &[100.0, 101.0]), (2.0, &[120.0, 121.0]), (4.0, &[130.0, 131.0])]);
     summary_of(&mut run, 2).validity.verdict = Verdict::Invalid;

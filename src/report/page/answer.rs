@@ -181,6 +181,13 @@ fn of_one(shape: &Shape, several: bool) -> Head {
             };
             Head { tone: "good", text, because: nearest }
         }
+        LimitState::TooLow => {
+            let last = level(limit.low);
+            let why = bound.map(|b| format!("With {last} {}.", b.text)).into_iter().collect();
+            let text =
+                format!("Misses the SLO at every load measured{at}, up to {last}: it brings too little.");
+            Head { tone: "bad", text, because: why }
+        }
         LimitState::Below | LimitState::Unknown => {
             let first = level(limit.first_missed);
             let why = bound.map(|b| format!("With {first} {}.", b.text)).into_iter().collect();
