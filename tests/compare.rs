@@ -127,7 +127,7 @@ fn a_slower_server_is_a_regression_and_the_same_run_is_none() {
     let (code, text) = said(dir, &few);
     assert_eq!(code, Some(0), "{text}");
     assert!(
-        text.starts_with("=== ? INCONCLUSIVE ===") && text.contains("not gated: a repeat is worth "),
+        text.starts_with("=== ? INCONCLUSIVE ===") && text.contains("can't be judged: a repeat is worth "),
         "{text}"
     );
     assert_eq!(said(dir, &[&few[..], &["--strict"]].concat()).0, Some(5));

@@ -253,7 +253,7 @@ pub enum Outcome {
     Fail,
     /// None regressed, but for some nobody can tell.
     Inconclusive,
-    /// No cell of the one is in the other, or their workloads differ.
+    /// No cell of the one is in the other.
     NotComparable,
     /// What should have been compared can't be believed.
     Invalid,

@@ -34,14 +34,14 @@ pub(super) fn look(draft: &mut Draft, sides: &Sides<'_>, quantity: &Quantity) {
             row.n_eff = Some(least);
             (least < needed).then(|| {
                 format!(
-                    "not gated: a repeat is worth {least:.0} independent requests, and {quantity} needs {needed:.0}"
+                    "can't be judged: a repeat is worth {least:.0} independent requests, and {quantity} needs {needed:.0}"
                 )
             })
         }
         Ok(None) => Some(format!(
-            "not gated: {quantity} needs {needed:.0} independent requests a repeat, and single requests are not known"
+            "can't be judged: {quantity} needs {needed:.0} independent requests a repeat, and single requests are not known"
         )),
-        Err(error) => Some(format!("not gated: {error}")),
+        Err(error) => Some(format!("can't be judged: {error}")),
     };
     if let Some(reason) = refused {
         row.verdict = Verdict::Inconclusive;

@@ -660,7 +660,7 @@ fn a_p99_is_gated_only_with_enough_independent_requests() {
     assert!(enough.n_eff.unwrap() >= 1000.0, "{:?}", enough.n_eff);
     let (few, outcome) = judged(800, true);
     assert_eq!((few.verdict, few.p_adjusted, outcome), (Verdict::Inconclusive, None, Outcome::Inconclusive));
-    assert!(few.reasons[0].starts_with("not gated: a repeat is worth "), "{:?}", few.reasons);
+    assert!(few.reasons[0].starts_with("can't be judged: a repeat is worth "), "{:?}", few.reasons);
     // As many requests, but slow ones come together.
     let (bursts, _) = judged(3000, false);
     assert!(bursts.n_eff.unwrap() < 1000.0, "{:?}", bursts.n_eff);
