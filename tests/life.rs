@@ -267,17 +267,21 @@ fn a_hook_that_fails_skips_its_cell_stops_the_sweep_or_is_told() {
     let running = crate::rig::simulator(&std::collections::BTreeMap::new());
     let port: u16 = running.url().rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap();
     let args = [&ARGS[..], &["--no-server"]].concat();
-    let sweep = |hooks: &str| {
+    let sweep_with = |hooks: &str, more: &[&str]| {
         let dir = directory(&hooked(port, hooks));
-        let output = plimsoll(dir.path(), &args);
+        let output = plimsoll(dir.path(), &[&args[..], more].concat());
         let run = find(&dir.path().join("runs"), "run.json").map(|path| path.parent().unwrap().to_owned());
         let of = |name| run.iter().flat_map(|run| of_cells(run, name)).flatten().collect::<Vec<_>>();
         (output.status.code(), stderr(&output), of("summary.json").len(), of("skipped.json"))
     };
+    let sweep = |hooks: &str| sweep_with(hooks, &[]);
     // Of the second cell only.
-    let (code, text, ran, skipped) =
-        sweep("before_cell = [{ command = \"sh -c 'test $PLIMSOLL_CELL = 1'\" }]");
+    let second = "before_cell = [{ command = \"sh -c 'test $PLIMSOLL_CELL = 1'\" }]";
+    let (code, text, ran, skipped) = sweep(second);
     assert_eq!((code, ran, skipped.len()), (Some(0), 1, 1), "{text}");
+    // What could not run is no pass.
+    let (code, text, ..) = sweep_with(second, &["--gate"]);
+    assert!(code == Some(4) && text.contains("cell 2 could not run: hooks.before_cell[1]"), "{text}");
     assert!(skipped[0]["reason"].as_str().unwrap().starts_with("hooks.before_cell[1]: sh -c"), "{skipped:?}");
     // vLLM's call, which the simulator knows.
     let reset = "{ url = \"/reset_prefix_cache\", method = \"POST\", expect = { pointer = \"/success\", equals = true } }";

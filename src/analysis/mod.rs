@@ -79,7 +79,7 @@ pub struct CellData {
     pub cell: Cell,
     pub summary: Option<CellSummary>,
     /// Why it is not to run.
-    pub skipped: Option<String>,
+    pub skipped: Option<crate::store::Skipped>,
     /// The cell's time line, where it ran; empty where not read.
     pub timeline: Vec<Tick>,
     /// Its `records.parquet`, where it ran.

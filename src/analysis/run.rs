@@ -151,7 +151,7 @@ fn load_cell(run: &Path, cell: Cell, depth: Depth) -> Result<CellData, AnalysisE
         }
     }
     let Some(stored) = stored else {
-        let skipped = Skipped::of(run, &cell)?.map(|skipped| skipped.reason);
+        let skipped = Skipped::of(run, &cell)?;
         let (timeline, points) = (Vec::new(), Vec::new());
         return Ok(CellData { cell, summary: None, skipped, timeline, records: None, points });
     };

@@ -213,12 +213,24 @@ fn searched(args: &RunArgs, data: &RunData, found: &[Outcome]) -> Exit {
         say_err(&format!("{} (exit code 4)", sentence(one)));
         return Exit::Invalid;
     }
+    if let Some(exit) = could_not_run(args, data) {
+        return exit;
+    }
     let gated = data.cells.iter().any(|cell| gates(args, cell).any(|gate| gate != Gate::Off));
     if let Some(one) = found.iter().find(|one| gated && one.last_pass.is_none()) {
         say_err(&format!("the gate failed: {} (exit code 1)", sentence(one)));
         return Exit::GateFailed;
     }
     Exit::Fine
+}
+
+/// Cells that the gate is for and that could not run: what isn't known is no pass.
+fn could_not_run(args: &RunArgs, data: &RunData) -> Option<Exit> {
+    let gated = data.cells.iter().filter(|cell| gates(args, cell).any(|gate| gate != Gate::Off));
+    let skipped = gated.filter_map(|cell| cell.skipped.as_ref()).find(|skipped| skipped.failed)?;
+    let (number, why) = (skipped.cell_index + 1, &skipped.reason);
+    say_err(&format!("the gate can't be judged: cell {number} could not run: {why} (exit code 4)"));
+    Some(Exit::Invalid)
 }
 
 /// What becomes of a run that was measured well enough: `--gate` and the file's own `slo.gate`.
@@ -228,6 +240,9 @@ fn gate(args: &RunArgs, data: &RunData) -> Exit {
     if ran().any(|(c, s)| gated(c) && s.validity.verdict == Verdict::Invalid) {
         say_err("the gate can't be judged: not every cell is valid (exit code 4)");
         return Exit::Invalid;
+    }
+    if let Some(exit) = could_not_run(args, data) {
+        return exit;
     }
     let Some((_, what)) = ran().flat_map(|(c, s)| missed(args, c, s)).max_by_key(|(status, _)| *status)
     else {

@@ -174,6 +174,13 @@ fn grid(section: Section<'_>, asked: &search::Asked<'_>) -> Grid {
     for field in section.entries().filter(|f| !OWN.contains(&f.name())) {
         axis(&field, &mut grid.axes);
     }
+    if let Some(field) = section.get("prune").filter(|_| grid.prune) {
+        let load = |axis: &Axis| matches!(axis.path.as_str(), "load.users" | "load.qps");
+        if !grid.axes.iter().any(load) {
+            let mistake = Mistake::new(MistakeKind::Conflict, "has no effect without an axis of load");
+            field.mistake(mistake.allowed("users = [1, 4, 16] or qps = [2, 8] in the same grid"));
+        }
+    }
     if let Some(field) = zip {
         grid.zip = read_zip(&field, &grid.axes);
     }

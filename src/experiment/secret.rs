@@ -17,8 +17,9 @@ const WORDS: [&str; 10] = [
 /// Whether a header or key of this name usually holds a secret.
 pub(crate) fn looks_secret(name: &str) -> bool {
     let name = name.to_lowercase().replace('_', "-");
-    // `prompt_tokens` and its like count tokens; they hold none.
-    !name.contains("tokens") && !name.ends_with("-env") && WORDS.iter().any(|word| name.contains(word))
+    // `prompt_tokens` and its like count tokens, a tokenizer makes them; they hold none.
+    let harmless = name.contains("tokens") || name.contains("tokenizer");
+    !harmless && !name.ends_with("-env") && WORDS.iter().any(|word| name.contains(word))
 }
 
 /// Whether this can be the name of an environment variable.
@@ -37,7 +38,9 @@ mod tests {
         for name in ["Authorization", "x-api-key", "api_key", "X-Auth-Token", "Cookie", "client_secret"] {
             assert!(looks_secret(name), "{name}");
         }
-        for name in ["api_key_env", "prompt_tokens", "X-Request-Source", "max_tokens", "url"] {
+        for name in
+            ["api_key_env", "prompt_tokens", "X-Request-Source", "max_tokens", "url", "tokenizer-mode"]
+        {
             assert!(!looks_secret(name), "{name}");
         }
     }

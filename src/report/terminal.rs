@@ -228,9 +228,9 @@ fn skipped(run: &RunData, out: &mut String) {
         return;
     }
     out.push_str("\nSkipped\n");
-    for (cell, reason) in skipped.iter().take(MOST) {
+    for (cell, skipped) in skipped.iter().take(MOST) {
         let label = Repeats { cells: vec![cell] }.label();
-        out.push_str(&format!("  {label}, repeat {}: {reason}\n", cell.cell.repeat));
+        out.push_str(&format!("  {label}, repeat {}: {}\n", cell.cell.repeat, skipped.reason));
     }
     if skipped.len() > MOST {
         out.push_str(&format!("  and {} more; summary.csv has them all\n", skipped.len() - MOST));

@@ -1,10 +1,11 @@
 //! Runs a hook: a command, or a request whose answer is looked at.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -12,7 +13,7 @@ use url::Url;
 
 use super::ask::{AskError, Asker};
 use super::life::{Process, Spec, last_lines};
-use super::{Stop, client, is_loopback, shown};
+use super::{Stop, address, client, is_loopback, shown};
 use crate::experiment::{Expect, Hook, HookAction, StopSignal, Target, canonical_json};
 
 /// Between two looks at a command.
@@ -46,16 +47,14 @@ pub fn run_hook(
     match &hook.action {
         HookAction::Command(words) => command(words, hook.timeout, variables, stop),
         HookAction::Request { url, method, body, expect_status, expect } => {
-            let path = url.starts_with('/');
-            let parsed = if path { base.join(url) } else { Url::parse(url) };
-            let parsed = parsed.map_err(|e| HookError::Failed(format!("{url}: {e}")))?;
+            let (parsed, own) = address(base, url).map_err(|e| HookError::Failed(format!("{url}: {e}")))?;
             let what = format!("{method} {}", shown(&parsed));
             let failed = |why: String| HookError::Failed(format!("{what}: {why}"));
             let lenient = target.is_sim() || is_loopback(&parsed);
             let headers = client::headers(target, lenient, |name| std::env::var(name).ok(), &mut Vec::new())
                 .map_err(|e| failed(e.to_string()))?;
             // The target's key is for the target alone.
-            let headers = if path { headers } else { Vec::new() };
+            let headers = if own { headers } else { Vec::new() };
             let asker =
                 Asker::new(target, &parsed, headers, Arc::clone(stop)).map_err(|e| failed(e.to_string()))?;
             let answer =
@@ -105,19 +104,29 @@ impl Drop for Said {
     }
 }
 
+/// A new file that only we may read. One of a process that was killed may still be there under its
+/// number, which is ours now.
+fn said() -> Result<(Said, File), (PathBuf, std::io::Error)> {
+    let mut number = 0u32;
+    loop {
+        let path = std::env::temp_dir().join(format!("plimsoll-hook-{}-{number}", std::process::id()));
+        match OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => return Ok((Said(path), file)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err((path, error)),
+        }
+    }
+}
+
 fn command(
     words: &[String],
     timeout: Duration,
     variables: &BTreeMap<String, String>,
     stop: &Stop,
 ) -> Result<(), HookError> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let line = words.join(" ");
     let failed = |why: String| HookError::Failed(format!("{line}: {why}"));
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let said = Said(std::env::temp_dir().join(format!("plimsoll-hook-{}-{number}", std::process::id())));
-    let log = OpenOptions::new().append(true).create_new(true).open(&said.0);
-    let log = log.map_err(|e| failed(format!("cannot create {}: {e}", said.0.display())))?;
+    let (said, log) = said().map_err(|(path, e)| failed(format!("cannot create {}: {e}", path.display())))?;
     let spec = Spec { words, cwd: None, env: variables, signal: StopSignal::Term, grace: GRACE };
     let mut process = Process::start(&spec, &log).map_err(|e| failed(e.to_string()))?;
     let until = Instant::now() + timeout;

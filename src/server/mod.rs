@@ -321,6 +321,15 @@ fn tokenizer(
     })
 }
 
+/// Where a path at the target `base`, or a whole URL, leads; and whether that is the target itself,
+/// whose key is for it alone.
+fn address(base: &Url, text: &str) -> Result<(Url, bool), url::ParseError> {
+    let path = text.starts_with('/');
+    let url = if path { base.join(text)? } else { Url::parse(text)? };
+    let own = path && url.origin() == base.origin();
+    Ok((url, own))
+}
+
 /// An address as people may see it: without the password or key that it may hold.
 fn shown(url: &Url) -> String {
     let mut url = url.clone();

@@ -279,10 +279,14 @@ pub(super) fn lines_of(run: &Path, manifest: &Manifest, plan: &Plan) -> RunLines
         match StoredCell::read(&path) {
             Ok(Some(stored)) if stored.is_of(cell) => lines.push(Line::new(manifest, cell, &stored)),
             Ok(Some(_)) => unreadable.push((path, "it belongs to another cell".to_owned())),
-            Ok(None) => {
-                let skipped = Skipped::of(run, cell).unwrap_or_default();
-                lines.extend(skipped.map(|skipped| Line::of_skipped(manifest, cell, &skipped)));
-            }
+            Ok(None) => match Skipped::of(run, cell) {
+                Ok(skipped) => {
+                    lines.extend(skipped.map(|skipped| Line::of_skipped(manifest, cell, &skipped)));
+                }
+                Err(error) => {
+                    unreadable.push((run.join(cell_dir(cell)).join(super::SKIPPED_JSON), error.to_string()));
+                }
+            },
             Err(error) => unreadable.push((path, error.to_string())),
         }
     }

@@ -239,11 +239,11 @@ impl RunDir {
     ///
     /// # Errors
     /// When the cell isn't in the plan, or the disk refuses.
-    pub fn skip_cell(&self, cell: &Cell, reason: &str) -> Result<(), StoreError> {
+    pub fn skip_cell(&self, cell: &Cell, reason: &str, failed: bool) -> Result<(), StoreError> {
         self.check(cell)?;
         let dir = self.dir(cell);
         fs::create_dir_all(&dir).map_err(StoreError::io("create", &dir))?;
-        let skipped = Skipped::new(&self.manifest.run, cell, reason);
+        let skipped = Skipped::new(&self.manifest.run, cell, reason, failed);
         let path = dir.join(SKIPPED_JSON);
         atomic::write(&path, &stored::to_json(&path, &skipped)?)?;
         let line = || vec![Line::of_skipped(&self.manifest, cell, &skipped)];
@@ -512,7 +512,7 @@ fn set_aside(dir: &Path) -> Result<(), StoreError> {
         let aside = dir.join(format!("interrupted-{n}.{extension}"));
         fs::rename(kept, &aside).map_err(StoreError::io("keep aside", kept))?;
     }
-    for name in [RECORDS, TIMELINE, CHUNK_GAPS, SUMMARY_JSON, INTERRUPTED_JSON, ANSWERS] {
+    for name in [RECORDS, TIMELINE, CHUNK_GAPS, SUMMARY_JSON, INTERRUPTED_JSON, ANSWERS, SKIPPED_JSON] {
         let path = dir.join(name);
         atomic::remove_if_there(&path)?;
         atomic::remove_if_there(&atomic::temporary(&path))?;

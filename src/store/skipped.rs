@@ -20,10 +20,13 @@ pub struct Skipped {
     pub at: String,
     /// In words, such as `hopeless already at 16 users: …`.
     pub reason: String,
+    /// It was to run and could not, as a server or a hook failed; and not that it needn't.
+    #[serde(default)]
+    pub failed: bool,
 }
 
 impl Skipped {
-    pub(super) fn new(run: &str, cell: &Cell, reason: &str) -> Self {
+    pub(super) fn new(run: &str, cell: &Cell, reason: &str, failed: bool) -> Self {
         Self {
             schema: SCHEMA,
             run: run.to_owned(),
@@ -32,6 +35,7 @@ impl Skipped {
             repeat: cell.repeat,
             at: jiff::Timestamp::now().to_string(),
             reason: reason.to_owned(),
+            failed,
         }
     }
 

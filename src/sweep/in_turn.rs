@@ -185,10 +185,6 @@ impl Agenda for InTurn<'_> {
     fn finished(&mut self, _: &Turn, _: &CellSummary) -> Result<(), SweepError> {
         Ok(())
     }
-
-    fn skip(&mut self, turn: &Turn, reason: &str, _: &mut dyn Watcher) -> Result<(), SweepError> {
-        Ok(self.run(turn).skip_cell(&turn.cell, reason)?)
-    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use super::SweepError;
 use super::prune::Pruning;
-use super::walk::{Agenda, Turn};
-use crate::event::{Event, Watcher};
+use super::walk::{Agenda, Turn, pass_over};
+use crate::event::Watcher;
 use crate::measure::CellSummary;
 use crate::plan::{Cell, Plan};
 use crate::store::RunDir;
@@ -16,20 +16,13 @@ pub(super) struct Listed<'a> {
     expected: &'a [f64],
     left: std::slice::Iter<'a, &'a Cell>,
     pruning: Pruning,
-    skipped: usize,
+    /// Cells that it passed over, as they needn't run.
+    pub pruned: usize,
 }
 
 impl<'a> Listed<'a> {
     pub(super) fn new(run: &'a RunDir, plan: &'a Plan, expected: &'a [f64], left: &'a [&'a Cell]) -> Self {
-        Self { run, plan, expected, left: left.iter(), pruning: Pruning::new(plan, run), skipped: 0 }
-    }
-
-    fn pass_over(&mut self, cell: &Cell, reason: &str, watcher: &mut dyn Watcher) -> Result<(), SweepError> {
-        self.run.skip_cell(cell, reason)?;
-        self.skipped += 1;
-        let text = format!("cell {} is skipped: {reason}", cell.index + 1);
-        watcher.on(&Event::Notice { text: &text });
-        Ok(())
+        Self { run, plan, expected, left: left.iter(), pruning: Pruning::new(plan, run), pruned: 0 }
     }
 }
 
@@ -40,7 +33,8 @@ impl Agenda for Listed<'_> {
                 let expected_s = self.expected[cell.index as usize];
                 return Ok(Some(Turn { cell: (*cell).clone(), expected_s, of: self.plan.cells.len() }));
             };
-            self.pass_over(cell, &reason, watcher)?;
+            pass_over(self.run, cell, (&reason, false), watcher)?;
+            self.pruned += 1;
         }
         Ok(None)
     }
@@ -52,13 +46,5 @@ impl Agenda for Listed<'_> {
     fn finished(&mut self, turn: &Turn, summary: &CellSummary) -> Result<(), SweepError> {
         self.pruning.note(&turn.cell, summary);
         Ok(())
-    }
-
-    fn skip(&mut self, turn: &Turn, reason: &str, watcher: &mut dyn Watcher) -> Result<(), SweepError> {
-        self.pass_over(&turn.cell, reason, watcher)
-    }
-
-    fn skipped(&self) -> usize {
-        self.skipped
     }
 }

@@ -27,13 +27,14 @@ use bench::Bench;
 use hooks::{After, Runner};
 use listed::Listed;
 use searching::Searching;
-use walk::{Agenda as _, Walk};
+use walk::Walk;
 
 use crate::analysis::AnalysisError;
 use crate::event::{Event, Watcher};
 use crate::experiment::{Experiment, HookPoint, Mistakes};
 use crate::load::{Control, LoadError};
 use crate::plan::{self, Cell, Plan};
+use crate::record::Ceiling;
 use crate::server::{DiscoverError, LaunchError, Launcher, Stop};
 use crate::sim;
 use crate::store::{self, Calibrated, RunDir, Status, StoreError};
@@ -181,15 +182,18 @@ pub fn run(
     // server at all?
     look_at_files(&left)?;
     look_ahead(&left, watcher)?;
-    let mut identity = Value::Null;
     // A search may have more to do than its plan says.
     let searched = plan.cells.first().filter(|_| !plan.searches.is_empty());
     if !options.no_server && plan.cells.iter().any(|cell| cell.settings.server.is_some()) {
         bench.launch_by(launcher(experiment, options, resumed.as_ref(), control));
     }
     let hooks = Runner::new(&experiment.hooks, control);
+    if let Some(run) = resumed.as_ref().filter(|_| left.is_empty() && plan.searches.is_empty()) {
+        return Ok(Swept { run: run.path().to_owned(), ending: Ending::Finished });
+    }
+    let first = first_up(left.iter().copied().chain(searched), &mut bench, watcher)?;
     let mut place = None;
-    if let Some(first) = first_up(left.iter().copied().chain(searched), &mut bench, watcher)? {
+    if let Some(first) = first {
         let base = bench.first_base(&first.settings)?;
         if let Some((target, _)) = first.settings.parts().next() {
             match hooks.run(HookPoint::BeforeSweep, (target, &base), None, watcher) {
@@ -199,23 +203,18 @@ pub fn run(
             }
             place = Some((target.clone(), base));
         }
-        let found = bench.ready(&first.settings, None, watcher)?;
-        identity = bench::identity(&first.settings, &found);
     }
-    let mut ceiling = calibrated.ceiling();
-    let mut run = match resumed {
-        Some(run) if left.is_empty() && plan.searches.is_empty() => {
-            return Ok(Swept { run: run.path().to_owned(), ending: Ending::Finished });
+    let begun = take_up(experiment, plan, (options, resumed), (&mut bench, first, &calibrated), watcher);
+    let (mut run, ceiling) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            // What was done before the sweep is undone, however it came.
+            if let Some((target, base)) = &place {
+                hooks.run(HookPoint::AfterSweep, (target, base), None, watcher);
+            }
+            return Err(error);
         }
-        Some(mut run) => {
-            // Its cells are judged alike, by what was known when it was begun.
-            ceiling = store::noted_ceiling(&run.environment()?);
-            run.set_status(Status::Running)?;
-            run
-        }
-        None => begin(experiment, plan, (options, None), identity, &calibrated)?,
     };
-    bench.settle(&run.path().join(SERVER_LOGS))?;
     let name = run.manifest().run.clone();
     watcher.on(&Event::SweepStarted {
         run: &name,
@@ -224,9 +223,9 @@ pub fn run(
         expected_s: left.iter().map(|c| expected[c.index as usize]).sum(),
     });
     let mut walk = Walk::new(control, watcher, bench, ceiling).with_hooks(hooks);
-    let (mut ending, of, skipped) = if plan.searches.is_empty() {
+    let (mut ending, of, pruned) = if plan.searches.is_empty() {
         let mut agenda = Listed::new(&run, plan, &expected, &left);
-        (walk.all(&mut agenda), plan.cells.len(), agenda.skipped())
+        (walk.all(&mut agenda), plan.cells.len(), agenda.pruned)
     } else {
         let agenda = Searching::new(&mut run, experiment, plan.clone(), &done);
         match agenda {
@@ -234,7 +233,7 @@ pub fn run(
             Err(error) => (Err(error), plan.cells.len(), 0),
         }
     };
-    let finished = done.len() + walk.finished + skipped;
+    let finished = done.len() + walk.finished + walk.failed + pruned;
     if let Some((target, base)) = &place
         && let After::Stop(reason) = walk.after_sweep(target, base)
         && let Ok(Ending::Finished) = ending
@@ -252,6 +251,32 @@ pub fn run(
         interrupted: ending == Ending::Interrupted,
     });
     Ok(Swept { run: run.path().to_owned(), ending })
+}
+
+/// The run that the cells go to, begun or gone on with, and by what its cells are judged.
+fn take_up(
+    experiment: &Experiment,
+    plan: &Plan,
+    (options, resumed): (&Options, Option<RunDir>),
+    (bench, first, calibrated): (&mut Bench, Option<&Cell>, &Calibrated),
+    watcher: &mut dyn Watcher,
+) -> Result<(RunDir, Option<Ceiling>), SweepError> {
+    let mut identity = Value::Null;
+    if let Some(first) = first {
+        let found = bench.ready(&first.settings, None, watcher)?;
+        identity = bench::identity(&first.settings, &found);
+    }
+    let (run, ceiling) = match resumed {
+        Some(mut run) => {
+            // Its cells are judged alike, by what was known when it was begun.
+            let ceiling = store::noted_ceiling(&run.environment()?);
+            run.set_status(Status::Running)?;
+            (run, ceiling)
+        }
+        None => (begin(experiment, plan, (options, None), identity, calibrated)?, calibrated.ceiling()),
+    };
+    bench.settle(&run.path().join(SERVER_LOGS))?;
+    Ok((run, ceiling))
 }
 
 /// What starts and stops the cells' own server. Its logs lie in the run, and until there is one

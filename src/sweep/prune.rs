@@ -60,10 +60,15 @@ impl Pruning {
     }
 }
 
+/// Classes of failures in which no server was heard.
+const UNHEARD: [&str; 3] = ["connect", "timeout_connect", "reset"];
+
 /// Why nothing heavier than this cell can be within the SLO; `None` where it may.
 fn hopeless(summary: &CellSummary) -> Option<String> {
     if summary.counts.ok == 0 && summary.counts.sent > 0 {
-        return Some("no request was answered".to_owned());
+        // Where nobody was there to say no, it isn't the load that was too much.
+        let unheard: u64 = UNHEARD.iter().filter_map(|class| summary.counts.errors.get(*class)).sum();
+        return (unheard < summary.counts.sent).then(|| "no request was answered".to_owned());
     }
     if summary.validity.verdict == Verdict::Invalid {
         return None;

@@ -87,4 +87,6 @@ fn what_is_hopeless() {
     assert_eq!(hopeless(&invalid), None, "the client's fault");
     (invalid.counts.ok, invalid.counts.sent) = (0, 5);
     assert_eq!(hopeless(&invalid).as_deref(), Some("no request was answered"));
+    invalid.counts.errors.insert("connect".into(), 5);
+    assert_eq!(hopeless(&invalid), None, "a server that has gone says nothing of the load");
 }

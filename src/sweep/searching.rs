@@ -14,7 +14,7 @@ use crate::load;
 use crate::measure::CellSummary;
 use crate::plan::{self, Cell, Plan, Searched};
 use crate::search::{self, End, Next, Outcome, Probe};
-use crate::store::RunDir;
+use crate::store::{RunDir, Skipped};
 
 /// See the module.
 pub(super) struct Searching<'a> {
@@ -42,7 +42,8 @@ impl<'a> Searching<'a> {
             plan.cells.iter().map(|cell| cell.index).filter(|index| !done.contains(index)).collect();
         let probes = plan.searches.iter().map(|search| measured(run, &plan, search));
         let probes = probes.collect::<Result<Vec<_>, _>>()?;
-        let ended = vec![None; probes.len()];
+        let ended = plan.searches.iter().map(|search| ended_before(run, &plan, search));
+        let ended = ended.collect::<Result<Vec<_>, _>>()?;
         let searching = Self { run, experiment, plan, pending, probes, ended, turn: 0 };
         searching.write()?;
         Ok(searching)
@@ -147,17 +148,33 @@ impl Agenda for Searching<'_> {
         self.write()
     }
 
-    fn skip(&mut self, turn: &Turn, reason: &str, watcher: &mut dyn Watcher) -> Result<(), SweepError> {
+    fn passed_over(
+        &mut self,
+        turn: &Turn,
+        reason: &str,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(), SweepError> {
         let index = turn.cell.index;
-        self.run.skip_cell(&turn.cell, reason)?;
-        let text = format!("cell {} is skipped: {reason}", index + 1);
-        watcher.on(&Event::Notice { text: &text });
-        // Every load of this search needs the same server.
+        // A load that can't be had leaves a gap in what is known: nothing is guessed over it.
         match self.plan.searches.iter().position(|search| search.cells.contains(&index)) {
-            Some(number) => self.end(number, End::Impossible { reason: reason.to_owned() }, watcher),
+            Some(number) => self.end(number, impossible(reason), watcher),
             None => Ok(()),
         }
     }
+}
+
+fn impossible(reason: &str) -> End {
+    End::Impossible { reason: reason.to_owned() }
+}
+
+/// Why a search of the run has ended before now: one of its loads could not be had.
+fn ended_before(run: &RunDir, plan: &Plan, search: &Searched) -> Result<Option<End>, SweepError> {
+    for cell in search.cells.iter().filter_map(|index| plan.cells.get(*index as usize)) {
+        if let Some(skipped) = Skipped::of(run.path(), cell)? {
+            return Ok(Some(impossible(&skipped.reason)));
+        }
+    }
+    Ok(None)
 }
 
 /// What the finished cells of a search say.

@@ -85,13 +85,28 @@ pub(super) trait Agenda {
     /// A cell was measured and is kept.
     fn finished(&mut self, turn: &Turn, summary: &CellSummary) -> Result<(), SweepError>;
 
-    /// A cell can't run, for this reason, and is passed over for good.
-    fn skip(&mut self, turn: &Turn, reason: &str, watcher: &mut dyn Watcher) -> Result<(), SweepError>;
-
-    /// Cells that it passed over for good.
-    fn skipped(&self) -> usize {
-        0
+    /// A cell could not run, for this reason, and was passed over for good.
+    fn passed_over(
+        &mut self,
+        _turn: &Turn,
+        _reason: &str,
+        _watcher: &mut dyn Watcher,
+    ) -> Result<(), SweepError> {
+        Ok(())
     }
+}
+
+/// Note in the run that a cell does not run, and tell it. `failed`: it was to, and could not.
+pub(super) fn pass_over(
+    run: &RunDir,
+    cell: &Cell,
+    (reason, failed): (&str, bool),
+    watcher: &mut dyn Watcher,
+) -> Result<(), SweepError> {
+    run.skip_cell(cell, reason, failed)?;
+    let text = format!("cell {} is skipped: {reason}", cell.index + 1);
+    watcher.on(&Event::Notice { text: &text });
+    Ok(())
 }
 
 /// One walk over the cells of an agenda.
@@ -103,6 +118,8 @@ pub(super) struct Walk<'a> {
     silent_in_row: u32,
     /// Cells that it finished.
     pub finished: usize,
+    /// Cells that could not run.
+    pub failed: usize,
     /// Why the server was not idle when the next cell began.
     contaminated: Option<String>,
     /// What a load core of this machine can do, if it was calibrated.
@@ -123,6 +140,7 @@ impl<'a> Walk<'a> {
             bench,
             silent_in_row: 0,
             finished: 0,
+            failed: 0,
             contaminated: None,
             ceiling,
             hooks: None,
@@ -171,7 +189,7 @@ impl<'a> Walk<'a> {
                 Ok(start) => start,
                 Err(LaunchError::Stopped) => return Ok(Ending::Interrupted),
                 Err(LaunchError::Failed(reason)) => {
-                    agenda.skip(&turn, &reason, self.watcher)?;
+                    self.pass_over(agenda, &turn, &reason)?;
                     next = agenda.next(self.watcher)?;
                     continue;
                 }
@@ -184,7 +202,7 @@ impl<'a> Walk<'a> {
             match self.around(HookPoint::BeforeCell, &turn, &found, agenda.run(&turn)) {
                 After::GoOn => {}
                 After::Fail(reason) => {
-                    agenda.skip(&turn, &reason, self.watcher)?;
+                    self.pass_over(agenda, &turn, &reason)?;
                     next = agenda.next(self.watcher)?;
                     continue;
                 }
@@ -211,6 +229,12 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(Ending::Finished)
+    }
+
+    fn pass_over(&mut self, agenda: &mut dyn Agenda, turn: &Turn, reason: &str) -> Result<(), SweepError> {
+        pass_over(agenda.run(turn), &turn.cell, (reason, true), self.watcher)?;
+        self.failed += 1;
+        agenda.passed_over(turn, reason, self.watcher)
     }
 
     /// Drive one cell and keep what it gave.
@@ -245,8 +269,17 @@ impl<'a> Walk<'a> {
         keep.commit_cell(cell, &log, &run, &summary, Served { api: &api, model: &model, start })?;
         self.watcher.on(&Event::CellFinished { cell, summary: &summary });
         if shown.is_some() {
-            for answer in &keep.answers(cell)? {
-                self.watcher.on(&Event::Answer { cell_index: cell.index, answer });
+            match keep.answers(cell) {
+                Ok(answers) => {
+                    for answer in &answers {
+                        self.watcher.on(&Event::Answer { cell_index: cell.index, answer });
+                    }
+                }
+                // The cell is kept, and none the worse for it.
+                Err(error) => {
+                    let text = format!("its answers can't be shown: {error}");
+                    self.watcher.on(&Event::Notice { text: &text });
+                }
             }
         }
         Ok((run, summary))

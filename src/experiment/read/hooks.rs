@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::server::words;
+use super::server::{address, words};
 use crate::experiment::hooks::{Expect, Hook, HookAction, HookPoint, Hooks, OnFailure};
 use crate::experiment::mistake::{Mistake, MistakeKind};
 use crate::experiment::reader::{Field, Section};
@@ -88,22 +88,16 @@ fn request(section: &Section<'_>, field: &Field<'_>) -> Option<HookAction> {
         _ => f.text_or_file(),
     });
     let usual = if body.is_some() { "POST" } else { "GET" };
+    let allowed = "a path at the target such as \"/health\", http://… or https://…";
+    let url = address(field, true, ("not where something can be asked", allowed));
     let action = HookAction::Request {
-        url: field.text()?,
+        url: url.clone().unwrap_or_default(),
         method: section.get("method").and_then(|f| f.word(&METHODS)).unwrap_or(usual).to_owned(),
         body,
         expect_status: section.get("expect_status").and_then(|f| f.int(100, 599)).map(|n| n as u16),
         expect: section.get("expect").and_then(|f| expect(f.section())),
     };
-    let HookAction::Request { url, .. } = &action else { return None };
-    let whole = url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    if !whole && !url.starts_with('/') {
-        let mistake = Mistake::new(MistakeKind::BadValue, "not where something can be asked");
-        let allowed = "a path at the target such as \"/health\", http://… or https://…";
-        field.mistake(mistake.found(field.node.describe()).allowed(allowed));
-        return None;
-    }
-    Some(action)
+    url.map(|_| action)
 }
 
 fn expect(section: Section<'_>) -> Option<Expect> {
@@ -193,6 +187,13 @@ mod tests {
                 "expect.pointer",
                 "/success",
             ),
+            (
+                "before_cell = [{ url = \"//host/reset\" }]",
+                "hooks.before_cell[1].url",
+                "a path at the target",
+            ),
+            ("before_cell = [{ url = \"http://u:pw@h/\" }]", "hooks.before_cell[1].url", "name or password"),
+            ("before_cell = [{ command = \"curl -H 'Cookie: a=b' h\" }]", "hooks.before_cell[1]", "secret"),
             ("befor_cell = []", "hooks.befor_cell", "before_cell"),
         ] {
             let text = read(hooks).unwrap_err();

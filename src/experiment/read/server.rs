@@ -75,7 +75,40 @@ pub(super) fn words(field: &Field<'_>) -> Option<Vec<String>> {
         field.bad("a word with a null character");
         return None;
     }
+    if holds_secret(&words) {
+        let problem = "a secret is never written here, as the file is copied into every run";
+        let mistake = Mistake::new(MistakeKind::Secret, problem);
+        let allowed =
+            "set it in the environment of plimsoll, which the command inherits; a shell's \"$NAME\" is fine";
+        field.mistake(mistake.allowed(allowed).hidden());
+        return None;
+    }
     Some(words)
+}
+
+/// Whether a word follows a flag, or a header's name, whose values are secrets. A variable of a
+/// shell is none.
+fn holds_secret(words: &[String]) -> bool {
+    let mut parts = words.iter().flat_map(|word| word.split_whitespace()).peekable();
+    while let Some(part) = parts.next() {
+        let part = part.trim_matches(['"', '\'']);
+        let (name, value) = part.split_once(['=', ':']).unwrap_or((part, ""));
+        let flag = part.starts_with('-') || name.len() < part.len();
+        if !flag || !looks_secret(name.trim_start_matches('-')) {
+            continue;
+        }
+        let scheme =
+            |value: &str| value.eq_ignore_ascii_case("bearer") || value.eq_ignore_ascii_case("basic");
+        let mut value = value.to_owned();
+        while (value.is_empty() || scheme(&value)) && parts.peek().is_some_and(|next| !next.starts_with('-'))
+        {
+            value = parts.next().unwrap_or_default().to_owned();
+        }
+        if !value.is_empty() && !scheme(&value) && !value.contains('$') {
+            return true;
+        }
+    }
+    false
 }
 
 /// Splits at blanks. Quotes keep blanks, and a backslash the next character, as in a shell;
@@ -105,7 +138,8 @@ fn split_words(text: &str) -> Result<Vec<String>, &'static str> {
 fn read_args(section: &Section<'_>) -> Map<String, serde_json::Value> {
     let mut args = Map::new();
     for field in section.entries() {
-        if refuse_secret(&field) {
+        let inner = field.is_table().then(|| field.section());
+        if refuse_secret(&field) || inner.is_some_and(|table| table.entries().any(|f| refuse_secret(&f))) {
             continue;
         }
         let one = |value: &Written| match value {
@@ -193,16 +227,26 @@ fn ready(section: Section<'_>, target: &str) -> Ready {
 
 /// A path at the target, or a URL.
 fn ready_url(field: &Field<'_>, target: &str) -> Option<String> {
+    let allowed = if target == "sim:" {
+        "http://… or https://…, as target.url is \"sim:\""
+    } else {
+        "a path such as \"/health\", http://… or https://…"
+    };
+    address(field, target != "sim:", ("not where a server can be looked at", allowed))
+}
+
+/// A URL without a password, or a path at the target if that may be; else a mistake of these words.
+pub(super) fn address(field: &Field<'_>, path: bool, (problem, allowed): (&str, &str)) -> Option<String> {
     let text = field.text()?;
-    let whole = url::Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    let path = text.starts_with('/') && target != "sim:";
-    if !whole && !path {
-        let mistake = Mistake::new(MistakeKind::BadValue, "not where a server can be looked at");
-        let allowed = if target == "sim:" {
-            "http://… or https://…, as target.url is \"sim:\""
-        } else {
-            "a path such as \"/health\", http://… or https://…"
-        };
+    let whole = url::Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    if whole.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
+        let mistake = Mistake::new(MistakeKind::Secret, "a URL must not hold a name or password");
+        field.mistake(mistake.allowed(allowed).hidden());
+        return None;
+    }
+    // `//host/path` is an address at another host.
+    if whole.is_none() && !(path && text.starts_with('/') && !text.starts_with("//")) {
+        let mistake = Mistake::new(MistakeKind::BadValue, problem);
         field.mistake(mistake.found(field.node.describe()).allowed(allowed));
         return None;
     }
@@ -232,6 +276,28 @@ mod tests {
         assert_eq!(split(r#"a 'b  c' "d \" e" f\ g """#), ["a", "b  c", "d \" e", "f g", ""]);
         assert_eq!(split("$HOME *;"), ["$HOME", "*;"], "no shell reads it");
         assert!(split_words("a 'b").is_err() && split_words("a\\").is_err());
+    }
+
+    #[test]
+    fn secrets_are_seen_in_commands() {
+        let seen = |line: &str| holds_secret(&split_words(line).unwrap());
+        for line in [
+            "vllm serve m --api-key s3cr3t",
+            "vllm serve m --api-key=s3cr3t",
+            "curl -H 'Authorization: Bearer abc' http://x",
+            "sh -c 'curl -H \"Authorization: Bearer abc\" http://x'",
+            "env HF_TOKEN=abc run",
+        ] {
+            assert!(seen(line), "{line}");
+        }
+        for line in [
+            "vllm serve m --max-num-batched-tokens 2048 --tokenizer-mode auto",
+            "sh -c 'curl -H \"Authorization: Bearer $KEY\" http://x'",
+            "serve --api-key $KEY --port 8000",
+            "serve --max_tokens=5 token",
+        ] {
+            assert!(!seen(line), "{line}");
+        }
     }
 
     fn read(server: &str) -> Result<ServerSettings, String> {

@@ -55,7 +55,7 @@ pub(in crate::report) fn remark(data: &CellData) -> Option<Remark> {
     let cell = data.cell.index + 1;
     let Some(summary) = &data.summary else {
         let (word, reason) = match &data.skipped {
-            Some(reason) => ("skipped", reason.clone()),
+            Some(skipped) => ("skipped", skipped.reason.clone()),
             None => ("not run", "it did not run, or did not run to its end".to_owned()),
         };
         return Some(Remark { cell, label, word, class: "none", reasons: vec![reason] });

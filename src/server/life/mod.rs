@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use super::ask::{AskError, Asker};
-use super::{DiscoverError, Secrets, Stop, client, is_loopback, shown};
+use super::{DiscoverError, Secrets, Stop, address, client, is_loopback, shown};
 use crate::experiment::{ServerSettings, Settings, Target};
 use logs::Logs;
 pub(super) use logs::last_lines;
@@ -170,16 +170,16 @@ struct Look {
 impl Look {
     fn new(server: &ServerSettings, target: &Target, stop: Stop) -> Result<Self, LaunchError> {
         let bad = |e: url::ParseError| LaunchError::Failed(format!("server.ready.url: {e}"));
-        let path = server.ready.url.starts_with('/');
-        let url = match path {
-            true => Url::parse(&target.url).and_then(|base| base.join(&server.ready.url)).map_err(bad)?,
-            false => Url::parse(&server.ready.url).map_err(bad)?,
+        let ready = &server.ready.url;
+        let (url, own) = match ready.starts_with('/') {
+            true => Url::parse(&target.url).and_then(|base| address(&base, ready)).map_err(bad)?,
+            false => (Url::parse(ready).map_err(bad)?, false),
         };
         let lenient = target.is_sim() || is_loopback(&url);
         let headers = client::headers(target, lenient, |name| std::env::var(name).ok(), &mut Vec::new())?;
         let secrets = Secrets::of(target, &headers);
         // The target's key is for the target alone.
-        let headers = if path { headers } else { Vec::new() };
+        let headers = if own { headers } else { Vec::new() };
         let asker = Asker::new(target, &url, headers, stop).map_err(DiscoverError::from)?;
         Ok(Self { asker, url, status: server.ready.status, secrets })
     }

@@ -71,7 +71,6 @@ impl Process {
             command.current_dir(cwd);
         }
         let mut child = command.spawn()?;
-        let ear = child.stdin.take();
         let raw = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let group = raw.ok_or_else(|| io::Error::other("a process without a number"))?;
         let tenths = spec.grace.as_millis().div_ceil(100).to_string();
@@ -82,8 +81,9 @@ impl Process {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        // Without a guard it hears no word, and ends by itself.
+        // Without a guard it hears no word, and ends by itself: waiting closes its pipe first.
         let mut guard = guard.inspect_err(|_| drop(child.wait()))?;
+        let ear = child.stdin.take();
         let guard_ear = guard.stdin.take();
         let process = Self { child, group, guard, guard_ear, signal: spec.signal, grace: spec.grace };
         if let Some(mut ear) = ear {
