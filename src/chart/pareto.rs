@@ -48,7 +48,7 @@ fn of_kind(capacity: &Capacity, shapes: &[&Shape], suffix: &str) -> Vec<Chart> {
         id: format!("pareto{suffix}{id}"),
         title: format!("Speed for one user against throughput{per}{title}"),
         subtitle: format!(
-            "Each point is a level of {}, of those within the SLO; joined are the ones that no other beats in both.",
+            "Each point is a level of {}; joined are those that no other beats in both, of levels that don't miss the SLO.",
             first.axis_label
         ),
         caption: caption.clone(),

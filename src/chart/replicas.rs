@@ -87,11 +87,13 @@ fn of_plan(plan: &Plan) -> Option<Chart> {
         "Each at no more than {} % of the lower end of what it carries{spares}; the mix of the traffic stays what it is.",
         text::tick(plan.headroom * 100.0)
     );
+    let later = match plan.growth > 0.0 {
+        true => format!("; grown to {} req/s, {}", text::figure(grown), need.replicas),
+        false => String::new(),
+    };
     let caption = format!(
-        "{} req/s take {today} replicas; grown to {} req/s, {}. A further one is needed for every {} req/s more.",
+        "{} req/s take {today} replicas{later}. A further one is needed for every {} req/s more.",
         text::figure(now),
-        text::figure(grown),
-        need.replicas,
         text::figure(carried)
     );
     chart(vec![Panel { title: String::new(), series }], subtitle, caption)

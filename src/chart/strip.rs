@@ -10,9 +10,8 @@ use crate::record::{TICK_US, Tick};
 /// Most bins of a line: about one for three pixels.
 const MAX_BINS: usize = 300;
 
-/// Bins of a line over all strips of a run, and the fewest of one.
+/// Bins of a line over all strips of a run.
 const BINS_BUDGET: usize = 24_000;
-const LEAST_BINS: usize = 100;
 
 /// Dots over all strips of a run, so that a page with many cells still opens fast.
 const DOTS_BUDGET: usize = 60_000;
@@ -27,8 +26,8 @@ const SOME: usize = 100;
 pub(super) fn build(run: &RunData) -> Vec<Chart> {
     let cells = chosen(run.cells.iter().filter(|data| !data.timeline.is_empty()).collect());
     let shown = cells.len().max(1);
-    let dots = (DOTS_BUDGET / shown).clamp(100, 2000);
-    let bins = (BINS_BUDGET / shown).clamp(LEAST_BINS, MAX_BINS);
+    let dots = (DOTS_BUDGET / shown).min(2000);
+    let bins = (BINS_BUDGET / shown).min(MAX_BINS);
     cells.into_iter().filter_map(|data| of_cell(data, dots, bins)).collect()
 }
 

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::page::{self, Table};
 use super::terminal::align;
-use super::{ReportError, Written, draw_all, file_of, replace};
+use super::{ReportError, Written, write_page};
 use crate::analysis::history::{Course, FEW, History, LevelChange};
 use crate::analysis::words;
-use crate::chart::{self, Chart, figure};
+use crate::chart::{self, figure};
 use crate::metrics;
 
 /// A table for each figure with a row per cell, and the changes below it. Plain text; every line
@@ -91,13 +91,8 @@ fn p_text(p: f64) -> String {
 /// # Errors
 /// When a file cannot be written or a figure cannot be drawn.
 pub fn write(history: &History, out: &Path) -> Result<Written, ReportError> {
-    std::fs::create_dir_all(out).map_err(|source| ReportError::Io { path: out.into(), source })?;
     let charts = chart::history(history);
-    let file = out.join("index.html");
-    replace(&file, page::of_history(history, &charts)?.as_bytes())?;
-    draw_all(&charts.iter().collect::<Vec<_>>(), out)?;
-    let figures = charts.iter().map(|c: &Chart| file_of(out, c)).collect();
-    Ok(Written { page: file, figures, strips_left_out: 0 })
+    write_page(&page::of_history(history, &charts)?, &charts.iter().collect::<Vec<_>>(), out)
 }
 
 /// Every change in a row.

@@ -62,17 +62,12 @@ pub enum ReportError {
 /// # Errors
 /// When a file cannot be written or a figure cannot be drawn.
 pub fn write(run: &RunData, out: &Path) -> Result<Written, ReportError> {
-    std::fs::create_dir_all(out).map_err(|source| ReportError::Io { path: out.into(), source })?;
     let charts = chart::all(run);
     let (strips, others): (Vec<&Chart>, Vec<&Chart>) =
         charts.iter().partition(|c| matches!(c.body, Body::Strip(_)));
     let strips_left_out = strips.len().saturating_sub(MAX_STRIP_FILES);
     let drawn: Vec<&Chart> = others.into_iter().chain(strips.into_iter().take(MAX_STRIP_FILES)).collect();
-    let file = out.join("index.html");
-    replace(&file, page::of_run(run, &charts)?.as_bytes())?;
-    draw_all(&drawn, out)?;
-    let figures = drawn.iter().map(|c| file_of(out, c)).collect();
-    Ok(Written { page: file, figures, strips_left_out })
+    Ok(Written { strips_left_out, ..write_page(&page::of_run(run, &charts)?, &drawn, out)? })
 }
 
 /// A page as `index.html`, and its figures beside it.

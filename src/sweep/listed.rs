@@ -28,7 +28,7 @@ impl<'a> Listed<'a> {
 
 impl Agenda for Listed<'_> {
     fn next(&mut self, watcher: &mut dyn Watcher) -> Result<Option<Turn>, SweepError> {
-        while let Some(cell) = self.left.next() {
+        for cell in self.left.by_ref() {
             let Some(reason) = self.pruning.speaks_against(self.plan, cell) else {
                 let expected_s = self.expected[cell.index as usize];
                 return Ok(Some(Turn { cell: (*cell).clone(), expected_s, of: self.plan.cells.len() }));

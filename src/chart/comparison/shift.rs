@@ -27,7 +27,7 @@ fn of_metric(compared: &Compared<'_>, metric: &str, short: &str, long: &str) -> 
         id: format!("shift-{metric}"),
         title: format!("{long}: change by quantile"),
         subtitle: format!(
-            "How much each quantile of {short} changed from baseline to candidate, with its 95 % band over the repeats. A level line: all requests changed alike; a rise to the right: the tail did."
+            "How much each quantile of {short} changed from baseline to candidate. A level line: all requests changed alike; a rise to the right: the tail did."
         ),
         caption,
         body: Body::Lines(Lines {

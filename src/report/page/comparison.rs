@@ -19,7 +19,6 @@ use crate::report::ReportError;
 pub fn of_comparison(compared: &Compared<'_>, charts: &[Chart]) -> Result<String, ReportError> {
     let comparison = compared.comparison;
     let mut environment = shell::environment()?;
-    environment.add_template("figure.html", include_str!("figure.html"))?;
     environment.add_template("comparison.html", include_str!("comparison.html"))?;
     let name = title(comparison);
     let context = Page {
@@ -362,7 +361,7 @@ fn methods(comparison: &Comparison) -> Vec<String> {
         ),
         format!("A pass needs at least {} repeats.", gate.min_repeats),
         "The margin is the smallest change that matters. A ratio is beyond it from 1 + margin up, and from 1/(1 + margin) down.".into(),
-        "The shift function takes each quantile within each repeat; its band is a 95 % t interval over the pairs, for each quantile by itself.".into(),
+        "Where repeats are pairs, the shift function takes each quantile within each repeat, and its band is a 95 % t interval over the pairs, for each quantile by itself; else over all requests of a side, without a band.".into(),
         "A p99 decides only where a repeat has enough independent requests above it; “n eff.” says how many there are in all.".into(),
     ]
 }

@@ -11,13 +11,8 @@ use crate::report::signs::class;
 
 #[derive(Serialize)]
 pub(in crate::report) struct Facts {
-    planned: usize,
-    ran_cells: usize,
-    believable: usize,
-    invalid: usize,
     ran: Vec<String>,
     figures: Vec<String>,
-    limits: Vec<String>,
     rules: Vec<Rule>,
 }
 
@@ -43,16 +38,7 @@ impl Facts {
             },
             worst: r.worst,
         };
-        Self {
-            planned: found.counts.planned,
-            ran_cells: found.counts.ran,
-            believable: found.counts.valid + found.counts.warned,
-            invalid: found.counts.invalid,
-            ran: found.ran,
-            figures: found.figures,
-            limits: found.limits,
-            rules: found.rules.into_iter().map(rule).collect(),
-        }
+        Self { ran: found.ran, figures: found.figures, rules: found.rules.into_iter().map(rule).collect() }
     }
 }
 
@@ -113,7 +99,7 @@ pub(in crate::report) fn under_test(run: &RunData) -> Vec<String> {
 
 /// Leaves of a JSON document by dotted path.
 pub(in crate::report) fn flat(value: &Value) -> Vec<(String, String)> {
-    pub(in crate::report) fn walk(path: &str, value: &Value, out: &mut Vec<(String, String)>) {
+    fn walk(path: &str, value: &Value, out: &mut Vec<(String, String)>) {
         let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         match value {
             Value::Object(map) => map.iter().for_each(|(k, v)| walk(&join(k), v, out)),
@@ -126,7 +112,7 @@ pub(in crate::report) fn flat(value: &Value) -> Vec<(String, String)> {
             other => out.push((path.to_owned(), leaf(other))),
         }
     }
-    pub(in crate::report) fn leaf(value: &Value) -> String {
+    fn leaf(value: &Value) -> String {
         match value {
             Value::Null => "not known".to_owned(),
             Value::String(s) => s.clone(),

@@ -33,11 +33,7 @@ pub(in crate::report) struct FigureGroup {
 
 /// The groups in their order, with how the ids of their charts begin; what is in none is last.
 const GROUPS: [(&str, &str, &[&str]); 4] = [
-    (
-        "figures-capacity",
-        "Capacity",
-        &["capacity", "frontier", "goodput", "attainment", "pareto", "usl", "replicas", "heatmap-capacity"],
-    ),
+    ("figures-capacity", "Capacity", &["capacity", "goodput", "attainment", "pareto", "scaling", "replicas"]),
     ("figures-latency", "Latency", &["latency", "heatmap-ttft", "tradeoff", "profile"]),
     ("figures-throughput", "Throughput", &["throughput", "offered", "heatmap-output"]),
     ("figures-more", "More figures", &[""]),

@@ -16,7 +16,6 @@ use crate::report::ReportError;
 /// When the template cannot be filled in.
 pub fn of_overlay(runs: &[Overlaid<'_>], charts: &[Chart]) -> Result<String, ReportError> {
     let mut environment = shell::environment()?;
-    environment.add_template("figure.html", include_str!("figure.html"))?;
     environment.add_template("overlay.html", include_str!("overlay.html"))?;
     let names: Vec<&str> = runs.iter().map(|r| r.name.as_str()).collect();
     let context = Page {

@@ -88,13 +88,14 @@
 
   // The legend is made of buttons, so that it can be used by keyboard and is read out.
   const DASHES = { solid: "", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3" };
-  const SYMBOLS = { circle: "M4,0A4,4 0 1 1 -4,0A4,4 0 1 1 4,0", square: "M-4,-4H4V4H-4Z", "triangle-up": "M0,-5L5,4H-5Z", diamond: "M0,-5L5,0L0,5L-5,0Z", "triangle-down": "M0,5L5,-4H-5Z" };
+  const SYMBOLS = { circle: "M4,0A4,4 0 1 1 -4,0A4,4 0 1 1 4,0", square: "M-4,-4H4V4H-4Z", "triangle-up": "M0,-5L5,4H-5Z", diamond: "M0,-5L5,0L0,5L-5,0Z", "triangle-down": "M0,5L5,-4H-5Z", "x-thin": "M-4,-4L4,4M-4,4L4,-4" };
   const swatch = (trace) => {
     const line = trace.line || {};
     const colour = line.color || (trace.marker && trace.marker.color) || "currentColor";
     const symbol = trace.marker && [].concat(trace.marker.symbol)[0];
-    const mark = symbol ? '<path d="' + (SYMBOLS[String(symbol).replace("-open", "")] || SYMBOLS.circle) + '" fill="' + colour + '"/>' : "";
-    return '<svg width="30" height="12" viewBox="-15 -6 30 12" aria-hidden="true" focusable="false"><line x1="-15" x2="15" stroke="' + colour + '" stroke-width="2" stroke-dasharray="' + (DASHES[line.dash] || "") + '"/>' + mark + "</svg>";
+    const mark = symbol ? '<path d="' + (SYMBOLS[String(symbol).replace("-open", "")] || SYMBOLS.circle) + '" fill="' + colour + '" stroke="' + colour + '"/>' : "";
+    const stroke = trace.mode && !trace.mode.includes("lines") ? "" : '<line x1="-15" x2="15" stroke="' + colour + '" stroke-width="2" stroke-dasharray="' + (DASHES[line.dash] || "") + '"/>';
+    return '<svg width="30" height="12" viewBox="-15 -6 30 12" aria-hidden="true" focusable="false">' + stroke + mark + "</svg>";
   };
   const plainText = (text) => { const span = document.createElement("span"); span.innerHTML = text; return span.textContent; };
   const makeLegend = (plot, data) => {
@@ -155,7 +156,6 @@
     const plotHeight = figure.rows * (narrow ? 38 : forest ? 27 : 32);
     layout.margin = { l: 10, r: forest ? (narrow ? 30 : 96) : 10, t: forest ? (narrow ? 96 : 58) : 64, b: forest ? 50 : 10 };
     layout.height = plotHeight + layout.margin.t + layout.margin.b;
-    layout.legend = { orientation: "h", x: 0, xanchor: "left", y: 1 + 8 / plotHeight, yanchor: "bottom", font: { size: 12 } };
     const names = 14 + 7 * Math.max(0, ...y.ticktext.flatMap((t) => t.split("<br>")).map((t) => t.length));
     const column = forest ? 0 : (width - names) / figure.columns;
     // The sign alone where the figure has no room beside it.
@@ -163,10 +163,13 @@
       if (forest ? narrow && note.x === 1 : column < 76) note.text = note.text.split(" ")[0];
       if (forest && narrow && note.x === 0) Object.assign(note, { x: 1, xanchor: "right", font: { ...note.font, size: 11 } });
     }
-    if (!forest) Object.assign(x, { fixedrange: true, tickangle: column < 56 ? -90 : 0 });
-    if (!forest && column < 56) x.ticktext = x.ticktext.map((t) => t.replaceAll("<br>", " "));
-    if (!forest && column < 56) layout.margin.t = 120;
-    if (!forest && column < 56) layout.height += 56;
+    if (forest) return;
+    Object.assign(x, { fixedrange: true, tickangle: column < 56 ? -90 : 0 });
+    if (column < 56) {
+      x.ticktext = x.ticktext.map((t) => t.replaceAll("<br>", " "));
+      layout.margin.t = 120;
+      layout.height += 56;
+    }
   };
 
   const prepare = (plot) => {
@@ -279,7 +282,7 @@
     draw(plot);
     return true;
   };
-  window.plimsoll = { showStrip, draw, drawAll };
+  window.plimsoll = { showStrip };
   const pick = document.getElementById("strip-pick");
   if (pick) {
     const box = document.getElementById("strip-show");

@@ -56,7 +56,7 @@ pub(super) fn of_forest(forest: &Forest) -> Value {
             data.push(trace(forest, verdict, &mine));
         }
     }
-    json!({ "kind": "forest", "panels": [""], "rows": y, "legend": true, "data": data, "layout": layout })
+    json!({ "kind": "forest", "panels": [""], "rows": y, "data": data, "layout": layout })
 }
 
 /// Sign and figure at the right edge.

@@ -53,7 +53,7 @@ pub(super) fn of_heat_map(map: &HeatMap) -> Value {
     layout.insert("shapes".into(), shapes.into());
     layout.insert("annotations".into(), labels.into());
     let titles: Vec<String> = map.panels.iter().map(|p| plain(&p.title)).collect();
-    json!({ "kind": "heat", "panels": titles, "legend": false, "data": data, "layout": layout })
+    json!({ "kind": "heat", "panels": titles, "data": data, "layout": layout })
 }
 
 fn heat_trace(map: &HeatMap, panel: &HeatPanel, i: usize) -> Value {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{axis, axis_key, axis_name, dash, edge, hue, plain, short, symbol};
-use crate::chart::{Axis, Dash, Draw, Lines, Reference, Series, figure as number};
+use crate::chart::{Axis, Dash, Draw, Lines, Marker, Reference, Series, figure as number};
 
 pub(super) fn of_lines(lines: &Lines) -> Value {
     let (mut data, mut layout, mut named) = (Vec::new(), Map::new(), Vec::new());
@@ -32,8 +32,7 @@ pub(super) fn of_lines(lines: &Lines) -> Value {
         }
     }
     let titles: Vec<String> = lines.panels.iter().map(|p| plain(&p.title)).collect();
-    let legend = !named.is_empty() || !lines.references.is_empty();
-    json!({ "kind": "lines", "panels": titles, "legend": legend, "data": data, "layout": layout })
+    json!({ "kind": "lines", "panels": titles, "data": data, "layout": layout })
 }
 
 /// On which side of each point its text stands: where the line does not go.
@@ -50,7 +49,9 @@ fn text_sides(points: &[crate::chart::Point]) -> Vec<&'static str> {
 fn trace(lines: &Lines, series: &Series, panel: usize, legend: bool) -> Value {
     let points = &series.points;
     let colour = hue(series.look.colour);
-    let open = |p: &crate::chart::Point| if p.flags.invalid { "-open" } else { "" };
+    let open = |p: &crate::chart::Point| {
+        if p.flags.invalid && series.look.marker != Marker::Cross { "-open" } else { "" }
+    };
     let symbols: Vec<String> =
         points.iter().map(|p| format!("{}{}", symbol(series.look.marker), open(p))).collect();
     let texts: Vec<String> = points

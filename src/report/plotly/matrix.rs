@@ -60,7 +60,7 @@ pub(super) fn of_matrix(matrix: &Matrix) -> Value {
     );
     layout.insert("annotations".into(), labels.into());
     json!({
-        "kind": "matrix", "panels": [""], "rows": rows, "columns": columns, "legend": false, "data": data, "layout": layout,
+        "kind": "matrix", "panels": [""], "rows": rows, "columns": columns, "data": data, "layout": layout,
     })
 }
 

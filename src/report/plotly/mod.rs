@@ -90,7 +90,8 @@ const fn symbol(marker: Marker) -> &'static str {
         Marker::Triangle => "triangle-up",
         Marker::Diamond => "diamond",
         Marker::Down => "triangle-down",
-        Marker::Cross => "x-thin",
+        // The thin one without "open" has no colour of its own.
+        Marker::Cross => "x-thin-open",
     }
 }
 

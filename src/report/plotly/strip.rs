@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{axis, axis_key, axis_name, dash, hue, plain, short};
-use crate::chart::{Axis, Draw, Marker, Series, Strip};
+use super::{axis, axis_key, axis_name, dash, hue, plain, short, symbol};
+use crate::chart::{Axis, Draw, Series, Strip};
 
 pub(super) fn of_strip(strip: &Strip) -> Value {
     let (mut data, mut layout) = (Vec::new(), Map::new());
@@ -41,14 +41,14 @@ pub(super) fn of_strip(strip: &Strip) -> Value {
     let mut spans: Vec<Value> = named.map(|s| mark(s.from, s.to, &s.name, false, 0)).collect();
     let row = u8::from(!strip.stages.is_empty());
     spans.push(mark(strip.window.0, strip.window.1, "measured window", true, row));
-    json!({ "kind": "strip", "panels": titles, "legend": false, "spans": spans, "data": data, "layout": layout })
+    json!({ "kind": "strip", "panels": titles, "spans": spans, "data": data, "layout": layout })
 }
 
 fn strip_trace(series: &Series, y: &Axis, panel: usize) -> Value {
     let colour = hue(series.look.colour);
     let dots = series.draw == Draw::Dots;
     let unit = if y.unit.is_empty() { String::new() } else { format!(" {}", y.unit) };
-    let symbol = if series.look.marker == Marker::Cross { "x-thin-open" } else { "circle" };
+    let symbol = symbol(series.look.marker);
     let mut out = json!({
         "type": "scatter",
         "mode": if dots { "markers" } else { "lines" },
