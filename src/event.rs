@@ -1,10 +1,12 @@
 //! What happens during a sweep, as data. Progress displays watch events and decide nothing.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::measure::CellSummary;
 use crate::plan::Cell;
-use crate::record::KeptAnswer;
+use crate::record::{KeptAnswer, RequestRecord};
 
 /// One thing that happened.
 #[derive(Debug, Clone, Serialize)]
@@ -76,23 +78,113 @@ pub struct Live {
     pub sent: u64,
     pub completed: u64,
     pub failed: u64,
+    /// Failed requests by class (`RequestRecord::error_class`), and what was dropped.
+    pub errors: BTreeMap<String, u64>,
+    /// Output tokens of the answers that ended well.
+    pub output_tokens: u64,
+    /// Sent requests per second.
+    pub sent_rps: f64,
     pub completed_rps: f64,
+    pub failed_rps: f64,
     pub output_tps: f64,
     pub ttft_p50_ms: Option<f64>,
     pub ttft_p90_ms: Option<f64>,
+    pub ttft_p95_ms: Option<f64>,
+    pub tpot_p50_ms: Option<f64>,
+    pub tpot_p95_ms: Option<f64>,
     pub e2e_p50_ms: Option<f64>,
     pub e2e_p90_ms: Option<f64>,
+    pub e2e_p95_ms: Option<f64>,
     pub e2e_p99_ms: Option<f64>,
     pub lag_p99_ms: Option<f64>,
+}
+
+/// What the calling thread sees of a cell that runs.
+#[derive(Debug)]
+pub enum Look<'a> {
+    /// About four times a second.
+    Live(Live),
+    /// Requests that have ended, as they come in; each once.
+    Ended(&'a [RequestRecord]),
 }
 
 /// Sees events as they come.
 pub trait Watcher {
     fn on(&mut self, event: &Event<'_>);
 
+    /// Requests of the running cell that have ended, each once, in batches: those in the window and
+    /// those outside of it. Called on the thread that also writes them, so it must be quick.
+    fn ended(&mut self, _requests: &[RequestRecord]) {}
+
     /// Answers of each cell that it wants to see once the cell is finished, at most; where the
     /// experiment keeps some anyway, those. `None`: none.
     fn answers(&self) -> Option<u32> {
         None
+    }
+}
+
+/// Several watchers as one.
+#[derive(Default)]
+pub struct Watchers(Vec<Box<dyn Watcher>>);
+
+impl Watchers {
+    /// Add one that sees what comes after the others.
+    pub fn add(&mut self, watcher: Box<dyn Watcher>) {
+        self.0.push(watcher);
+    }
+}
+
+impl Watcher for Watchers {
+    fn on(&mut self, event: &Event<'_>) {
+        for watcher in &mut self.0 {
+            watcher.on(event);
+        }
+    }
+
+    fn ended(&mut self, requests: &[RequestRecord]) {
+        for watcher in &mut self.0 {
+            watcher.ended(requests);
+        }
+    }
+
+    /// As many as the one that wants most.
+    fn answers(&self) -> Option<u32> {
+        self.0.iter().filter_map(|watcher| watcher.answers()).max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Sender, channel};
+
+    struct Seen(Sender<&'static str>, Option<u32>);
+
+    impl Watcher for Seen {
+        fn on(&mut self, _: &Event<'_>) {
+            self.0.send("event").unwrap();
+        }
+        fn ended(&mut self, _: &[RequestRecord]) {
+            self.0.send("requests").unwrap();
+        }
+        fn answers(&self) -> Option<u32> {
+            self.1
+        }
+    }
+
+    #[test]
+    fn several_watchers_see_the_same() {
+        let (tell, told) = channel();
+        let mut all = Watchers::default();
+        assert_eq!(all.answers(), None);
+        for wanted in [None, Some(3), Some(2)] {
+            all.add(Box::new(Seen(tell.clone(), wanted)));
+        }
+        all.on(&Event::Notice { text: "x" });
+        all.ended(&[RequestRecord::blank(0)]);
+        drop(tell);
+        assert_eq!(all.answers(), Some(3));
+        let seen: Vec<_> = (0..6).map(|_| told.recv().unwrap()).collect();
+        assert_eq!(seen, ["event", "event", "event", "requests", "requests", "requests"]);
     }
 }

@@ -21,6 +21,7 @@ cargo bench --bench regression -- [OPTIONS]
   --quick           8 comparisons of equal servers, 4 of each planted change: does it work at all
   --equal N         comparisons of equal servers (default 200)
   --planted N       groups, of the former, in which changes are planted as well (default 40)
+  --seed N          seed of the first group, the others' follow (default 1)
   --workers N       groups that are measured side by side (default 8): fewer where cells are invalid
   --dir DIR         keep the runs here, and go on with what lies there (else in a temporary directory)
   --judge           measure nothing: judge what lies in --dir
@@ -37,7 +38,7 @@ impl Options {
     /// `None`: help was asked for, or cargo runs this as a test.
     fn read(mut args: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut options = Self {
-            size: Size { equal: 200, planted: 40, workers: 8 },
+            size: Size { equal: 200, planted: 40, workers: 8, seed: 1 },
             dir: None,
             judge: false,
             markdown: None,
@@ -57,6 +58,7 @@ impl Options {
                 "--quick" => options.size = Size { equal: 8, planted: 4, ..options.size },
                 "--equal" => options.size.equal = number(value()?)?,
                 "--planted" => options.size.planted = number(value()?)?,
+                "--seed" => options.size.seed = number(value()?)?,
                 "--workers" => options.size.workers = number(value()?)?,
                 "--dir" => options.dir = Some(value()?.into()),
                 "--judge" => options.judge = true,

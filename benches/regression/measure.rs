@@ -21,6 +21,8 @@ pub struct Size {
     /// The first so many groups have sides with planted changes as well.
     pub planted: usize,
     pub workers: usize,
+    /// Of the first group; each of the others has the next.
+    pub seed: usize,
 }
 
 /// A side of a group.
@@ -111,7 +113,7 @@ pub fn all(dir: &Path, size: Size) -> Result<(), Error> {
                     if n >= size.equal || stop {
                         return;
                     }
-                    if let Err(error) = group(dir, n, sides(n, size)) {
+                    if let Err(error) = group(dir, (n, size.seed + n), sides(n, size)) {
                         let text = format!("group {}: {error}", n + 1);
                         if let Ok(mut failed) = failed.lock() {
                             failed.get_or_insert(text.into());
@@ -134,9 +136,9 @@ pub fn all(dir: &Path, size: Size) -> Result<(), Error> {
     }
 }
 
-fn group(dir: &Path, n: usize, kinds: &[Kind]) -> Result<(), Error> {
+fn group(dir: &Path, (n, seed): (usize, usize), kinds: &[Kind]) -> Result<(), Error> {
     let planned: Vec<(Experiment, Plan, Vec<String>)> =
-        kinds.iter().map(|kind| planned(n, *kind)).collect::<Result<_, _>>()?;
+        kinds.iter().map(|kind| planned(seed, *kind)).collect::<Result<_, _>>()?;
     let mut sides = Vec::new();
     for (kind, (experiment, plan, sets)) in kinds.iter().zip(&planned) {
         let options = Options {
@@ -151,9 +153,9 @@ fn group(dir: &Path, n: usize, kinds: &[Kind]) -> Result<(), Error> {
     Ok(())
 }
 
-fn planned(n: usize, kind: Kind) -> Result<(Experiment, Plan, Vec<String>), Error> {
+fn planned(seed: usize, kind: Kind) -> Result<(Experiment, Plan, Vec<String>), Error> {
     // Every group has other arrivals.
-    let seed = format!("seed={}", n + 1);
+    let seed = format!("seed={seed}");
     let sets: Vec<String> = std::iter::once(seed).chain(kind.knobs.iter().map(|k| (*k).to_owned())).collect();
     let experiment = Experiment::parse(Path::new("proof.toml"), EXPERIMENT, &sets)?;
     let plan = plan::build(&experiment)?;

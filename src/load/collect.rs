@@ -1,13 +1,14 @@
 //! The calling thread's part: records to the sink, tokens counted, and a look for people.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
 use super::tally::{Done, Report, Totals};
 use super::window::Gate;
-use crate::event::{Live, Stage};
+use crate::event::{Live, Look, Stage};
+use crate::measure::of_request;
 use crate::record::{EndedBy, Outcome, Phase, RecordSink, RequestRecord, TokenSource};
 use crate::stats::quantile;
 use crate::workload::Tokenizer;
@@ -30,7 +31,7 @@ pub(super) struct Collector<'a> {
     pub(super) sink: &'a mut dyn RecordSink,
     /// By part of the cell.
     pub(super) tokenizers: Vec<&'a dyn Tokenizer>,
-    pub(super) live: &'a mut dyn FnMut(Live),
+    pub(super) look: &'a mut dyn FnMut(Look<'_>),
     pub(super) clock: Clock,
     pub(super) gate: &'a Gate,
     /// By load core.
@@ -52,8 +53,8 @@ impl Collector<'_> {
             }
             // Also when reports come without a pause.
             if Instant::now() >= look_at {
-                let look = self.look();
-                (self.live)(look);
+                let live = self.live();
+                (self.look)(Look::Live(live));
                 look_at = Instant::now() + LOOK_EVERY;
             }
         }
@@ -77,6 +78,7 @@ impl Collector<'_> {
         if batch.is_empty() {
             return;
         }
+        (self.look)(Look::Ended(&batch));
         if let Err(error) = self.sink.write(&batch) {
             let lost = self.lost.get_or_insert_with(|| (0, error.to_string()));
             lost.0 += batch.len() as u64;
@@ -110,11 +112,16 @@ impl Collector<'_> {
         record
     }
 
-    fn look(&mut self) -> Live {
+    fn live(&mut self) -> Live {
         let now = self.clock.now_us();
         let sum = |f: fn(&Totals) -> u64| self.totals.iter().map(f).sum::<u64>();
-        let (completed, chunks) = (sum(|t| t.completed), sum(|t| t.chunks));
-        let (completed_rps, chunks_per_s) = self.recent.rates(now, completed, chunks);
+        let counts = Counts {
+            sent: sum(|t| t.sent),
+            completed: sum(|t| t.completed),
+            failed: sum(|t| t.failed),
+            chunks: sum(|t| t.chunks),
+        };
+        let rates = self.recent.rates(now, counts);
         let end = self.gate.end();
         let stage = match self.gate.phase(now) {
             _ if now >= end => Stage::Drain,
@@ -123,21 +130,30 @@ impl Collector<'_> {
             Phase::Measure => Stage::Measure,
         };
         let column = |f: fn(&Sample) -> Option<f64>| self.recent.column(f);
-        let (ttft, e2e, lag) = (column(|s| s.ttft_ms), column(|s| s.e2e_ms), column(|s| s.lag_ms));
+        let (ttft, tpot) = (column(|s| s.ttft_ms), column(|s| s.tpot_ms));
+        let (e2e, lag) = (column(|s| s.e2e_ms), column(|s| s.lag_ms));
         Live {
             stage,
             elapsed_s: now as f64 / 1e6,
             left_s: (end != u64::MAX).then(|| end.saturating_sub(now) as f64 / 1e6),
             in_flight: self.totals.iter().map(|t| t.in_flight).sum(),
-            sent: sum(|t| t.sent),
-            completed,
-            failed: sum(|t| t.failed),
-            completed_rps,
-            output_tps: chunks_per_s * self.recent.tokens_per_chunk(),
+            sent: counts.sent,
+            completed: counts.completed,
+            failed: counts.failed,
+            errors: self.recent.errors.clone(),
+            output_tokens: self.recent.tokens,
+            sent_rps: rates.sent,
+            completed_rps: rates.completed,
+            failed_rps: rates.failed,
+            output_tps: rates.chunks * self.recent.tokens_per_chunk(),
             ttft_p50_ms: quantile(&ttft, 0.5),
             ttft_p90_ms: quantile(&ttft, 0.9),
+            ttft_p95_ms: quantile(&ttft, 0.95),
+            tpot_p50_ms: quantile(&tpot, 0.5),
+            tpot_p95_ms: quantile(&tpot, 0.95),
             e2e_p50_ms: quantile(&e2e, 0.5),
             e2e_p90_ms: quantile(&e2e, 0.9),
+            e2e_p95_ms: quantile(&e2e, 0.95),
             e2e_p99_ms: quantile(&e2e, 0.99),
             lag_p99_ms: quantile(&lag, 0.99),
         }
@@ -166,22 +182,52 @@ impl Silence {
 struct Sample {
     end_us: u64,
     ttft_ms: Option<f64>,
+    tpot_ms: Option<f64>,
     e2e_ms: Option<f64>,
     lag_ms: Option<f64>,
+}
+
+/// What the load cores have counted since the cell's start.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    sent: u64,
+    completed: u64,
+    failed: u64,
+    chunks: u64,
+}
+
+/// The same per second, over the last seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Rates {
+    sent: f64,
+    completed: f64,
+    failed: f64,
+    chunks: f64,
 }
 
 /// The last seconds.
 #[derive(Default)]
 pub(super) struct Recent {
     samples: VecDeque<Sample>,
-    /// Time, completed and chunks at each look.
-    looks: VecDeque<(u64, u64, u64)>,
+    /// Time and counts at each look.
+    looks: VecDeque<(u64, Counts)>,
+    /// Of good answers since the cell's start.
     tokens: u64,
     chunks: u64,
+    /// By class, since the cell's start.
+    errors: BTreeMap<String, u64>,
 }
 
 impl Recent {
     fn take(&mut self, record: &RequestRecord) {
+        if record.outcome.is_failure() || record.outcome == Outcome::Dropped {
+            let class = record.error_class.as_deref().unwrap_or(record.outcome.name());
+            // Allocates for a class's first failure only.
+            match self.errors.get_mut(class) {
+                Some(n) => *n += 1,
+                None => drop(self.errors.insert(class.to_owned(), 1)),
+            }
+        }
         let (Outcome::Ok, Some(end_us)) = (record.outcome, record.end_us) else { return };
         if let Some(tokens) = record.output_tokens {
             self.tokens += u64::from(tokens);
@@ -194,22 +240,28 @@ impl Recent {
         self.samples.push_back(Sample {
             end_us,
             ttft_ms: since_due(record.first_token_us),
+            tpot_ms: of_request("tpot", record),
             e2e_ms: since_due(record.last_token_us),
             lag_ms: since_due(record.sent_us),
         });
     }
 
-    /// Completed requests and chunks per second.
-    fn rates(&mut self, now: u64, completed: u64, chunks: u64) -> (f64, f64) {
+    fn rates(&mut self, now: u64, counts: Counts) -> Rates {
         let from = now.saturating_sub(RECENT_US);
         self.samples.retain(|s| s.end_us >= from);
         while self.looks.len() > 1 && self.looks[1].0 <= from {
             self.looks.pop_front();
         }
-        let (t0, completed0, chunks0) = self.looks.front().copied().unwrap_or_default();
-        self.looks.push_back((now, completed, chunks));
+        let (t0, first) = self.looks.front().copied().unwrap_or_default();
+        self.looks.push_back((now, counts));
         let seconds = now.saturating_sub(t0).max(1) as f64 / 1e6;
-        ((completed - completed0) as f64 / seconds, (chunks - chunks0) as f64 / seconds)
+        let rate = |of: fn(Counts) -> u64| (of(counts) - of(first)) as f64 / seconds;
+        Rates {
+            sent: rate(|c| c.sent),
+            completed: rate(|c| c.completed),
+            failed: rate(|c| c.failed),
+            chunks: rate(|c| c.chunks),
+        }
     }
 
     /// 1 until an answer has told.
@@ -231,16 +283,35 @@ mod tests {
     #[test]
     fn rates_are_over_the_last_seconds() {
         let mut recent = Recent::default();
-        assert_eq!(recent.rates(1_000_000, 10, 100), (10.0, 100.0));
+        let counts = |completed| Counts {
+            sent: 2 * completed,
+            completed,
+            failed: completed / 10,
+            chunks: 10 * completed,
+        };
+        let of =
+            |completed, failed| Rates { sent: 2.0 * completed, completed, failed, chunks: 10.0 * completed };
+        assert_eq!(recent.rates(1_000_000, counts(10)), of(10.0, 1.0));
         for s in 2..=20 {
-            recent.rates(s * 1_000_000, 10 * s, 100 * s);
+            recent.rates(s * 1_000_000, counts(10 * s));
         }
         // The pace doubles; five seconds later nothing else is left in view.
         for s in 21..=26 {
-            recent.rates(s * 1_000_000, 200 + 20 * (s - 20), 2000 + 200 * (s - 20));
+            recent.rates(s * 1_000_000, counts(200 + 20 * (s - 20)));
         }
-        let (rps, cps) = recent.rates(27_000_000, 340, 3400);
-        assert!((rps - 20.0).abs() < 1e-9 && (cps - 200.0).abs() < 1e-9, "{rps} {cps}");
+        assert_eq!(recent.rates(27_000_000, counts(340)), of(20.0, 2.0));
+    }
+
+    #[test]
+    fn failures_are_counted_by_class() {
+        let mut recent = Recent::default();
+        for class in [Some("503"), Some("503"), None] {
+            let mut record = crate::record::RequestRecord::blank(0);
+            record.outcome = if class.is_some() { Outcome::HttpError } else { Outcome::Dropped };
+            record.error_class = class.map(str::to_owned);
+            recent.take(&record);
+        }
+        assert_eq!(recent.errors, BTreeMap::from([("503".to_owned(), 2), ("dropped".to_owned(), 1)]));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::shard::{self, Ledger, Start};
 use super::tally::{Report, Totals};
 use super::window::Gate;
 use super::{Control, Job, LoadError};
-use crate::event::Live;
+use crate::event::Look;
 use crate::experiment::{Arrivals, Load, Settings};
 use crate::record::RecordSink;
 
@@ -57,7 +57,7 @@ impl Crew<'_> {
     pub(super) fn run(
         &self,
         sink: &mut dyn RecordSink,
-        live: &mut dyn FnMut(Live),
+        look: &mut dyn FnMut(Look<'_>),
     ) -> Result<Ended, LoadError> {
         let size = load_cores(&self.job.cell.settings, machine_cores());
         let dialers = Dialers::new(self.job)?;
@@ -95,7 +95,7 @@ impl Crew<'_> {
             let mut collector = Collector {
                 sink,
                 tokenizers: self.job.parts.iter().map(|part| part.source.tokenizer().as_ref()).collect(),
-                live,
+                look,
                 clock,
                 gate: self.gate,
                 totals: vec![Totals::default(); size as usize],

@@ -41,7 +41,7 @@ pub use preflight::{Finding, preflight};
 pub use schedule::{Schedule, Shard};
 pub use system::Allowed;
 
-use crate::event::Live;
+use crate::event::Look;
 use crate::experiment::{Arrivals, Load, Workload};
 use crate::plan::Cell;
 use crate::provider::Provider;
@@ -125,8 +125,8 @@ pub enum LoadError {
     Endless,
 }
 
-/// Run one cell. `live` is called about four times a second on the calling thread, which
-/// also writes the records and counts tokens.
+/// Run one cell. `look` is called on the calling thread, which also writes the records and counts
+/// tokens: about four times a second, and with each batch of requests that have ended.
 ///
 /// # Errors
 /// Only when this client cannot do its work.
@@ -137,7 +137,7 @@ pub fn drive(
     job: &Job<'_>,
     sink: &mut dyn RecordSink,
     control: &Control,
-    live: &mut dyn FnMut(Live),
+    look: &mut dyn FnMut(Look<'_>),
 ) -> Result<CellRun, LoadError> {
     let settings = &job.cell.settings;
     assert_eq!(job.parts.len(), settings.parts().count(), "each part of the cell is sent by one of the job");
@@ -151,7 +151,7 @@ pub fn drive(
     let (sure, most) = preflight::open_files(settings, crew::machine_cores());
     system::raise_file_limit(sure, most)?;
     let crew = crew::Crew { job, control, schedule: schedule.as_ref(), gate: &gate };
-    let ended = crew.run(sink, live)?;
+    let ended = crew.run(sink, look)?;
 
     let window = gate.window(ended.clock.now_us());
     let mut course = Course::empty();

@@ -11,6 +11,7 @@ use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
 
 use crate::event::{Event, Watcher};
+use crate::record::RequestRecord;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,6 +87,10 @@ struct WithAnswers {
 impl Watcher for WithAnswers {
     fn on(&mut self, event: &Event<'_>) {
         self.inner.on(event);
+    }
+
+    fn ended(&mut self, requests: &[RequestRecord]) {
+        self.inner.ended(requests);
     }
 
     fn answers(&self) -> Option<u32> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::bench::{self, Bench};
 use super::hooks::{After, Runner};
 use super::{Ending, SweepError};
-use crate::event::{Event, Watcher};
+use crate::event::{Event, Look, Watcher};
 use crate::experiment::{Cooldown, HookPoint, Target, Workload};
 use crate::load::{self, Control, Job, JobPart};
 use crate::measure::validity::{CONTAMINATED_NAME, DATA_AGAIN_NAME};
@@ -251,7 +251,10 @@ impl<'a> Walk<'a> {
         let job = Job { cell: &asked, parts: parts(&keep.manifest().salt, cell, found)? };
         let mut log = keep.begin_cell(cell)?;
         let watcher = &mut *self.watcher;
-        let mut run = load::drive(&job, &mut log, self.control, &mut |live| watcher.on(&Event::Live(live)))?;
+        let mut run = load::drive(&job, &mut log, self.control, &mut |look| match look {
+            Look::Live(live) => watcher.on(&Event::Live(live)),
+            Look::Ended(requests) => watcher.ended(requests),
+        })?;
         run.client.ceiling = self.ceiling;
         if let Some(why) = log.answers_refused() {
             let text = format!("not all answers of the cell could be kept: {why}");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use plimsoll::event::Stage;
+use plimsoll::event::{Look, Stage};
 use plimsoll::load::{Control, Job, drive};
 use plimsoll::record::{EndedBy, Outcome, Phase};
 
@@ -105,8 +105,8 @@ fn one_press_closes_the_window_and_two_end_it_all() {
     let twice = Control::default();
     let mut sink = Memory::default();
     let run = with_job(&cell, server.address, |job| {
-        drive(job, &mut sink, &twice, &mut |live| {
-            if live.sent > 0 {
+        drive(job, &mut sink, &twice, &mut |look| {
+            if matches!(look, Look::Live(live) if live.sent > 0) {
                 twice.press();
                 twice.press();
             }
@@ -128,8 +128,8 @@ fn a_press_before_the_window_awaits_nothing() {
         (cell.settings.cell.ramp, cell.settings.cell.warmup) = (ramp, warmup);
         let (control, mut sink) = (Control::default(), Memory::default());
         let run = with_job(&cell, server.address, |job| {
-            drive(job, &mut sink, &control, &mut |live| {
-                if live.sent > 0 && !control.finish() {
+            drive(job, &mut sink, &control, &mut |look| {
+                if matches!(look, Look::Live(live) if live.sent > 0) && !control.finish() {
                     control.press();
                 }
             })
@@ -152,8 +152,8 @@ fn a_drain_cut_by_two_presses_leaves_an_interrupted_cell() {
     cell.settings.target.timeout = LONG;
     let (control, mut sink) = (Control::default(), Memory::default());
     let run = with_job(&cell, server.address, |job| {
-        drive(job, &mut sink, &control, &mut |live| {
-            if live.stage == Stage::Drain {
+        drive(job, &mut sink, &control, &mut |look| {
+            if matches!(look, Look::Live(live) if live.stage == Stage::Drain) {
                 control.press();
                 control.press();
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use plimsoll::event::Look;
 use plimsoll::load::{Control, Job, JobPart, drive};
 use plimsoll::measure::Verdict;
 use plimsoll::provider::{Call, Decoder, Framing, Provider, WireRequest};
@@ -69,13 +70,18 @@ fn a_running_cell_can_be_looked_at() {
     });
     let mut cell = closed(2);
     cell.settings.cell.duration = Some(1_500 * MS);
-    let mut looks = Vec::new();
+    let (mut looks, mut ended) = (Vec::new(), 0);
     let run = with_job(&cell, server.address, |job| {
-        drive(job, &mut Memory::default(), &Control::default(), &mut |live| looks.push(live))
+        drive(job, &mut Memory::default(), &Control::default(), &mut |look| match look {
+            Look::Live(live) => looks.push(live),
+            Look::Ended(requests) => ended += requests.len(),
+        })
     })
     .unwrap();
     assert_eq!(run.window.end_us, 1_500_000);
     assert!(looks.len() >= 2);
+    let sent: u64 = run.timeline.iter().map(|tick| u64::from(tick.sent)).sum();
+    assert_eq!(ended as u64, sent, "each is seen once when it has ended");
     assert!(looks.windows(2).all(|w| w[0].elapsed_s < w[1].elapsed_s && w[0].sent <= w[1].sent));
     let last = looks.last().unwrap();
     assert!(last.completed > 0 && last.completed_rps > 0.0 && last.in_flight <= 2, "{last:?}");
