@@ -142,6 +142,19 @@ fn the_limit_lies_where_the_line_between_two_levels_crosses() {
 }
 
 #[test]
+fn a_window_whose_arrivals_came_at_another_rate_is_told() {
+    let mut run = ladder(&[(2.0, &[500.0]), (4.0, &[2000.0])]);
+    for (i, rate) in [(0, 2.05), (1, 3.3)] {
+        summary_of(&mut run, i).scalars.insert("offered_rps".into(), rate);
+    }
+    let said = answers(&capacity(&run, &Options::default())).join(" ");
+    assert!(said.contains("at another rate in so short a window: 3.30 req/s in that of 4 req/s;"), "{said}");
+    summary_of(&mut run, 1).scalars.insert("offered_rps".into(), 3.9);
+    let said = answers(&capacity(&run, &Options::default())).join(" ");
+    assert!(!said.contains("another rate"), "{said}");
+}
+
+#[test]
 fn repeats_give_the_interval() {
     let shape = only(&ladder(&[
         (2.0, &[500.0, 505.0, 495.0, 501.0]),
