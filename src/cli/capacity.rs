@@ -132,7 +132,7 @@ mod tests {
         assert_eq!((key.as_str(), values.as_slice()), ("growth", &[0.0, 0.5, 1.0][..]));
         for (text, told) in [
             ("growth", "such as growth=0,0.5,1"),
-            ("grwth=1", "did you mean growth?"),
+            ("grwth=1", "did you mean \"growth\"?"),
             ("headroom=0", "headroom can't be \"0\""),
             ("spares=1.5", "spares can't be \"1.5\""),
             ("gpu-price=-1", "gpu-price can't be \"-1\""),

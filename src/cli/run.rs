@@ -59,7 +59,7 @@ pub struct RunArgs {
     #[arg(long)]
     no_server: bool,
     /// Exit 1 if a cell, or a stage of it, misses an SLO or does not recover, and 4 if a cell is
-    /// invalid; as `slo.gate = true` of the file.
+    /// invalid; as `slo.gate = true` of the file. Of a search: exit 1 if no load passes.
     #[arg(long)]
     gate: bool,
     /// Compare with no baseline, though the file's [compare] names one: for the run that is to

@@ -419,6 +419,10 @@ fn the_best_setting_is_named_with_those_not_told_apart() {
     let best = &found.best[0];
     assert_eq!((best.setting.as_str(), best.ties.as_slice()), ("slots 64", &["slots 32".to_owned()][..]));
     assert!(best.text.contains("not told apart from it: slots 32"), "{}", best.text);
+    let traffic = Some(traffic(&[Flow { rps: 3.0, tokens: None }]));
+    let plan = capacity(&run, &Options { traffic, ..Options::default() }).plan.unwrap();
+    let said = "Planned on slots 64, which carries most of the 3 settings that were measured.";
+    assert!(plan.cautions.iter().any(|c| c == said), "{:?}", plan.cautions);
 }
 
 #[test]
@@ -442,8 +446,14 @@ fn runs_of_the_same_cells_are_further_repeats() {
     let levels: [(f64, &[f64]); 2] = [(2.0, &[500.0]), (4.0, &[2000.0])];
     let (a, mut b) = (ladder(&levels), ladder(&levels));
     b.id = "y".into();
-    let (pooled, notes) = pool(vec![a, b]);
+    let mut other = ladder(&levels);
+    other.id = "w".into();
+    other.cells.iter_mut().for_each(|c| c.cell.seed += 100);
+    let (pooled, notes) = pool(vec![ladder(&levels), other]);
     assert_eq!((pooled.len(), notes.len(), pooled[0].1.len()), (1, 0, 2));
+    let (pooled, notes) = pool(vec![a, b]);
+    assert_eq!((pooled.len(), notes.len(), pooled[0].1.len()), (1, 1, 2));
+    assert!(notes[0].contains("x and y sent the same requests in 2 of their cells"), "{notes:?}");
     assert_eq!(only(&pooled[0].0).levels[0].repeats, 2);
     let (a, mut other) = (ladder(&levels), ladder(&levels));
     other.id = "z".into();
