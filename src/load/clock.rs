@@ -6,7 +6,8 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
-pub(super) fn monotonic_ns() -> u64 {
+#[must_use]
+pub fn monotonic_ns() -> u64 {
     nanoseconds(ClockId::Monotonic)
 }
 
@@ -32,8 +33,22 @@ pub(super) struct Clock {
 impl Clock {
     /// A clock whose epoch lies `ahead` from now.
     pub(super) fn starting_in(ahead: Duration) -> Self {
-        let epoch = Instant::now() + ahead;
-        Self { epoch_ns: monotonic_ns() + ahead.as_nanos() as u64, epoch }
+        Self::starting_at(monotonic_ns() + ahead.as_nanos() as u64)
+    }
+
+    /// A clock whose epoch is `epoch_ns` of `CLOCK_MONOTONIC`, to come or past.
+    pub(super) fn starting_at(epoch_ns: u64) -> Self {
+        let (now, now_ns) = (Instant::now(), monotonic_ns());
+        let away = Duration::from_nanos(epoch_ns.abs_diff(now_ns));
+        let epoch = if epoch_ns >= now_ns { now + away } else { now.checked_sub(away).unwrap_or(now) };
+        Self { epoch_ns, epoch }
+    }
+
+    /// The epoch by the wall clock, as that stands now.
+    pub(super) fn epoch_at(&self) -> jiff::Timestamp {
+        let (now, now_ns) = (jiff::Timestamp::now(), monotonic_ns());
+        let away = Duration::from_nanos(self.epoch_ns.abs_diff(now_ns));
+        if self.epoch_ns >= now_ns { now + away } else { now - away }
     }
 
     pub(super) const fn epoch_ns(&self) -> u64 {

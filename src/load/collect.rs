@@ -1,15 +1,19 @@
 //! The calling thread's part: records to the sink, tokens counted, and a look for people.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
 use super::tally::{Done, Report, Totals};
 use super::window::Gate;
+use super::Job;
 use crate::event::{Live, Look, Stage};
 use crate::measure::of_request;
-use crate::record::{EndedBy, Outcome, Phase, RecordSink, RequestRecord, TokenSource};
+use crate::record::{EndedBy, KeptAnswer, Outcome, Phase, RecordSink, RequestRecord, TokenSource};
 use crate::stats::quantile;
 use crate::workload::Tokenizer;
 
@@ -26,42 +30,27 @@ const SILENT: u64 = 100;
 /// knows of it in time.
 const OPEN_IN_US: u64 = 20_000;
 
-/// Takes in what the load cores report.
-pub(super) struct Collector<'a> {
-    pub(super) sink: &'a mut dyn RecordSink,
-    /// By part of the cell.
-    pub(super) tokenizers: Vec<&'a dyn Tokenizer>,
-    pub(super) look: &'a mut dyn FnMut(Look<'_>),
-    pub(super) clock: Clock,
-    pub(super) gate: &'a Gate,
-    /// By load core.
-    pub(super) totals: Vec<Totals>,
-    pub(super) recent: Recent,
-    pub(super) silence: Silence,
-    pub(super) lost: Option<(u64, String)>,
+/// What a load core has to report, its tokens counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Of the load core, among all that drive the cell.
+    pub(super) rank: u32,
+    /// Of requests that have ended.
+    pub(super) records: Vec<RequestRecord>,
+    /// Texts of some of them that are to be kept.
+    pub(super) answers: Vec<KeptAnswer>,
+    pub(super) totals: Totals,
 }
 
-impl Collector<'_> {
-    /// Until the last load core has hung up.
-    pub(super) fn run(&mut self, reports: &Receiver<Report>) {
-        let mut look_at = Instant::now() + LOOK_EVERY;
-        loop {
-            match reports.recv_timeout(look_at.saturating_duration_since(Instant::now())) {
-                Ok(report) => self.take(report),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            // Also when reports come without a pause.
-            if Instant::now() >= look_at {
-                let live = self.live();
-                (self.look)(Look::Live(live));
-                look_at = Instant::now() + LOOK_EVERY;
-            }
-        }
+/// The tokenizers of a cell's parts: they count what comes without `usage`.
+pub(super) struct Tokens<'a>(Vec<&'a dyn Tokenizer>);
+
+impl<'a> Tokens<'a> {
+    pub(super) fn of(job: &'a Job<'_>) -> Self {
+        Self(job.parts.iter().map(|part| part.source.tokenizer().as_ref()).collect())
     }
 
-    fn take(&mut self, report: Report) {
-        self.totals[report.rank as usize] = report.totals;
+    pub(super) fn batch(&self, report: Report) -> Batch {
         let mut answers = Vec::new();
         let mut taken = |mut done: Done| {
             let kept = done.kept.take();
@@ -69,7 +58,83 @@ impl Collector<'_> {
             answers.extend(kept.map(|texts| texts.of(&record)));
             record
         };
-        let batch: Vec<RequestRecord> = report.done.into_iter().map(&mut taken).collect();
+        let records = report.done.into_iter().map(&mut taken).collect();
+        Batch { rank: report.rank, records, answers, totals: report.totals }
+    }
+
+    /// Count the tokens of a text that came without `usage`.
+    fn count(&self, done: Done) -> RequestRecord {
+        let mut record = done.record;
+        if let Some(text) = done.text {
+            record.output_tokens = Some(self.0[done.lane].count(&text));
+            record.token_source = Some(TokenSource::Tokenizer);
+        }
+        record
+    }
+}
+
+/// Takes in what the load cores report.
+pub(super) struct Collector<'a> {
+    sink: &'a mut dyn RecordSink,
+    look: &'a mut dyn FnMut(Look<'_>),
+    look_at: Instant,
+    clock: Clock,
+    gate: Arc<Gate>,
+    /// By load core.
+    totals: Vec<Totals>,
+    recent: Recent,
+    silence: Silence,
+    pub(super) lost: Option<(u64, String)>,
+}
+
+impl<'a> Collector<'a> {
+    /// For so many load cores.
+    pub(super) fn new(
+        (sink, look): (&'a mut dyn RecordSink, &'a mut dyn FnMut(Look<'_>)),
+        (clock, gate): (Clock, Arc<Gate>),
+        cores: u32,
+    ) -> Self {
+        Self {
+            sink,
+            look,
+            look_at: Instant::now() + LOOK_EVERY,
+            clock,
+            gate,
+            totals: vec![Totals::default(); cores as usize],
+            recent: Recent::default(),
+            silence: Silence::default(),
+            lost: None,
+        }
+    }
+
+    /// Until the last load core has hung up.
+    pub(super) fn run(&mut self, tokens: &Tokens<'_>, reports: &Receiver<Report>) {
+        loop {
+            match reports.recv_timeout(self.look_at.saturating_duration_since(Instant::now())) {
+                Ok(report) => self.take(tokens.batch(report)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // Also when reports come without a pause.
+            self.look_if_due();
+        }
+    }
+
+    /// Show how the cell goes, if that is due.
+    pub(super) fn look_if_due(&mut self) {
+        if Instant::now() >= self.look_at {
+            let live = self.live();
+            (self.look)(Look::Live(live));
+            self.look_at = Instant::now() + LOOK_EVERY;
+        }
+    }
+
+    /// Take in what one load core has reported.
+    pub(super) fn take(&mut self, batch: Batch) {
+        let Batch { rank, records: batch, answers, totals } = batch;
+        if let Some(of_core) = self.totals.get_mut(rank as usize) {
+            *of_core = totals;
+        }
         for record in &batch {
             self.recent.take(record);
             self.silence.take(record);
@@ -100,16 +165,6 @@ impl Collector<'_> {
         if self.silence.measured >= SILENT {
             self.gate.close(now, EndedBy::Unanswered);
         }
-    }
-
-    /// Count the tokens of a text that came without `usage`.
-    fn count(&self, done: Done) -> RequestRecord {
-        let mut record = done.record;
-        if let Some(text) = done.text {
-            record.output_tokens = Some(self.tokenizers[done.lane].count(&text));
-            record.token_source = Some(TokenSource::Tokenizer);
-        }
-        record
     }
 
     fn live(&mut self) -> Live {

@@ -1,26 +1,21 @@
 //! The threads of a cell: load cores, the makers of their bodies, and how they start as one.
 
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Scope, ScopedJoinHandle};
-use std::time::Duration;
 
 use super::clock::Clock;
-use super::collect::{Collector, Recent, Silence};
 use super::feed::{Maker, feed, make_all};
 use super::lanes::Dialers;
 use super::pin::Places;
-use super::schedule::{Schedule, Shard};
+use super::schedule::Schedule;
+use super::share::Share;
 use super::shard::{self, Ledger, Start};
-use super::tally::{Report, Totals};
+use super::tally::Report;
 use super::window::Gate;
 use super::{Control, Job, LoadError};
-use crate::event::Look;
 use crate::experiment::{Arrivals, Load, Settings};
-use crate::record::RecordSink;
 
-/// From all cores being ready to the epoch, so that each knows of it in time.
-const LEAD: Duration = Duration::from_millis(3);
 /// Reports on their way to the calling thread, at most.
 const REPORTS: usize = 256;
 /// Closed-loop users that one load core takes before a second one is worth having.
@@ -34,14 +29,16 @@ pub(super) struct Crew<'a> {
     pub(super) control: &'a Control,
     pub(super) schedule: Option<&'a Schedule>,
     pub(super) gate: &'a Arc<Gate>,
+    /// The load cores that are this machine's.
+    pub(super) share: Share,
 }
 
 /// A cell that has run.
 pub(super) struct Ended {
     pub(super) clock: Clock,
+    /// The epoch by the wall clock.
     pub(super) started_at: jiff::Timestamp,
     pub(super) ledgers: Vec<Ledger>,
-    pub(super) lost: Option<(u64, String)>,
 }
 
 /// The threads of one load core.
@@ -53,70 +50,56 @@ struct Hand<'scope> {
 }
 
 impl Crew<'_> {
-    /// Start every core, let them go at one epoch, and collect until all have ended.
+    /// Start every core, let them go at one epoch, and have `oversee` take in what they report
+    /// until all have ended. `begin` is asked once all are ready: `None` calls the cell off.
     pub(super) fn run(
         &self,
-        sink: &mut dyn RecordSink,
-        look: &mut dyn FnMut(Look<'_>),
+        begin: &mut dyn FnMut() -> Option<Clock>,
+        oversee: &mut dyn FnMut(Clock, &Receiver<Report>),
     ) -> Result<Ended, LoadError> {
-        let size = load_cores(&self.job.cell.settings, machine_cores());
+        let cores = self.share.ranks;
         let dialers = Dialers::new(self.job)?;
         let places = if self.job.cell.settings.client.pin {
-            Places::apart(size).map_err(|source| LoadError::Thread { core: 0, source })?
+            Places::apart(cores).map_err(|source| LoadError::Thread { core: 0, source })?
         } else {
             Places::default()
         };
         let (reports, reported) = sync_channel(REPORTS);
         thread::scope(|scope| {
-            let (ready, readied) = sync_channel(size as usize);
+            let (ready, readied) = sync_channel(cores as usize);
             // When one can't be spawned, those before it are told by hanging up.
-            let hands = (0..size)
-                .map(|rank| {
-                    self.hand(
-                        scope,
-                        Shard { rank, size },
-                        (&dialers, &places),
-                        reports.clone(),
-                        ready.clone(),
-                    )
-                })
+            let hands = (0..cores)
+                .map(|core| self.hand(scope, core, (&dialers, &places), reports.clone(), ready.clone()))
                 .collect::<Result<Vec<_>, _>>()?;
             drop((ready, reports));
-            let all_ready = readied.iter().count() == size as usize;
-            let clock = Clock::starting_in(LEAD);
-            let started_at = jiff::Timestamp::now() + LEAD;
+            let all_ready = readied.iter().count() == cores as usize;
+            let clock = if all_ready { begin() } else { None };
             let mut threads = Vec::new();
             for Hand { rank, load, bodies, go } in hands {
-                if all_ready {
+                if let Some(clock) = clock {
                     let _ = go.send((clock, Arc::clone(self.gate)));
                 }
                 threads.push((rank, load, bodies));
             }
-            let mut collector = Collector {
-                sink,
-                tokenizers: self.job.parts.iter().map(|part| part.source.tokenizer().as_ref()).collect(),
-                look,
-                clock,
-                gate: self.gate,
-                totals: vec![Totals::default(); size as usize],
-                recent: Recent::default(),
-                silence: Silence::default(),
-                lost: None,
+            let Some(clock) = clock else {
+                let joined = join(threads);
+                return Err(if all_ready { LoadError::CalledOff } else { joined.err().unwrap_or(LoadError::CalledOff) });
             };
-            collector.run(&reported);
-            let lost = collector.lost;
-            Ok(Ended { clock, started_at, ledgers: join(threads)?, lost })
+            let started_at = clock.epoch_at();
+            oversee(clock, &reported);
+            Ok(Ended { clock, started_at, ledgers: join(threads)? })
         })
     }
 
     fn hand<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
-        shard: Shard,
+        core: u32,
         (dialers, places): (&Dialers, &Places),
         reports: SyncSender<Report>,
         ready: SyncSender<()>,
     ) -> Result<Hand<'scope>, LoadError> {
+        let shard = self.share.shard(core);
         let rank = shard.rank;
         let failed = move |source| LoadError::Thread { core: rank, source };
         let (out, feed) = feed();
@@ -134,6 +117,7 @@ impl Crew<'_> {
         let (go, starter) = sync_channel(1);
         let start = Start {
             job: self.job,
+            core,
             shard,
             schedule: self.schedule.cloned(),
             control: self.control,
@@ -188,14 +172,67 @@ pub(super) fn machine_cores() -> u32 {
 /// Load cores for a cell: as many as set, else as many as it needs and the machine has;
 /// never more than there are users or slots to share out.
 pub(super) fn load_cores(settings: &Settings, machine: u32) -> u32 {
-    let (needed, most) = match settings.peak_load() {
+    let (needed, most) = demand(settings);
+    let cores = settings.client.threads.unwrap_or_else(|| needed.min(machine));
+    fitting(settings, cores.min(most).max(1))
+}
+
+/// Load cores for a cell on each of several machines with so many processors: at least one on each
+/// as far as there are users or slots for it, and more where more are needed. `client.threads` is
+/// for each machine.
+#[must_use]
+pub fn cores_of_several(settings: &Settings, machines: &[u32]) -> Vec<u32> {
+    let (needed, most) = demand(settings);
+    let count = machines.len() as u32;
+    let all = machines.iter().fold(0, |sum: u32, cores| sum.saturating_add(*cores)).max(count);
+    let wanted = match settings.client.threads {
+        Some(threads) => threads.saturating_mul(count),
+        None => needed.clamp(count, all),
+    };
+    // Each is to have something to do in the window.
+    let asked = settings.cell.requests.map_or(u32::MAX, |n| u32::try_from(n).unwrap_or(u32::MAX));
+    let total = fitting(settings, wanted.min(most).min(asked).max(1));
+    let weights: Vec<u64> = match settings.client.threads {
+        Some(_) => vec![1; machines.len()],
+        None => machines.iter().map(|cores| u64::from((*cores).max(1))).collect(),
+    };
+    split(u64::from(total), &weights).into_iter().map(|cores| cores as u32).collect()
+}
+
+/// `total` things in whole parts, as near to the weights as can be, and none empty where there are
+/// as many things as weights above 0.
+pub(super) fn split(total: u64, weights: &[u64]) -> Vec<u64> {
+    let sum: u128 = weights.iter().map(|w| u128::from(*w)).sum::<u128>().max(1);
+    let exact = |i: usize| u128::from(total) * u128::from(weights[i]);
+    let mut parts: Vec<u64> = (0..weights.len()).map(|i| (exact(i) / sum) as u64).collect();
+    let mut order: Vec<usize> = (0..weights.len()).filter(|&i| weights[i] > 0).collect();
+    // The largest remainders first; of equals the first.
+    order.sort_by_key(|&i| std::cmp::Reverse(exact(i) % sum));
+    let rest = total.saturating_sub(parts.iter().sum());
+    for &i in order.iter().take(rest as usize) {
+        parts[i] += 1;
+    }
+    while let Some(empty) = order.iter().copied().filter(|&i| parts[i] == 0).min() {
+        let Some(richest) = order.iter().copied().max_by_key(|&i| parts[i]).filter(|&i| parts[i] > 1) else { break };
+        parts[richest] -= 1;
+        parts[empty] += 1;
+    }
+    parts
+}
+
+/// Load cores that a cell needs, and the most that have something to do.
+fn demand(settings: &Settings) -> (u32, u32) {
+    match settings.peak_load() {
         Load::Closed { users } => (users.div_ceil(USERS_PER_CORE), users),
         Load::Open { arrivals: Arrivals::Burst { size }, .. } => (size.div_ceil(USERS_PER_CORE), size),
         Load::Open { qps, max_in_flight, .. } => {
             ((qps / QPS_PER_CORE).ceil() as u32, max_in_flight.unwrap_or(u32::MAX))
         }
-    };
-    let cores = settings.client.threads.unwrap_or_else(|| needed.min(machine)).min(most).max(1);
+    }
+}
+
+/// No more load cores than can share a cell out evenly.
+fn fitting(settings: &Settings, cores: u32) -> u32 {
     match settings.load {
         // Several cores would come to the ends of their shares of the lines at different times.
         Load::Closed { .. } if settings.workload.dataset.as_ref().is_some_and(|data| !data.repeat) => 1,
@@ -205,5 +242,26 @@ pub(super) fn load_cores(settings: &Settings, machine: u32) -> u32 {
             (1..=cores).rev().find(|cores| size.is_multiple_of(*cores)).unwrap_or(1)
         }
         _ => cores,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn things_are_split_by_weight_and_nobody_is_left_with_none() {
+        assert_eq!(split(10, &[1, 1]), [5, 5]);
+        assert_eq!(split(7, &[1, 1, 1]), [3, 2, 2]);
+        assert_eq!(split(100, &[98, 1, 1]), [98, 1, 1]);
+        assert_eq!(split(3, &[1000, 1, 1]), [1, 1, 1]);
+        assert_eq!(split(2, &[1, 1, 1]), [1, 1, 0]);
+        assert_eq!(split(5, &[3, 0]), [5, 0]);
+        assert_eq!(split(0, &[1, 1]), [0, 0]);
+        for total in 0..200 {
+            for weights in [&[4, 2, 9][..], &[1, 64], &[7]] {
+                assert_eq!(split(total, weights).iter().sum::<u64>(), total);
+            }
+        }
     }
 }

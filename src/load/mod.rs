@@ -14,7 +14,10 @@ mod exchange;
 mod failure;
 mod feed;
 mod flight;
+mod forward;
 mod gamma;
+mod gaps;
+mod gather;
 mod http;
 mod jumps;
 mod lanes;
@@ -26,6 +29,7 @@ mod presence;
 mod rate;
 mod schedule;
 mod shard;
+mod share;
 mod sleeper;
 mod system;
 mod talk;
@@ -36,9 +40,16 @@ mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
+pub use clock::monotonic_ns;
+pub use collect::Batch;
+pub use crew::cores_of_several;
+pub use forward::{Line, News, Order, drive_share};
+pub use gather::Gatherer;
 pub use preflight::{Finding, preflight};
 pub use schedule::{Schedule, Shard};
+pub use share::{MachineRun, Share, shares};
 pub use system::Allowed;
 
 use crate::event::Look;
@@ -48,8 +59,13 @@ use crate::provider::Provider;
 use crate::record::{CellRun, ClientHealth, RecordSink};
 use crate::server::{ClientError, Endpoint};
 use crate::workload::Source;
-use tally::Course;
+use clock::Clock;
+use collect::{Collector, Tokens};
+use crew::Crew;
 use window::Gate;
+
+/// From all cores being ready to the epoch, so that each knows of it in time.
+const LEAD: Duration = Duration::from_millis(3);
 
 /// One cell, ready to be driven.
 pub struct Job<'a> {
@@ -121,6 +137,8 @@ pub enum LoadError {
         "{needed} open files are needed and {limit} are allowed: raise the limit (`ulimit -n {needed}`), or lower users"
     )]
     FileLimit { needed: u64, limit: u64 },
+    #[error("the cell was called off before it began")]
+    CalledOff,
     #[error("the cell has no end: set `cell.duration` or `cell.requests`")]
     Endless,
 }
@@ -139,52 +157,79 @@ pub fn drive(
     control: &Control,
     look: &mut dyn FnMut(Look<'_>),
 ) -> Result<CellRun, LoadError> {
-    let settings = &job.cell.settings;
-    assert_eq!(job.parts.len(), settings.parts().count(), "each part of the cell is sent by one of the job");
-    let schedule = match (settings.load, job.parts[0].source.trace()) {
-        (Load::Open { arrivals: Arrivals::Trace, .. }, Some(trace)) => {
-            Some(Schedule::of_times(trace.entries.iter().map(|entry| entry.at_us).collect()))
-        }
-        _ => Schedule::of(job.cell.seed, settings).map(|schedule| schedule.limited(job.limit())),
-    };
-    let gate = Arc::new(Gate::of(settings, schedule.as_ref()).ok_or(LoadError::Endless)?);
-    let (sure, most) = preflight::open_files(settings, crew::machine_cores());
+    let cores = crew::load_cores(&job.cell.settings, crew::machine_cores());
+    let Course { schedule, gate } = Course::of(job, None)?;
+    let (sure, most) = preflight::open_files(&job.cell.settings, crew::machine_cores());
     system::raise_file_limit(sure, most)?;
-    let crew = crew::Crew { job, control, schedule: schedule.as_ref(), gate: &gate };
-    let ended = crew.run(sink, look)?;
+    let crew = Crew { job, control, schedule: schedule.as_ref(), gate: &gate, share: Share::whole(cores) };
+    let tokens = Tokens::of(job);
+    let mut lost = None;
+    let ended = crew.run(&mut || Some(Clock::starting_in(LEAD)), &mut |clock, reports| {
+        let mut collector = Collector::new((&mut *sink, &mut *look), (clock, Arc::clone(&gate)), cores);
+        collector.run(&tokens, reports);
+        lost = collector.lost;
+    })?;
+    let (clock, started_at) = (ended.clock, ended.started_at);
+    let part = MachineRun::of(ended, &gate);
+    Ok(cell_run(Course { schedule, gate }, (clock, started_at), vec![part], lost))
+}
 
-    let window = gate.window(ended.clock.now_us());
-    let mut course = Course::empty();
-    let mut client = ClientHealth::default();
-    for ledger in ended.ledgers {
-        course.merge(ledger.course);
-        client.core_cpu.extend(ledger.core_cpu);
-        client.core_chunks_per_s.extend(ledger.chunks_per_s);
-        client.core_requests_per_s.extend(ledger.requests_per_s);
-        client.timer_overshoot_p99_us.extend(ledger.overshoot_p99_us);
-        client.longest_stall_us.push(ledger.longest_stall_us);
-        if let Some(taken) = ledger.taken {
-            client.throttled_us = taken.throttled_us;
-            client.wall_step_us = taken.wall_step_us;
-            client.suspended_us = taken.suspended_us;
-        }
-        client.held_reports += ledger.held_reports;
-        client.body_waits += ledger.body_waits;
+/// When a cell's requests are due, and when it measures.
+struct Course {
+    /// `None` for a closed loop.
+    schedule: Option<Schedule>,
+    gate: Arc<Gate>,
+}
+
+impl Course {
+    /// Of a cell; `tickets`: closed-loop requests of the window that this machine may send, where
+    /// several share them.
+    fn of(job: &Job<'_>, tickets: Option<u64>) -> Result<Self, LoadError> {
+        let settings = &job.cell.settings;
+        assert_eq!(
+            job.parts.len(),
+            settings.parts().count(),
+            "each part of the cell is sent by one of the job"
+        );
+        let schedule = match (settings.load, job.parts[0].source.trace()) {
+            (Load::Open { arrivals: Arrivals::Trace, .. }, Some(trace)) => {
+                Some(Schedule::of_times(trace.entries.iter().map(|entry| entry.at_us).collect()))
+            }
+            _ => Schedule::of(job.cell.seed, settings).map(|schedule| schedule.limited(job.limit())),
+        };
+        let gate = Gate::of(settings, schedule.as_ref()).ok_or(LoadError::Endless)?;
+        Ok(Self { schedule, gate: Arc::new(gate.with_tickets(tickets)) })
     }
-    Ok(CellRun {
-        epoch_monotonic_ns: ended.clock.epoch_ns(),
-        started_at: ended.started_at,
+}
+
+/// The cell as the machines' parts make it up.
+fn cell_run(
+    Course { schedule, gate }: Course,
+    (clock, started_at): (Clock, jiff::Timestamp),
+    parts: Vec<MachineRun>,
+    lost: Option<(u64, String)>,
+) -> CellRun {
+    let window = share::window_of(&parts).unwrap_or_else(|| gate.window(clock.now_us()));
+    let mut counts = tally::Course::empty();
+    let mut client = ClientHealth::default();
+    for part in parts {
+        counts.merge(part.course);
+        client.add(part.client);
+    }
+    CellRun {
+        epoch_monotonic_ns: clock.epoch_ns(),
+        started_at,
         ended_at: jiff::Timestamp::now(),
         stages: gate.stage_windows(&window),
         window,
         planned: schedule.map(|s| s.arrivals_in(window.start_us, window.end_us)),
-        in_flight_mean: course.in_flight_mean(window.start_us, window.end_us),
-        timeline: course.ticks,
-        chunk_gaps: course.gaps,
-        foreign_chunks_in_window: course.foreign_chunks,
+        in_flight_mean: counts.in_flight_mean(window.start_us, window.end_us),
+        timeline: counts.ticks,
+        chunk_gaps: counts.gaps,
+        foreign_chunks_in_window: counts.foreign_chunks,
         client,
-        lost_records: lost_records(ended.lost, course.lost),
-    })
+        lost_records: lost_records(lost, counts.lost),
+    }
 }
 
 /// What the sink refused, and what no load core had room for while the calling thread was

@@ -54,6 +54,9 @@ pub(super) struct Ledger {
 /// What a load core is started with.
 pub(super) struct Start<'a> {
     pub(super) job: &'a Job<'a>,
+    /// Its number among the load cores of this machine.
+    pub(super) core: u32,
+    /// Its place among all that drive the cell.
     pub(super) shard: Shard,
     pub(super) schedule: Option<Schedule>,
     pub(super) control: &'a Control,
@@ -73,8 +76,8 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
     let failed = |source: io::Error| LoadError::Thread { core: rank, source };
     let runtime =
         Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(failed)?;
-    let Start { job, shard, schedule, control, dialers, reports, mut feed, places, ready, go } = start;
-    places.take_load(rank).map_err(failed)?;
+    let Start { job, core: own, shard, schedule, control, dialers, reports, mut feed, places, ready, go } = start;
+    places.take_load(own).map_err(failed)?;
     // That the first request is waited for here is no fault of its maker's.
     runtime.block_on(feed.stock_up(&Cell::new(0)));
     let _ = ready.send(());
@@ -102,7 +105,7 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
         held: Cell::new(0),
         panicked: Cell::new(false),
     });
-    let watched = runtime.block_on(watch(Rc::clone(&core), job, shard, schedule.clone(), control, feed));
+    let watched = runtime.block_on(watch(Rc::clone(&core), job, (own, shard), schedule.clone(), control, feed));
     // Whatever still flies is dropped with its runtime, and so hands in its record.
     // A name that is still being looked up is not waited for.
     runtime.shutdown_timeout(std::time::Duration::from_millis(100));
@@ -216,7 +219,7 @@ struct Watched {
 async fn watch(
     core: Rc<Core>,
     job: &Job<'_>,
-    shard: Shard,
+    (own, shard): (u32, Shard),
     schedule: Option<Schedule>,
     control: &Control,
     feed: Feed,
@@ -243,7 +246,7 @@ async fn watch(
         cpu: CpuMarks::default(),
         overshoot: gap_histogram(),
         longest_stall_us: 0,
-        machine: (shard.rank == 0).then(Machine::new),
+        machine: (own == 0).then(Machine::new),
     };
     let mut next = WATCH_US;
     loop {

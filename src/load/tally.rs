@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
+use super::gaps;
 use crate::record::{RequestRecord, TICK_US, Texts, Tick};
 
 /// Records that wait before they are handed over ahead of the next tick.
@@ -33,9 +35,9 @@ pub(super) struct Report {
     pub(super) totals: Totals,
 }
 
-/// Counts since the cell's start.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Totals {
+/// Counts of one load core since the cell's start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
     pub(super) in_flight: u32,
     pub(super) sent: u64,
     pub(super) completed: u64,
@@ -232,9 +234,11 @@ impl Tally {
 }
 
 /// The course of a cell, from one load core or merged over all.
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Course {
     pub(super) ticks: Vec<Tick>,
     areas: Vec<u64>,
+    #[serde(with = "gaps")]
     pub(super) gaps: Histogram<u64>,
     pub(super) foreign_chunks: u64,
     /// Records that a load core had no room for.

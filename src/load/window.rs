@@ -66,6 +66,18 @@ impl Gate {
         }
     }
 
+    /// The same with no more than so many closed-loop requests of the window, where that is a limit:
+    /// one machine's part of those that several may send.
+    pub(super) fn with_tickets(mut self, most: Option<u64>) -> Self {
+        self.ticket_limit = most.map_or(self.ticket_limit, |most| most.min(self.ticket_limit));
+        self
+    }
+
+    /// What closes the window, as far as it is known.
+    pub(super) fn ended_by(&self) -> EndedBy {
+        *self.ended_by.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     /// The part of the cell in which a request due at `t` falls.
     pub(super) fn phase(&self, t: u64) -> Phase {
         let start_us = self.start();
@@ -171,7 +183,7 @@ impl Gate {
     /// cell was interrupted before it opened.
     pub(super) fn window(&self, now: u64) -> Window {
         let end_us = self.end().min(now);
-        let ended_by = *self.ended_by.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let ended_by = self.ended_by();
         Window { start_us: self.start().min(end_us), end_us, ended_by }
     }
 }

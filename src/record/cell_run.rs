@@ -30,7 +30,7 @@ pub struct CellRun {
 }
 
 /// How this client fared while it loaded the server.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClientHealth {
     /// CPU share of each load core over the window, 0 to 1; empty where it was not taken.
     pub core_cpu: Vec<f64>,
@@ -58,10 +58,42 @@ pub struct ClientHealth {
     pub core_requests_per_s: Vec<f64>,
     /// What a load core of this machine can do; `None` where it was not calibrated.
     pub ceiling: Option<Ceiling>,
+    /// The worker that each load core was on; empty where this process drove the cell itself.
+    #[serde(default)]
+    pub core_worker: Vec<String>,
+    /// How far the workers' clocks may be apart, by what was measured before and after the cell, in
+    /// microseconds; `None` where there was but one clock.
+    #[serde(default)]
+    pub clock_doubt_us: Option<u64>,
+    /// Workers that were lost while the cell ran, each with the reason: what they had not handed over
+    /// is not known.
+    #[serde(default)]
+    pub lost_workers: Vec<String>,
+}
+
+impl ClientHealth {
+    /// Put another machine's beside this one: what is told by core is kept by core, of what the
+    /// system took the sum, of what the clocks did the worst.
+    pub fn add(&mut self, other: Self) {
+        let sum = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).reduce(|a, b| a + b);
+        self.core_cpu.extend(other.core_cpu);
+        self.timer_overshoot_p99_us.extend(other.timer_overshoot_p99_us);
+        self.longest_stall_us.extend(other.longest_stall_us);
+        self.throttled_us = sum(self.throttled_us, other.throttled_us);
+        self.wall_step_us = self.wall_step_us.max(other.wall_step_us);
+        self.suspended_us = self.suspended_us.max(other.suspended_us);
+        self.held_reports += other.held_reports;
+        self.body_waits += other.body_waits;
+        self.core_chunks_per_s.extend(other.core_chunks_per_s);
+        self.core_requests_per_s.extend(other.core_requests_per_s);
+        self.core_worker.extend(other.core_worker);
+        self.clock_doubt_us = self.clock_doubt_us.max(other.clock_doubt_us);
+        self.lost_workers.extend(other.lost_workers);
+    }
 }
 
 /// What one load core can do at most, of one kind at a time.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ceiling {
     /// Content chunks of streams.
     pub chunks_per_s: f64,
@@ -112,6 +144,17 @@ pub enum EndedBy {
     Unanswered,
     /// Ctrl-C.
     Interrupt,
+    /// One of several machines that drove the cell was lost.
+    WorkerLost,
+}
+
+impl EndedBy {
+    /// Whether the cell was cut short for a reason that is not its own: it is no finished one, and runs
+    /// again when the run is resumed.
+    #[must_use]
+    pub const fn is_cut(self) -> bool {
+        matches!(self, Self::Interrupt | Self::WorkerLost)
+    }
 }
 
 impl EndedBy {
@@ -123,6 +166,7 @@ impl EndedBy {
             Self::Requests => "requests",
             Self::Unanswered => "unanswered",
             Self::Interrupt => "interrupt",
+            Self::WorkerLost => "worker_lost",
         }
     }
 }
