@@ -2,10 +2,12 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
 
+use serde::{Deserialize, Serialize};
+
 use super::{LoadError, cgroup, crew};
 
 /// What the system allows this process. `None`: no limit, or none that can be read.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Allowed {
     /// Open files, by the hard limit, up to which a process may raise its own.
     pub open_files: Option<u64>,

@@ -8,6 +8,7 @@
 mod ask;
 mod client;
 mod detect;
+mod facts;
 mod gauges;
 mod hook;
 mod identity;
@@ -33,6 +34,7 @@ use crate::workload::{BundledTokenizer, FileTokenizer, Tokenizer, TokenizerError
 pub use ask::Stop;
 pub use client::{ClientError, USER_AGENT, client_builder, is_loopback};
 pub use detect::{Spoken, detect};
+pub use facts::{Facts, Vocabulary, look_for_keys};
 pub use hook::{HookError, run_hook};
 pub use identity::{Engine, Identity, ModelInfo};
 pub use idle::{Idle, wait_idle};
@@ -73,6 +75,9 @@ pub struct Found {
     pub gauges: bool,
     /// Datatypes of the model's inputs, where the server tells them.
     inputs: BTreeMap<String, String>,
+    /// What `tokenizer` is made of, and what it adds to each prompt.
+    vocabulary: Vocabulary,
+    overhead: Option<u32>,
     asker: Arc<Asker>,
     idle: IdleSign,
 }
@@ -208,17 +213,14 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
     identity.note_limits(&model, settings, &mut notes);
     let gauges = metrics.as_deref().and_then(gauges::in_hand).is_some();
 
-    let tokenizer = tokenizer(settings, &asker, &root, &model, &identity, &mut notes)?;
+    let (vocabulary, tokenizer) = tokenizer(settings, &asker, &root, &model, &identity, &mut notes)?;
     let probe =
         probe::Probe { asker: &asker, settings, provider: provider.into(), base: &base, model: &model };
     let learnt = match models::is_probed(target) {
         true => probe.learn(&tokenizer, &mut notes)?,
         false => probe::Learnt { answered: false, force_length: false, overhead: None },
     };
-    let tokenizer: Arc<dyn Tokenizer> = match learnt.overhead {
-        Some(tokens) if tokens > 0 => Arc::new(probe::Templated::new(tokenizer, tokens)),
-        _ => tokenizer,
-    };
+    let tokenizer = probe::templated(tokenizer, learnt.overhead);
     let idle = match (gauges, learnt.answered) {
         (true, _) => IdleSign::Gauges(join(&root, "/metrics")),
         (false, true) => probe.idle_sign(),
@@ -226,7 +228,8 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
     };
     let api = target.api.clone();
     let endpoint = Endpoint { base, model, headers, force_length: learnt.force_length };
-    Ok(Found { endpoint, api, identity, tokenizer, notes, gauges, inputs, asker, idle })
+    let overhead = learnt.overhead;
+    Ok(Found { endpoint, api, identity, tokenizer, notes, gauges, inputs, vocabulary, overhead, asker, idle })
 }
 
 /// The settings with the API that the server speaks in the place of `auto`.
@@ -284,6 +287,8 @@ pub fn undiscovered(settings: &Settings, base: Url, stop: Stop) -> Result<Found,
         notes: Vec::new(),
         gauges: false,
         inputs: BTreeMap::new(),
+        vocabulary: Vocabulary::Bundled,
+        overhead: None,
         asker,
         idle: IdleSign::None,
     })
@@ -297,25 +302,27 @@ fn tokenizer(
     model: &str,
     identity: &Identity,
     notes: &mut Vec<String>,
-) -> Result<Arc<dyn Tokenizer>, DiscoverError> {
+) -> Result<(Vocabulary, Arc<dyn Tokenizer>), DiscoverError> {
     let ask = || ServerTokenizer::find(asker, &join(root, "/tokenize"), model, identity.engine);
+    let bundled = || (Vocabulary::Bundled, Arc::new(BundledTokenizer) as Arc<dyn Tokenizer>);
+    let own = |found: ServerTokenizer| (found.vocabulary(), Arc::new(found) as Arc<dyn Tokenizer>);
     Ok(match &settings.workload.tokenizer {
-        TokenizerChoice::File(path) => Arc::new(FileTokenizer::read(path)?),
-        TokenizerChoice::Bundled => Arc::new(BundledTokenizer),
-        TokenizerChoice::Server => {
-            Arc::new(ask().map_err(|reason| DiscoverError::NoTokenizer {
-                url: shown(&join(root, "/tokenize")),
-                reason,
-            })?)
+        TokenizerChoice::File(path) => {
+            (Vocabulary::File(path.clone(), facts::digest(path)?), Arc::new(FileTokenizer::read(path)?))
         }
+        TokenizerChoice::Bundled => bundled(),
+        TokenizerChoice::Server => own(ask().map_err(|reason| DiscoverError::NoTokenizer {
+            url: shown(&join(root, "/tokenize")),
+            reason,
+        })?),
         TokenizerChoice::Auto => match ask() {
-            Ok(found) => Arc::new(found),
+            Ok(found) => own(found),
             Err(reason) => {
                 notes.push(format!(
                     "no exact prompt lengths from the server's /tokenize ({reason}); prompts are made of \
                      common words that are one token each in most vocabularies"
                 ));
-                Arc::new(BundledTokenizer)
+                bundled()
             }
         },
     })

@@ -251,9 +251,11 @@ pub(super) struct Templated {
     overhead: u32,
 }
 
-impl Templated {
-    pub fn new(inner: Arc<dyn Tokenizer>, overhead: u32) -> Self {
-        Self { inner, overhead }
+/// `inner` for a server that adds so many tokens to each prompt.
+pub(super) fn templated(inner: Arc<dyn Tokenizer>, overhead: Option<u32>) -> Arc<dyn Tokenizer> {
+    match overhead {
+        Some(overhead) if overhead > 0 => Arc::new(Templated { inner, overhead }),
+        _ => inner,
     }
 }
 

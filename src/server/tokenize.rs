@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::Engine;
+use super::{Engine, Vocabulary};
 use super::ask::Asker;
 use crate::provider::http_error;
 use crate::workload::{Tokenizer, Words, estimate, one_token_words};
@@ -18,8 +19,9 @@ const PER_QUESTION: usize = 256;
 const OPENERS: usize = 16;
 
 /// How `/tokenize` is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dialect {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dialect {
     /// `{"model", "prompt"}`: vLLM, SGLang, the simulator.
     Prompt,
     /// `{"content"}`: llama.cpp.
@@ -71,6 +73,30 @@ impl ServerTokenizer {
             }
         }
         Err(reason)
+    }
+
+    /// The same by what another process has found, without asking again. `None` when these are too
+    /// few words.
+    pub(super) fn of(
+        asker: &Arc<Asker>,
+        (url, model): (Url, &str),
+        dialect: Dialect,
+        (openers, rest): (&[String], &[String]),
+    ) -> Option<Self> {
+        let boxed = |words: &[String]| words.iter().map(|word| Box::from(word.as_str())).collect();
+        let words = Words::new(boxed(openers), boxed(rest))?;
+        let known = words.rest().iter().cloned().collect();
+        Some(Self { asker: Arc::clone(asker), url, model: model.to_owned(), dialect, words, known })
+    }
+
+    /// What [`ServerTokenizer::of`] makes it again from.
+    pub(super) fn vocabulary(&self) -> Vocabulary {
+        let owned = |words: &[Box<str>]| words.iter().map(|word| word.to_string()).collect();
+        Vocabulary::Server {
+            dialect: self.dialect,
+            openers: owned(self.words.openers()),
+            rest: owned(self.words.rest()),
+        }
     }
 }
 

@@ -40,6 +40,12 @@ impl Words {
         &COMMON
     }
 
+    /// Words that may begin a text.
+    #[must_use]
+    pub fn openers(&self) -> &[Box<str>] {
+        &self.openers
+    }
+
     /// Words that may follow another.
     #[must_use]
     pub fn rest(&self) -> &[Box<str>] {
