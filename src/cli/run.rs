@@ -6,9 +6,10 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::compare::{Format, Found, conclude, find_run};
+use super::notify::{self, Known};
 use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, chain, say, say_err};
-use crate::analysis::compare::{self, GateSettings};
+use crate::analysis::compare::{self, Comparison, GateSettings};
 use crate::analysis::{CellData, RunData, sentence};
 use crate::experiment::{Experiment, Gate};
 use crate::load::Control;
@@ -90,13 +91,37 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         sets: args.source.sets(),
         no_server: args.no_server,
     };
-    let swept = sweep::run(&experiment, &plan, &options, &control, watcher.as_mut()).map_err(failure)?;
+    let swept = sweep::run(&experiment, &plan, &options, &control, watcher.as_mut()).map_err(failure);
     drop(watcher);
-    match (report(args, &experiment, &swept), &swept.ending) {
+    let mut known = Known::default();
+    let end = swept.and_then(|swept| conclude_run(args, &experiment, baseline, &swept, &mut known));
+    notify::tell(&experiment, &known, &end);
+    end
+}
+
+/// Report and compare what was swept; what came of it is `known` afterwards.
+fn conclude_run(
+    args: &RunArgs,
+    experiment: &Experiment,
+    baseline: Option<Against>,
+    swept: &Swept,
+    known: &mut Known,
+) -> Result<Exit, Failure> {
+    known.run = Some(swept.run.clone());
+    if let Ending::Stopped { reason } = &swept.ending {
+        known.stopped = Some(reason.clone());
+    }
+    match (report(args, experiment, swept, known), &swept.ending) {
         (Ok(data), ending) => {
-            let exit = verdict(args, ending, &data);
+            let data = known.data.insert(data);
+            let exit = verdict(args, ending, data);
             match baseline.filter(|_| matches!(ending, Ending::Finished)) {
-                Some(baseline) => Ok(first_of(exit, compare_with(args, &baseline, &data)?)),
+                Some(baseline) => {
+                    let (compared, comparison) = compare_with(args, &baseline, data)?;
+                    known.comparison = Some(comparison);
+                    notify::write_compared(known)?;
+                    Ok(first_of(exit, compared))
+                }
                 None => Ok(exit),
             }
         }
@@ -131,7 +156,7 @@ fn baseline(args: &RunArgs, experiment: &Experiment) -> Result<Option<Against>, 
 }
 
 /// Hold the run against its baseline, print and write what comes of it.
-fn compare_with(args: &RunArgs, baseline: &Against, data: &RunData) -> Result<Exit, Failure> {
+fn compare_with(args: &RunArgs, baseline: &Against, data: &RunData) -> Result<(Exit, Comparison), Failure> {
     let base = RunData::load_figures(&baseline.run.path)?;
     let noise = super::noise::of_runs(&base, data);
     let mut comparison = compare::compare_with(&base, data, &baseline.gate, noise.as_ref());
@@ -139,7 +164,8 @@ fn compare_with(args: &RunArgs, baseline: &Against, data: &RunData) -> Result<Ex
     let reports = args.reports.clone().unwrap_or_else(|| PathBuf::from("reports"));
     let reports = (!args.no_report).then_some(reports.as_path());
     say_out(args, "\n");
-    conclude(&comparison, (&base, data), Format::Terminal, reports, |text| say_out(args, text))
+    let exit = conclude(&comparison, (&base, data), Format::Terminal, reports, |text| say_out(args, text))?;
+    Ok((exit, comparison))
 }
 
 /// Of two ends of a run the one to tell: the run's own, unless there is nothing wrong with it.
@@ -162,15 +188,22 @@ pub(super) fn failure(error: SweepError) -> Failure {
 }
 
 /// Read the run again, write its report unless told not to, and print its summary.
-fn report(args: &RunArgs, experiment: &Experiment, swept: &Swept) -> anyhow::Result<RunData> {
+fn report(
+    args: &RunArgs,
+    experiment: &Experiment,
+    swept: &Swept,
+    known: &mut Known,
+) -> anyhow::Result<RunData> {
     let data = RunData::load(&swept.run)?;
     let out = match (&args.reports, &experiment.report.out) {
         (Some(dir), _) => dir.join(&data.id),
         (None, Some(out)) => out.clone(),
         (None, None) => Path::new("reports").join(&data.id),
     };
-    let page = if args.no_report { None } else { Some(report::write(&data, &out)?.page) };
-    let summary = report::terminal::summary(&data, page.as_deref());
+    if !args.no_report {
+        known.page = Some(report::write(&data, &out)?.page);
+    }
+    let summary = report::terminal::summary(&data, known.page.as_deref());
     say_out(args, &summary);
     Ok(data)
 }

@@ -17,6 +17,7 @@ mod length_table;
 #[cfg(test)]
 mod load_tests;
 mod mistake;
+mod notify;
 pub mod presets;
 mod quantity;
 mod range;
@@ -52,6 +53,7 @@ pub use hooks::{Expect, Hook, HookAction, HookPoint, Hooks, OnFailure};
 pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
+pub use notify::{End, Notify, Webhook, WebhookFormat};
 pub use quantity::Quantity;
 pub(crate) use reader::Reader;
 pub use search::SearchRules;
@@ -83,6 +85,8 @@ pub struct Experiment {
     /// `[compare]`, where there is one.
     pub compare: Option<GateSettings>,
     pub hooks: Hooks,
+    /// `[notify]`, where there is one. It changes nothing of what runs.
+    pub notify: Option<Notify>,
     /// In the order written; empty for a file without a grid.
     pub grids: Vec<Grid>,
     /// The file's path, as it was given.
@@ -176,7 +180,7 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head { name, description, seed, salt, report, capacity, compare, hooks, grids } = head;
+        let Head { name, description, seed, salt, report, capacity, compare, hooks, notify, grids } = head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
         Ok(Self {
             name,
@@ -187,6 +191,7 @@ impl Experiment {
             capacity,
             compare,
             hooks,
+            notify,
             grids,
             path,
             text,
@@ -271,6 +276,7 @@ struct Head {
     capacity: CapacitySettings,
     compare: Option<GateSettings>,
     hooks: Hooks,
+    notify: Option<Notify>,
     grids: Vec<Grid>,
 }
 
@@ -291,8 +297,9 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let capacity = capacity::read(root.sub("capacity"), &CapacitySettings::default());
     let compare = root.get("compare").map(|f| read::compare(f.section()));
     let hooks = read::hooks(root.sub("hooks"));
+    let notify = root.get("notify").map(|f| read::notify(f.section()));
     root.done();
-    Head { name, description, seed, salt, report, capacity, compare, hooks, grids }
+    Head { name, description, seed, salt, report, capacity, compare, hooks, notify, grids }
 }
 
 /// The grids, and the searches among them.

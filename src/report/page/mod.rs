@@ -20,7 +20,7 @@ pub use overlay::of_overlay;
 use serde::Serialize;
 use serde_json::Value;
 
-use self::answer::Answer;
+pub(super) use self::answer::Answer;
 use self::facts::{Definition, Facts, SignalRow, flat, signals, under_test};
 use self::figures::{Figure, FigureGroup, embedded, grouped};
 pub use self::history::of_history;
