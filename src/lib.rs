@@ -50,5 +50,6 @@ pub mod sim;
 pub mod stats;
 pub mod store;
 pub mod sweep;
+pub mod tracing;
 pub mod units;
 pub mod workload;

@@ -15,6 +15,7 @@ mod records;
 mod requests;
 mod run;
 mod search;
+mod traces;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
@@ -28,6 +29,7 @@ pub use groups::{Estimate, Group, Series, groups, series};
 pub use records::{Records, read_requests, read_timeline};
 pub use run::{RunInfo, list_runs};
 pub use search::{probe_of, sentence};
+pub use traces::{TracedRequest, slowest_traced};
 
 use crate::measure::CellSummary;
 use crate::plan::Cell;

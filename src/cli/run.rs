@@ -1,6 +1,7 @@
 //! `plimsoll run`: the main job.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -11,11 +12,13 @@ use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, chain, say, say_err};
 use crate::analysis::compare::{self, Comparison, GateSettings};
 use crate::analysis::{CellData, RunData, sentence};
+use crate::event::Watchers;
 use crate::experiment::{Experiment, Gate};
 use crate::load::Control;
 use crate::measure::{CellSummary, SloStatus, Verdict};
 use crate::search::{End, Outcome};
 use crate::sweep::{self, Ending, Options, SweepError, Swept};
+use crate::tracing::{self, Sending};
 use crate::{progress, report};
 
 /// Arguments of `run`.
@@ -69,6 +72,9 @@ pub struct RunArgs {
     no_compare: bool,
 }
 
+/// Longest that spans are waited for after a sweep.
+const SPANS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Plan, sweep, report, compare.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let Planned { experiment, plan } = args.source.plan()?;
@@ -76,27 +82,43 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let baseline = baseline(args, &experiment)?;
     let control = Control::default();
     watch_signals(&control, announce)?;
-    let mut watcher = progress::watcher(args.progress);
+    let mut shown = progress::watcher(args.progress);
     if args.show_response {
         if args.progress == progress::Mode::None {
             return Err(Failure::usage(anyhow!(
                 "--show-response beside --progress none: nothing would show it"
             )));
         }
-        watcher = progress::with_answers(watcher);
+        shown = progress::with_answers(shown);
     }
+    let mut watchers = Watchers::default();
+    watchers.add(shown);
+    let sending = spans(&experiment, &mut watchers)?;
     let options = Options {
         runs: args.out.clone(),
         resume: args.resume.clone(),
         sets: args.source.sets(),
         no_server: args.no_server,
     };
-    let swept = sweep::run(&experiment, &plan, &options, &control, watcher.as_mut()).map_err(failure);
-    drop(watcher);
+    let swept = sweep::run(&experiment, &plan, &options, &control, &mut watchers).map_err(failure);
+    drop(watchers);
+    if let Some(lost) = sending.and_then(|sending| sending.finish(SPANS_WITHIN)) {
+        say_err(&format!("note: {lost}"));
+    }
     let mut known = Known::default();
     let end = swept.and_then(|swept| conclude_run(args, &experiment, baseline, &swept, &mut known));
     notify::tell(&experiment, &known, &end);
     end
+}
+
+/// Let this client's spans be sent, if the experiment says where to.
+fn spans(experiment: &Experiment, watchers: &mut Watchers) -> anyhow::Result<Option<Sending>> {
+    let Some(tracing) = &experiment.tracing else { return Ok(None) };
+    let exporter = tracing::exporter(tracing).context("cannot start the sending of spans")?;
+    Ok(exporter.map(|(watcher, sending)| {
+        watchers.add(watcher);
+        sending
+    }))
 }
 
 /// Report and compare what was swept; what came of it is `known` afterwards.

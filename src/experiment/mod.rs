@@ -30,6 +30,7 @@ mod secret;
 mod settings;
 mod stages;
 mod template;
+mod tracing;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -64,6 +65,7 @@ pub use settings::{
     TokenizerChoice, Workload,
 };
 pub use template::template;
+pub use tracing::Tracing;
 pub(crate) use tree::{Node, Origin, Table};
 
 use reader::{Field, Section};
@@ -87,6 +89,8 @@ pub struct Experiment {
     pub hooks: Hooks,
     /// `[notify]`, where there is one. It changes nothing of what runs.
     pub notify: Option<Notify>,
+    /// `[tracing]`, where there is one. It changes no cell's identity.
+    pub tracing: Option<Tracing>,
     /// In the order written; empty for a file without a grid.
     pub grids: Vec<Grid>,
     /// The file's path, as it was given.
@@ -180,7 +184,7 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head { name, description, seed, salt, report, capacity, compare, hooks, notify, grids } = head;
+        let Head { name, description, seed, salt, report, capacity, compare, hooks, notify, tracing, grids } = head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
         Ok(Self {
             name,
@@ -192,6 +196,7 @@ impl Experiment {
             compare,
             hooks,
             notify,
+            tracing,
             grids,
             path,
             text,
@@ -277,6 +282,7 @@ struct Head {
     compare: Option<GateSettings>,
     hooks: Hooks,
     notify: Option<Notify>,
+    tracing: Option<Tracing>,
     grids: Vec<Grid>,
 }
 
@@ -298,8 +304,9 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let compare = root.get("compare").map(|f| read::compare(f.section()));
     let hooks = read::hooks(root.sub("hooks"));
     let notify = root.get("notify").map(|f| read::notify(f.section()));
+    let tracing = root.get("tracing").map(|f| read::tracing(f.section()));
     root.done();
-    Head { name, description, seed, salt, report, capacity, compare, hooks, notify, grids }
+    Head { name, description, seed, salt, report, capacity, compare, hooks, notify, tracing, grids }
 }
 
 /// The grids, and the searches among them.

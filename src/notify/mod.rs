@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::experiment::{End, Notify, Webhook, WebhookFormat};
-use crate::server::{Post, Stop, post, run_command};
+use crate::server::{Post, PostError, Poster, Stop, run_command};
 
 /// What is told of a run's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,13 +65,14 @@ pub fn tell(notify: &Notify, message: &Message) -> Vec<String> {
             .map(|error| format!("notify.command: {error}"))
     });
     let webhook = notify.webhook.as_ref().and_then(|webhook| {
-        let sent = post(&request(webhook, notify, message), &stop);
+        let sent = post(webhook, notify, message, &stop);
         sent.err().map(|error| format!("notify.webhook: {error}"))
     });
     command.into_iter().chain(webhook).collect()
 }
 
-fn request<'a>(webhook: &'a Webhook, notify: &Notify, message: &Message) -> Post<'a> {
+fn post(webhook: &Webhook, notify: &Notify, message: &Message, stop: &Stop) -> Result<(), PostError> {
     let (content_type, body) = message.body(webhook.format);
-    Post { url: &webhook.url, headers: &webhook.headers, content_type, body, timeout: notify.timeout }
+    let post = Post { url: &webhook.url, headers: &webhook.headers, timeout: notify.timeout };
+    Poster::new(&post, stop)?.send(content_type, body)
 }

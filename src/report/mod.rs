@@ -55,6 +55,8 @@ pub enum ReportError {
     Page(#[from] minijinja::Error),
     #[error("cannot put the figures' data into the page: {0}")]
     Json(#[from] serde_json::Error),
+    #[error("cannot read the traced requests: {0}")]
+    Records(#[from] crate::analysis::AnalysisError),
 }
 
 /// Write `index.html`, `summary.md` and a PNG per figure into `out`, which is made if need be. Each file

@@ -38,7 +38,7 @@ pub use hook::{HookError, run_command, run_hook};
 pub use identity::{Engine, Identity, ModelInfo};
 pub use idle::{Idle, wait_idle};
 pub use life::{LaunchError, Launcher, Up};
-pub use post::{Post, PostError, post};
+pub use post::{Post, PostError, Poster};
 pub use route::Route;
 pub use secrets::Secrets;
 pub use tls::tls_config;

@@ -14,6 +14,7 @@ mod server;
 mod slo;
 mod stage;
 mod target;
+mod tracing;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub(crate) use compare::compare;
 pub(crate) use hooks::hooks;
 pub(crate) use mix::refuse_strange_axes;
 pub(crate) use notify::notify;
+pub(crate) use tracing::tracing;
 pub(super) use slo::{is_floor, read as slo};
 
 use super::mistake::{Mistake, MistakeKind, nearest};

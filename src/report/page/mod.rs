@@ -14,6 +14,7 @@ mod overlay;
 mod remarks;
 mod shell;
 mod tables;
+mod traces;
 
 pub use comparison::of_comparison;
 pub use overlay::of_overlay;
@@ -68,6 +69,7 @@ pub fn of_run(run: &RunData, charts: &[Chart]) -> Result<String, ReportError> {
         recoveries: recoveries(run),
         contention: contention::sentences(run),
         remarks: remarks(run),
+        traces: traces::traces(run)?,
         environment: flat(&run.environment),
         manifest: flat(&run.manifest),
         experiment: &run.experiment,
@@ -102,6 +104,7 @@ struct Page<'a> {
     recoveries: Vec<Recovery>,
     contention: Vec<String>,
     remarks: Vec<Remark>,
+    traces: Vec<traces::Trace>,
     environment: Vec<(String, String)>,
     manifest: Vec<(String, String)>,
     experiment: &'a str,
