@@ -16,6 +16,7 @@ mod import;
 mod init;
 mod lists;
 mod noise;
+mod notify;
 mod plan;
 mod rebuild;
 mod report;
@@ -24,6 +25,7 @@ mod scenarios;
 mod search;
 mod sim;
 mod source;
+mod worker;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -133,6 +135,8 @@ enum Command {
     /// Measure what this machine's client can do at most, so that cells can be held against it; or,
     /// with --server, how much equal runs differ, so that margins can.
     Calibrate(calibrate::CalibrateArgs),
+    /// Drive load for runs that are begun on another machine.
+    Worker(worker::WorkerArgs),
     /// Serve the embedded simulator, an OpenAI-compatible server without a model.
     Sim(sim::SimArgs),
     /// Write a commented experiment file to start from.
@@ -179,6 +183,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
+        Command::Worker(args) => worker::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Rebuild(args) => rebuild::run(&args),

@@ -45,6 +45,10 @@ pub(super) struct SourceArgs {
     /// Multiply every planned time (window, stages, ramp, warm-up, cooldown): `scale_time`.
     #[arg(long, value_name = "FACTOR", help_heading = SHORT)]
     scale_time: Option<String>,
+    /// Have these workers drive the load, `host:port` each; `plimsoll worker` starts one:
+    /// `fleet.workers`.
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',', help_heading = SHORT)]
+    workers: Vec<String>,
     /// What the command itself sets.
     #[arg(skip)]
     own: Vec<String>,
@@ -113,6 +117,7 @@ impl SourceArgs {
             ("load.qps", self.qps.clone()),
             ("cell.duration", self.duration.clone()),
             ("scale_time", self.scale_time.clone()),
+            ("fleet.workers", (!self.workers.is_empty()).then(|| list(&self.workers))),
         ];
         let short = flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
         short.chain(self.own.iter().chain(&self.set).cloned()).collect()
@@ -148,6 +153,12 @@ impl SourceArgs {
             None => Ok(None),
         }
     }
+}
+
+/// Texts as a list of a `--set`.
+fn list(texts: &[String]) -> String {
+    let quoted: Vec<String> = texts.iter().map(|text| format!("{text:?}")).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 /// `target.url` as an override.

@@ -8,6 +8,7 @@
 mod canon;
 mod capacity;
 mod content;
+mod fleet;
 mod gate;
 #[cfg(test)]
 mod gate_tests;
@@ -17,6 +18,7 @@ mod length_table;
 #[cfg(test)]
 mod load_tests;
 mod mistake;
+mod notify;
 pub mod presets;
 mod quantity;
 mod range;
@@ -31,6 +33,7 @@ mod stages;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod tree;
 #[cfg(test)]
 mod workload_tests;
@@ -45,6 +48,7 @@ pub use content::{
     Conversations, DataFile, Dataset, ImageSize, Images, LengthFile, Pause, Sessions, SharedLength,
     SharedPrefix, Shuffle, TraceFormat, TraceSettings,
 };
+pub use fleet::{FleetSettings, TOKEN_VARIABLE};
 pub use gate::GateSettings;
 pub use grid::{Axis, Grid, Order};
 pub(crate) use grid::{Override, Point};
@@ -53,6 +57,7 @@ pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub(crate) use mistake::nearest;
 pub use mistake::{Mistake, MistakeKind, Mistakes};
+pub use notify::{End, Notify, Webhook, WebhookFormat};
 pub use quantity::Quantity;
 pub(crate) use reader::Reader;
 pub use search::SearchRules;
@@ -63,6 +68,7 @@ pub use settings::{
     TokenizerChoice, Workload,
 };
 pub use template::template;
+pub use tracing::Tracing;
 pub(crate) use tree::{Node, Origin, Table};
 
 use reader::{Field, Section};
@@ -84,6 +90,12 @@ pub struct Experiment {
     /// `[compare]`, where there is one.
     pub compare: Option<GateSettings>,
     pub hooks: Hooks,
+    /// The workers that drive the load; it changes no cell's identity.
+    pub fleet: FleetSettings,
+    /// `[notify]`, where there is one. It changes nothing of what runs.
+    pub notify: Option<Notify>,
+    /// `[tracing]`, where there is one. It changes no cell's identity.
+    pub tracing: Option<Tracing>,
     /// In the order written; empty for a file without a grid.
     pub grids: Vec<Grid>,
     /// The file's path, as it was given.
@@ -177,7 +189,8 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head { name, description, seed, salt, report, capacity, compare, hooks, grids } = head;
+        let Head { name, description, seed, salt, report, capacity, compare, hooks, fleet, notify, tracing, grids } =
+            head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
         Ok(Self {
             name,
@@ -188,6 +201,9 @@ impl Experiment {
             capacity,
             compare,
             hooks,
+            fleet,
+            notify,
+            tracing,
             grids,
             path,
             text,
@@ -272,6 +288,9 @@ struct Head {
     capacity: CapacitySettings,
     compare: Option<GateSettings>,
     hooks: Hooks,
+    fleet: FleetSettings,
+    notify: Option<Notify>,
+    tracing: Option<Tracing>,
     grids: Vec<Grid>,
 }
 
@@ -292,8 +311,11 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let capacity = capacity::read(root.sub("capacity"), &CapacitySettings::default());
     let compare = root.get("compare").map(|f| read::compare(f.section()));
     let hooks = read::hooks(root.sub("hooks"));
+    let fleet = read::fleet(root.sub("fleet"));
+    let notify = root.get("notify").map(|f| read::notify(f.section()));
+    let tracing = root.get("tracing").map(|f| read::tracing(f.section()));
     root.done();
-    Head { name, description, seed, salt, report, capacity, compare, hooks, grids }
+    Head { name, description, seed, salt, report, capacity, compare, hooks, fleet, notify, tracing, grids }
 }
 
 /// The grids, and the searches among them.

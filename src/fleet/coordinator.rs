@@ -223,7 +223,8 @@ impl Fleet {
             let mut cell = cell.clone();
             // How the server is started is nothing to them.
             cell.settings.server = None;
-            let job = CellJob { cell, salt: task.salt.to_owned(), facts: task.facts.clone(), share };
+            let (salt, facts) = (task.salt.to_owned(), task.facts.clone());
+            let job = CellJob { cell, salt, facts, share, traces: task.job.traces };
             member.send(&ToWorker::Prepare(Box::new(job)))?;
             parts.push(Some(share));
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::experiment::{Target, Workload};
 use crate::load::{Allowed, MachineRun, News, Order, Share};
 use crate::plan::Cell;
-use crate::record::Ceiling;
+use crate::record::{Ceiling, Traces};
 use crate::server::Facts;
 
 /// What a worker says of itself.
@@ -28,6 +28,7 @@ pub(super) struct CellJob {
     /// By part of the cell.
     pub(super) facts: Vec<Facts>,
     pub(super) share: Share,
+    pub(super) traces: Option<Traces>,
 }
 
 /// From the coordinator.

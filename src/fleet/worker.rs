@@ -291,5 +291,5 @@ fn drive(job: &CellJob, control: &Control, wire: &mut Wire) -> Result<MachineRun
         Ok(JobPart { endpoint, provider, source: Arc::new(source) })
     };
     let parts = cell.settings.parts().zip(&job.facts).map(part).collect::<Result<Vec<_>, String>>()?;
-    load::drive_share(&Job { cell, parts }, job.share, control, wire).map_err(|error: LoadError| error.to_string())
+    load::drive_share(&Job { cell, parts, traces: job.traces }, job.share, control, wire).map_err(|error: LoadError| error.to_string())
 }

@@ -52,6 +52,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Validity {
     let window_ms = summary.window.seconds() * 1000.0;
     let mut court = Court { scale_ms, window_ms, signals: BTreeMap::new(), reasons: Vec::new() };
     schedule_kept(evidence, &mut court);
+    workers_as_one(evidence, &mut court);
     client_fit(evidence, &mut court);
     accounts_agree(evidence, &mut court);
     server_steady(evidence, &mut court);
@@ -142,6 +143,23 @@ fn schedule_kept(e: &Evidence<'_>, court: &mut Court) {
     });
     court.hear(&table::UNANSWERED, ended(EndedBy::Unanswered), |_, _| {
         format!("nothing was answered: the cell was closed early, after {} failed requests", counts.failed)
+    });
+}
+
+/// Where several machines drove the cell: were they as one?
+fn workers_as_one(e: &Evidence<'_>, court: &mut Court) {
+    let client = &e.run.client;
+    if client.core_worker.is_empty() && client.lost_workers.is_empty() {
+        return;
+    }
+    court.hear(&table::WORKERS_LOST, Some(client.lost_workers.len() as f64), |_, _| {
+        format!("a worker was lost, and what it had not handed over: {}", client.lost_workers.join("; "))
+    });
+    let doubt = client.clock_doubt_us.map(|us| us as f64 / 1000.0);
+    court.hear(&table::CLOCK_DOUBT, doubt, |v, limit| {
+        format!(
+            "the workers' clocks may be {v:.1} ms apart (limit {limit:.1} ms): together they may have kept the schedule              worse than each for itself"
+        )
     });
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::measure::CellSummary;
 use crate::plan::{Cell, Plan};
-use crate::record::{CellRun, EndedBy, KeptAnswer};
+use crate::record::{CellRun, KeptAnswer};
 
 /// Name of the manifest in a run's directory.
 pub const MANIFEST: &str = "run.json";
@@ -316,7 +316,7 @@ impl RunDir {
     ) -> Result<(), StoreError> {
         self.check(cell)?;
         let dir = self.dir(cell);
-        let cut = summary.window.ended_by == EndedBy::Interrupt;
+        let cut = summary.window.ended_by.is_cut();
         let summary_path = dir.join(if cut { INTERRUPTED_JSON } else { SUMMARY_JSON });
         let stored = StoredCell::new(&self.manifest.run, cell, served.into(), summary);
         let bytes = stored::to_json(&summary_path, &stored)?;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{Options, SweepError};
 use crate::event::{Event, Watcher};
 use crate::experiment::{Experiment, Figures, Workload};
+use crate::fleet::Fleet;
 use crate::load;
 use crate::plan::{self, Cell, Plan};
 use crate::store::{self, Calibrated, NewRun, RunDir};
@@ -35,7 +36,18 @@ pub fn look_at_files(cells: &[&Cell]) -> Result<(), SweepError> {
 
 /// Hold every cell against what this machine allows: what can't be is an error before the
 /// first one has run, and not after hours.
-pub(super) fn look_ahead(cells: &[&Cell], watcher: &mut dyn Watcher) -> Result<(), SweepError> {
+pub(super) fn look_ahead(
+    cells: &[&Cell],
+    fleet: Option<&Fleet>,
+    watcher: &mut dyn Watcher,
+) -> Result<(), SweepError> {
+    if let Some(fleet) = fleet {
+        // The load is theirs, and so is what it needs.
+        for finding in fleet.preflight(cells)? {
+            watcher.on(&Event::Notice { text: &finding.text });
+        }
+        return Ok(fleet.look_at_files(cells)?);
+    }
     let (beyond, at_risk): (Vec<_>, Vec<_>) =
         load::preflight(cells, &load::Allowed::of_this_process()).into_iter().partition(|f| f.certain);
     if !beyond.is_empty() {
@@ -72,7 +84,7 @@ pub(super) fn begin(
     experiment: &Experiment,
     plan: &Plan,
     (options, id): (&Options, Option<&str>),
-    identity: Value,
+    (identity, fleet): (Value, Option<&Fleet>),
     calibrated: &Calibrated,
 ) -> Result<RunDir, SweepError> {
     let new = NewRun {
@@ -87,6 +99,9 @@ pub(super) fn begin(
     };
     let mut environment = store::environment(identity);
     environment["calibration"] = calibrated.note();
+    if let Some(fleet) = fleet {
+        environment["workers"] = fleet.note();
+    }
     Ok(match id {
         Some(id) => RunDir::create_as(&options.runs, id, &experiment.text, plan, new, &environment)?,
         None => RunDir::create(&options.runs, &experiment.text, plan, new, &environment)?,

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::begin::{begin, look_ahead, look_at_files, reopen};
 use super::bench::{self, Bench};
 use super::walk::{Agenda, Turn, Walk};
-use super::{Ending, Options, SweepError, Swept, close};
+use super::{Ending, Options, SweepError, Swept, close, fleet};
 use crate::event::{Event, Watcher};
 use crate::experiment::Experiment;
 use crate::load::Control;
@@ -64,6 +64,7 @@ pub fn in_turn(
     let mut ceiling = calibrated.ceiling();
     let names: Vec<&str> = sides.iter().map(|side| side.name).collect();
     let ids = store::ids_of_sides(&first.options.runs, &first.plan.name, &names);
+    let fleet = fleet(first.experiment)?;
     let mut resumed = Vec::new();
     for side in sides {
         let run = side.options.resume.as_deref().map(|path| reopen(path, side.plan, watcher)).transpose()?;
@@ -75,7 +76,7 @@ pub fn in_turn(
         let done = run.as_ref().map(RunDir::finished).unwrap_or_default();
         let left: Vec<&Cell> = side.plan.cells.iter().filter(|c| !done.contains(&c.index)).collect();
         look_at_files(&left)?;
-        look_ahead(&left, watcher)?;
+        look_ahead(&left, fleet.as_ref(), watcher)?;
         identities.push(match left.first() {
             Some(cell) => bench::identity(&cell.settings, &bench.ready(&cell.settings, None, watcher)?),
             None => Value::Null,
@@ -90,10 +91,14 @@ pub fn in_turn(
                 run.set_status(Status::Running)?;
                 run
             }
-            None => begin(side.experiment, side.plan, (&side.options, Some(id)), identity, &calibrated)?,
+            None => {
+                let known = (identity, fleet.as_ref());
+                begin(side.experiment, side.plan, (&side.options, Some(id)), known, &calibrated)?
+            }
         });
     }
-    walk(sides, &mut runs, Walk::new(control, watcher, bench, ceiling))
+    let traced = sides.first().map_or(0.0, |side| super::traced(side.experiment));
+    walk(sides, &mut runs, Walk::new(control, watcher, bench, ceiling).with_traced(traced).with_fleet(fleet))
 }
 
 /// Whether the same is asked, in the same order.

@@ -32,6 +32,7 @@ use walk::Walk;
 use crate::analysis::AnalysisError;
 use crate::event::{Event, Watcher};
 use crate::experiment::{Experiment, HookPoint, Mistakes};
+use crate::fleet::{Fleet, FleetError, Token};
 use crate::load::{Control, LoadError};
 use crate::plan::{self, Cell, Plan};
 use crate::record::Ceiling;
@@ -54,6 +55,11 @@ pub struct Options {
     pub sets: Vec<String>,
     /// The server that the file would start runs already.
     pub no_server: bool,
+}
+
+/// Share of the requests that bear the name of a trace.
+fn traced(experiment: &Experiment) -> f64 {
+    experiment.tracing.as_ref().map_or(0.0, |tracing| tracing.share)
 }
 
 /// How a sweep ended.
@@ -87,6 +93,8 @@ pub enum SweepError {
     Launch(#[from] LaunchError),
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
     #[error(transparent)]
     Data(#[from] DataError),
     #[error(transparent)]
@@ -147,6 +155,7 @@ impl SweepError {
             | Self::Url { .. }
             | Self::BeyondThisMachine(_) => true,
             Self::Store(StoreError::NotARun { .. } | StoreError::InUse { .. }) => true,
+            Self::Fleet(error) => error.is_usage(),
             Self::Discover(error) | Self::Launch(LaunchError::Target(error)) => error.is_usage(),
             _ => false,
         }
@@ -185,7 +194,8 @@ pub fn run(
     // Before anything is written: are the files there, can this machine do it, and is there a
     // server at all?
     look_at_files(&left)?;
-    look_ahead(&left, watcher)?;
+    let fleet = fleet(experiment)?;
+    look_ahead(&left, fleet.as_ref(), watcher)?;
     // A search may have more to do than its plan says.
     let searched = plan.cells.first().filter(|_| !plan.searches.is_empty());
     if !options.no_server && plan.cells.iter().any(|cell| cell.settings.server.is_some()) {
@@ -210,7 +220,8 @@ pub fn run(
             place = Some((target.clone(), base));
         }
     }
-    let begun = take_up(experiment, plan, (options, resumed), (&mut bench, first, &calibrated), watcher);
+    let means = (&mut bench, first, &calibrated, fleet.as_ref());
+    let begun = take_up(experiment, plan, (options, resumed), means, watcher);
     let (mut run, ceiling) = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -228,7 +239,8 @@ pub fn run(
         finished_before: done.len(),
         expected_s: left.iter().map(|c| expected[c.index as usize]).sum(),
     });
-    let mut walk = Walk::new(control, watcher, bench, ceiling).with_hooks(hooks);
+    let mut walk =
+        Walk::new(control, watcher, bench, ceiling).with_hooks(hooks).with_traced(traced(experiment)).with_fleet(fleet);
     let (mut ending, of, pruned) = if plan.searches.is_empty() {
         let mut agenda = Listed::new(&run, plan, &expected, &left);
         (walk.all(&mut agenda), plan.cells.len(), agenda.pruned)
@@ -259,12 +271,21 @@ pub fn run(
     Ok(Swept { run: run.path().to_owned(), ending })
 }
 
+/// The workers that drive the load, connected; `None`: this process does.
+fn fleet(experiment: &Experiment) -> Result<Option<Fleet>, FleetError> {
+    let settings = &experiment.fleet;
+    if settings.workers.is_empty() {
+        return Ok(None);
+    }
+    Fleet::connect(&settings.workers, &Token::of_variable(&settings.token_env)).map(Some)
+}
+
 /// The run that the cells go to, begun or gone on with, and by what its cells are judged.
 fn take_up(
     experiment: &Experiment,
     plan: &Plan,
     (options, resumed): (&Options, Option<RunDir>),
-    (bench, first, calibrated): (&mut Bench, Option<&Cell>, &Calibrated),
+    (bench, first, calibrated, fleet): (&mut Bench, Option<&Cell>, &Calibrated, Option<&Fleet>),
     watcher: &mut dyn Watcher,
 ) -> Result<(RunDir, Option<Ceiling>), SweepError> {
     let mut identity = Value::Null;
@@ -279,7 +300,7 @@ fn take_up(
             run.set_status(Status::Running)?;
             (run, ceiling)
         }
-        None => (begin(experiment, plan, (options, None), identity, calibrated)?, calibrated.ceiling()),
+        None => (begin(experiment, plan, (options, None), (identity, fleet), calibrated)?, calibrated.ceiling()),
     };
     bench.settle(&run.path().join(SERVER_LOGS))?;
     Ok((run, ceiling))

@@ -10,11 +10,12 @@ use super::hooks::{After, Runner};
 use super::{Ending, SweepError};
 use crate::event::{Event, Look, Watcher};
 use crate::experiment::{Cooldown, HookPoint, Target, Workload};
+use crate::fleet::{Fleet, Task};
 use crate::load::{self, Control, Job, JobPart};
 use crate::measure::validity::{CONTAMINATED_NAME, DATA_AGAIN_NAME};
 use crate::measure::{self, CellSummary, Verdict};
 use crate::plan::Cell;
-use crate::record::{Ceiling, CellRun, EndedBy};
+use crate::record::{Ceiling, CellRun, EndedBy, Traces};
 use crate::server::{self, DiscoverError, Found, Idle, LaunchError};
 use crate::store::{RunDir, Served};
 use crate::workload::Source;
@@ -125,6 +126,10 @@ pub(super) struct Walk<'a> {
     /// What a load core of this machine can do, if it was calibrated.
     ceiling: Option<Ceiling>,
     hooks: Option<Runner>,
+    /// Share of the requests that bear the name of a trace.
+    traced: f64,
+    /// The workers that drive the load; `None`: this process does.
+    fleet: Option<Fleet>,
 }
 
 impl<'a> Walk<'a> {
@@ -144,12 +149,31 @@ impl<'a> Walk<'a> {
             contaminated: None,
             ceiling,
             hooks: None,
+            traced: 0.0,
+            fleet: None,
         }
     }
 
     /// Run these hooks around each cell.
     pub(super) fn with_hooks(self, hooks: Runner) -> Self {
         Self { hooks: Some(hooks), ..self }
+    }
+
+    /// Let this share of each cell's requests bear the name of a trace.
+    /// Have these workers drive the load.
+    pub(super) fn with_fleet(self, fleet: Option<Fleet>) -> Self {
+        Self { fleet, ..self }
+    }
+
+    pub(super) fn with_traced(self, traced: f64) -> Self {
+        Self { traced, ..self }
+    }
+
+    /// Which requests of a cell are traced. Their names are no other cell's, repeat's or run's.
+    fn traces(&self, run: &RunDir, cell: &Cell) -> Option<Traces> {
+        let manifest = run.manifest();
+        let (seed, repeat) = (cell.seed.to_string(), cell.repeat.to_string());
+        Traces::new(self.traced, &[&manifest.run, &manifest.salt, &cell.id.0, &repeat, &seed])
     }
 
     /// The hooks at the end of the sweep; its server still runs.
@@ -210,8 +234,13 @@ impl<'a> Walk<'a> {
                 After::Interrupted => return Ok(Ending::Interrupted),
             }
             let (run, summary) = self.one(agenda.run(&turn), &turn, (&found, start))?;
-            if summary.window.ended_by == EndedBy::Interrupt {
-                return Ok(Ending::Interrupted);
+            match summary.window.ended_by {
+                EndedBy::Interrupt => return Ok(Ending::Interrupted),
+                EndedBy::WorkerLost => {
+                    let reason = format!("a worker was lost: {}", run.client.lost_workers.join("; "));
+                    return Ok(Ending::Stopped { reason });
+                }
+                _ => {}
             }
             self.finished += 1;
             agenda.finished(&turn, &summary)?;
@@ -248,14 +277,29 @@ impl<'a> Walk<'a> {
         self.watcher.on(&Event::CellStarted { cell, of: *of, expected_s: *expected_s });
         let shown = self.watcher.answers();
         let asked = with_answers(cell, shown);
-        let job = Job { cell: &asked, parts: parts(&keep.manifest().salt, cell, found)? };
+        let job = Job {
+            cell: &asked,
+            parts: parts(&keep.manifest().salt, cell, found)?,
+            traces: self.traces(keep, cell),
+        };
         let mut log = keep.begin_cell(cell)?;
         let watcher = &mut *self.watcher;
-        let mut run = load::drive(&job, &mut log, self.control, &mut |look| match look {
+        let look = &mut |look: Look<'_>| match look {
             Look::Live(live) => watcher.on(&Event::Live(live)),
             Look::Ended(requests) => watcher.ended(requests),
-        })?;
-        run.client.ceiling = self.ceiling;
+        };
+        let run = match &self.fleet {
+            Some(fleet) => {
+                let facts = found.iter().map(|found| found.facts()).collect();
+                let task = Task { job: &job, salt: &keep.manifest().salt, facts };
+                fleet.drive(&task, &mut log, self.control, look)?
+            }
+            None => {
+                let mut run = load::drive(&job, &mut log, self.control, look)?;
+                run.client.ceiling = self.ceiling;
+                run
+            }
+        };
         if let Some(why) = log.answers_refused() {
             let text = format!("not all answers of the cell could be kept: {why}");
             self.watcher.on(&Event::Notice { text: &text });

@@ -191,7 +191,7 @@ pub struct RuleResult {
     pub stage: Option<String>,
     /// In the metric's unit.
     pub limit: f64,
-    /// Geometric mean over the repeats for latencies, else their mean. `None`: not measured.
+    /// Mean over the repeats. `None`: not measured.
     pub value: Option<f64>,
     /// Whether `value` is within `limit`.
     pub met: bool,
@@ -266,6 +266,19 @@ pub enum LimitState {
     TooLow,
     /// No level can be judged.
     Unknown,
+}
+
+impl Limit {
+    /// Whether every end of it that there is holds with confidence. `None` where nothing is known.
+    #[must_use]
+    pub const fn is_sure(&self) -> Option<bool> {
+        match self.state {
+            LimitState::Between => Some(self.sure_low && self.sure_high),
+            LimitState::AtLeast => Some(self.sure_low),
+            LimitState::Below => Some(self.sure_high),
+            LimitState::TooLow | LimitState::Unknown => None,
+        }
+    }
 }
 
 /// How the interval of a limit came about.

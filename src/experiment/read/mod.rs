@@ -5,14 +5,17 @@ mod compare;
 mod connections;
 mod content;
 mod custom;
+mod fleet;
 mod hooks;
 mod lengths;
 mod mix;
+mod notify;
 mod sampling;
 mod server;
 mod slo;
 mod stage;
 mod target;
+mod tracing;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -21,9 +24,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub(crate) use compare::compare;
+pub(crate) use fleet::fleet;
 pub(crate) use hooks::hooks;
 pub(crate) use mix::refuse_strange_axes;
+pub(crate) use notify::notify;
 pub(super) use slo::{is_floor, read as slo};
+pub(crate) use tracing::tracing;
 
 use super::mistake::{Mistake, MistakeKind, nearest};
 use super::reader::{Reader, Section};

@@ -138,6 +138,20 @@ pub(super) const UNANSWERED: Signal = signal(
     Never,
     "Nothing was answered and the first hundred requests failed: the cell was closed early.",
 );
+pub(super) const WORKERS_LOST: Signal = signal(
+    "workers_lost",
+    Count,
+    Never,
+    ANY,
+    "Workers that were lost while the cell ran: what they sent and had not handed over is not known. The cell is run again on resume.",
+);
+pub(super) const CLOCK_DOUBT: Signal = signal(
+    "clock_doubt_ms",
+    Ms,
+    OverOrShare(10.0, 0.05),
+    OverOrShare(50.0, 0.20),
+    "How far the clocks of two workers may have been apart, by questions and answers before and after the cell: requests of different workers were sent against each other by no more than that off the schedule. No latency goes from one clock to another.",
+);
 pub(super) const TIMER_OVERSHOOT: Signal = signal(
     "timer_overshoot_p99_ms",
     Ms,
@@ -310,6 +324,8 @@ pub const SIGNALS: &[Signal] = &[
     LAG_GROWTH,
     INTERRUPTED,
     UNANSWERED,
+    WORKERS_LOST,
+    CLOCK_DOUBT,
     TIMER_OVERSHOOT,
     LONGEST_STALL,
     BUSIEST_CORE,

@@ -18,14 +18,14 @@ use crate::report::findings::Findings;
 #[derive(Serialize)]
 pub(in crate::report) struct Answer {
     /// `good`, `so-so`, `bad` or `none`.
-    tone: &'static str,
-    headline: String,
+    pub(in crate::report) tone: &'static str,
+    pub(in crate::report) headline: String,
     /// `not yet sure`, where it isn't.
-    doubt: &'static str,
+    pub(in crate::report) doubt: &'static str,
     /// What binds, or what was found in place of a limit.
-    because: Vec<String>,
+    pub(in crate::report) because: Vec<String>,
     /// How sure it is, and of what it is made.
-    sure: Vec<String>,
+    pub(in crate::report) sure: Vec<String>,
     /// Each rule of the SLO in words.
     slo: Vec<String>,
     /// Where those rules come from, where that is not the experiment.
@@ -163,8 +163,9 @@ fn of_one(shape: &Shape, several: bool) -> Head {
             let binds = bound.map_or_else(String::new, |b| format!("; {} binds", b.name));
             let why = bound.map(|b| format!("With {} {}.", level(limit.first_missed), b.text));
             let carried = shape.carried.filter(|_| shape.kind == Loop::Closed);
-            let completes =
-                carried.map(|c| format!("There it completes {} req/s.", crate::chart::figure(c.rps)));
+            let completes = carried.map(|c| {
+                format!("With {} it completes {} req/s.", level(limit.low), crate::chart::figure(c.rps))
+            });
             Head {
                 tone: "good",
                 text: format!("Meets the SLO up to {}{at}{binds}.", limit_text(shape)),
@@ -280,9 +281,7 @@ fn how_sure(run: &RunData, found: &Findings, judged: &[&Shape]) -> Vec<String> {
             CONFIDENCE * 100.0
         ));
     } else if limits().any(|l| l.interval == IntervalFrom::Bracket) {
-        out.push(
-            "In brackets: the measured loads on either side; nothing between them was measured.".to_owned(),
-        );
+        out.push("In brackets: the measured loads on either side of it.".to_owned());
     }
     out.extend(unsure(judged));
     out
@@ -290,12 +289,7 @@ fn how_sure(run: &RunData, found: &Findings, judged: &[&Shape]) -> Vec<String> {
 
 /// At which of the levels that matter the figures don't suffice.
 fn unsure(judged: &[&Shape]) -> Option<String> {
-    let open = |shape: &&&Shape| {
-        let limit = &shape.limit;
-        let near = |x: f64| Some(x) == limit.last_met || Some(x) == limit.first_missed;
-        shape.levels.iter().any(|l| near(l.x) && l.verdict == Standing::Undecided)
-    };
-    let n = judged.iter().filter(open).count();
+    let n = judged.iter().filter(|shape| shape.limit.is_sure() == Some(false)).count();
     let confidence = CONFIDENCE * 100.0;
     match (n, judged) {
         (0, _) => None,
@@ -304,9 +298,13 @@ fn unsure(judged: &[&Shape]) -> Option<String> {
             let near = |x: f64| Some(x) == limit.last_met || Some(x) == limit.first_missed;
             let levels = shape.levels.iter().filter(|l| near(l.x) && l.verdict == Standing::Undecided);
             let labels: Vec<String> = levels.map(|l| l.label.clone()).collect();
+            let at = if labels.is_empty() {
+                String::new()
+            } else {
+                format!("with {} ", labels.join(" and with "))
+            };
             Some(format!(
-                "Not for sure: with {} there were too few requests or repeats to say it with {confidence:.0} % confidence.",
-                labels.join(" and with ")
+                "Not for sure: {at}there were too few requests or repeats to say it with {confidence:.0} % confidence.",
             ))
         }
         (n, many) => Some(format!(
