@@ -6,7 +6,7 @@
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
 //! (`validity`), the `life` of a server that is started for the cells, a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
 //! (`real_server`), one run held against another (`compare`), what many runs have in common (`history`), the
-//! API that a server is found to speak (`auto_api`), the load that a file gives (`determinism`), what a
+//! API that a server is found to speak (`auto_api`), a cell that several machines drive (`fleet`), the load that a file gives (`determinism`), what a
 //! run's figures point to (`diagnosis`), mistakes in files (`mistakes`), several tasks and
 //! endpoints in a cell (`mix`), what the stages of a cell ask for (`stages`), the ready experiments
 //! (`scenarios`), documents held to the tables they describe (`docs`) and to the tests they name (`coverage`), examples
@@ -30,6 +30,7 @@ mod diagnosis;
 mod docs;
 mod examples;
 mod export;
+mod fleet;
 mod history;
 mod import;
 mod life;

@@ -6,6 +6,7 @@
 pub mod program;
 pub mod relay;
 pub mod scripted;
+pub mod worker;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

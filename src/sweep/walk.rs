@@ -159,12 +159,12 @@ impl<'a> Walk<'a> {
         Self { hooks: Some(hooks), ..self }
     }
 
-    /// Let this share of each cell's requests bear the name of a trace.
     /// Have these workers drive the load.
     pub(super) fn with_fleet(self, fleet: Option<Fleet>) -> Self {
         Self { fleet, ..self }
     }
 
+    /// Let this share of each cell's requests bear the name of a trace.
     pub(super) fn with_traced(self, traced: f64) -> Self {
         Self { traced, ..self }
     }
