@@ -100,7 +100,10 @@ fn two_workers_send_together_what_one_client_would() {
     let counts = &cell.summary.counts;
     let measured = by_two.iter().filter(|r| r.phase == Phase::Measure).count() as u64;
     assert_eq!((counts.planned, counts.attempted), (measured, measured));
-    assert_eq!(counts.ok, by_two.iter().filter(|r| r.phase == Phase::Measure && r.outcome == Outcome::Ok).count() as u64);
+    assert_eq!(
+        counts.ok,
+        by_two.iter().filter(|r| r.phase == Phase::Measure && r.outcome == Outcome::Ok).count() as u64
+    );
     let signals = &cell.summary.validity.signals;
     assert_eq!(signals["workers_lost"], 0.0);
     assert!(signals["clock_doubt_ms"] >= 0.0, "{signals:?}");
@@ -119,6 +122,30 @@ fn two_workers_send_together_what_one_client_would() {
 
 fn address_of(file: &str) -> std::net::SocketAddr {
     file.split("url = \"http://").nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn workers_whose_clocks_are_hours_apart_keep_one_schedule() {
+    let Some(ahead) = Worker::ahead(10_000) else {
+        eprintln!("skipped: no clock of its own can be given to a process here");
+        return;
+    };
+    let server = server();
+    let file = experiment(&server.url(), "qps = 40", "duration = \"2s\"");
+    let worker = Worker::start(&[]);
+    let dir = directory(&file);
+    ran(dir.path(), &by(&workers(&[&worker, &ahead])));
+    let (cell, records) = kept(dir.path());
+    let due: Vec<u64> = records.iter().map(|record| record.intended_us).collect();
+    assert!(due.iter().copied().eq((0..due.len() as u64).map(|k| k * 25_000)), "{due:?}");
+    for record in &records {
+        let lag = record.sent_us.expect("sent") - record.intended_us;
+        assert!(lag < 60_000_000, "hours would show: {record:?}");
+        assert!(record.first_token_us > record.sent_us, "{record:?}");
+    }
+    let doubt = cell.summary.validity.signals["clock_doubt_ms"];
+    assert!(doubt > 0.0 && doubt < 5000.0, "{doubt}");
+    assert_eq!(records.iter().map(|r| r.seq).collect::<BTreeSet<_>>(), seen(server));
 }
 
 #[test]
@@ -167,8 +194,12 @@ fn a_worker_that_dies_makes_its_cell_invalid_and_the_run_goes_on_with_others() {
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains("a worker was lost") && said.contains(&two.address), "{said}");
     assert!(said.contains("--resume"), "{said}");
-    let left = std::fs::read_to_string(find(dir.path(), "interrupted.json").expect("what was measured")).unwrap();
-    assert!(left.contains("worker_lost") && left.contains("\"invalid\"") && left.contains(&two.address), "{left}");
+    let left =
+        std::fs::read_to_string(find(dir.path(), "interrupted.json").expect("what was measured")).unwrap();
+    assert!(
+        left.contains("worker_lost") && left.contains("\"invalid\"") && left.contains(&two.address),
+        "{left}"
+    );
 
     // The other one is there for the rest, with one in the place of the lost.
     one.says("has left");
@@ -199,7 +230,9 @@ fn ctrl_c_reaches_the_workers_and_twice_drops_what_is_in_flight() {
     for worker in [&one, &two] {
         worker.says("cell 1: 1 of 2 load cores are here");
     }
-    wait_for("requests", || (!server.truth().is_empty() || find(dir.path(), "records.jsonl").is_some()).then_some(()));
+    wait_for("requests", || {
+        (!server.truth().is_empty() || find(dir.path(), "records.jsonl").is_some()).then_some(())
+    });
     std::thread::sleep(std::time::Duration::from_millis(800));
     run.signal(Signal::INT);
     std::thread::sleep(std::time::Duration::from_millis(200));
@@ -208,8 +241,13 @@ fn ctrl_c_reaches_the_workers_and_twice_drops_what_is_in_flight() {
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(130), "{said}");
     assert!(said.contains("--resume"), "{said}");
-    let left = std::fs::read_to_string(find(dir.path(), "interrupted.json").expect("what was measured")).unwrap();
-    assert!(left.contains("\"interrupt\"") && left.contains("censored"), "{left}");
+    let left =
+        std::fs::read_to_string(find(dir.path(), "interrupted.json").expect("what was measured")).unwrap();
+    assert!(left.contains("\"interrupt\""), "{left}");
+    let records = read_requests(&find(dir.path(), RECORDS).unwrap()).unwrap();
+    let censored = records.iter().filter(|record| record.outcome == Outcome::Censored);
+    let cores: BTreeSet<u32> = censored.map(|record| record.shard).collect();
+    assert_eq!(cores, BTreeSet::from([0, 1]), "what was in flight at both is told of");
     for worker in [&one, &two] {
         worker.says("has left");
     }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{Exit, Failure, say_err};
 use crate::experiment::TOKEN_VARIABLE;
-use crate::fleet::{self, FleetError, Machine, Told, Token};
+use crate::fleet::{self, FleetError, Machine, Token, Told};
 use crate::load::{Allowed, Control};
 use crate::store::{self, Calibrated};
 

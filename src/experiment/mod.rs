@@ -189,8 +189,20 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head { name, description, seed, salt, report, capacity, compare, hooks, fleet, notify, tracing, grids } =
-            head;
+        let Head {
+            name,
+            description,
+            seed,
+            salt,
+            report,
+            capacity,
+            compare,
+            hooks,
+            fleet,
+            notify,
+            tracing,
+            grids,
+        } = head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
         Ok(Self {
             name,

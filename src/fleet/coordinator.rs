@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use url::Url;
 
 use super::hello::Token;
 use super::member::{Heard, Member};
@@ -15,10 +16,10 @@ use super::offset::Offset;
 use super::{FleetError, PULSE};
 use crate::event::Look;
 use crate::experiment::{Settings, Target, Workload};
-use crate::load::{self, Control, Finding, Gatherer, Job, MachineRun, News, Share, monotonic_ns, shares};
+use crate::load::{self, Control, Gatherer, Job, MachineRun, News, Share, monotonic_ns, shares};
 use crate::plan::Cell;
 use crate::record::{Ceiling, CellRun, EndedBy, RecordSink};
-use crate::server::Facts;
+use crate::server::{self, Facts};
 
 /// Messages that wait to be taken in; what workers say beyond them waits with the workers.
 const HEARD: usize = 256;
@@ -64,7 +65,10 @@ impl Fleet {
     pub fn connect(addresses: &[String], token: &Token) -> Result<Self, FleetError> {
         let mut seen = BTreeSet::new();
         if let Some(twice) = addresses.iter().find(|address| !seen.insert(address.as_str())) {
-            return Err(FleetError::Twice { address: twice.clone(), why: "one worker is one machine".to_owned() });
+            return Err(FleetError::Twice {
+                address: twice.clone(),
+                why: "one worker is one machine".to_owned(),
+            });
         }
         let (hears, heard) = sync_channel(HEARD);
         let connected = addresses
@@ -92,22 +96,24 @@ impl Fleet {
     /// What the workers are, for the run's record.
     #[must_use]
     pub fn note(&self) -> Value {
-        let one = |member: &Member| json!({ "worker": member.address, "environment": member.machine.environment });
+        let one =
+            |member: &Member| json!({ "worker": member.address, "environment": member.machine.environment });
         self.members.iter().map(one).collect()
     }
 
-    /// Hold the cells against what each worker's machine allows, by its share of them.
+    /// Hold the cells against what each worker's machine allows, by its share of them. Gives what is
+    /// no mistake, but should be known.
     ///
     /// # Errors
     /// When a worker can't reach the simulator, or its machine can't carry its share of a cell.
-    pub fn preflight(&self, cells: &[&Cell]) -> Result<Vec<Finding>, FleetError> {
+    pub fn preflight(&self, cells: &[&Cell]) -> Result<Vec<String>, FleetError> {
         let simulated = |settings: &Settings| settings.parts().any(|(target, _)| target.is_sim());
         if let Some(abroad) = self.members.iter().find(|member| !member.is_here)
             && cells.iter().any(|cell| simulated(&cell.settings))
         {
             return Err(FleetError::SimulatorAbroad { address: abroad.address.clone() });
         }
-        let mut remarks = Vec::new();
+        let mut remarks: Vec<String> = self.at_home(cells).into_iter().chain(self.idle(cells)).collect();
         for (number, member) in self.members.iter().enumerate() {
             let scaled = |cell: &&Cell| {
                 let share = self.shares(&cell.settings)[number];
@@ -118,14 +124,41 @@ impl Fleet {
             let (beyond, at_risk): (Vec<_>, Vec<_>) = found.into_iter().partition(|finding| finding.certain);
             if !beyond.is_empty() {
                 let reason: Vec<String> = beyond.into_iter().map(|finding| finding.text).collect();
-                return Err(FleetError::Beyond { address: member.address.clone(), reason: reason.join("\n") });
+                return Err(FleetError::Beyond {
+                    address: member.address.clone(),
+                    reason: reason.join("\n"),
+                });
             }
-            remarks.extend(at_risk.into_iter().map(|finding| Finding {
-                text: format!("worker {}: {}", member.address, finding.text),
-                ..finding
-            }));
+            remarks
+                .extend(at_risk.iter().map(|finding| format!("worker {}: {}", member.address, finding.text)));
         }
         Ok(remarks)
+    }
+
+    /// A target on loopback is another one on each machine.
+    fn at_home(&self, cells: &[&Cell]) -> Option<String> {
+        let here = |target: &&Target| Url::parse(&target.url).is_ok_and(|url| server::is_loopback(&url));
+        let target = cells.iter().flat_map(|cell| cell.settings.parts()).map(|(t, _)| t).find(here)?;
+        let abroad = self.members.iter().find(|member| !member.is_here)?;
+        Some(format!(
+            "{} is on whatever machine asks it: the worker {} will ask its own",
+            target.url, abroad.address
+        ))
+    }
+
+    /// Cells that some workers have no part in.
+    fn idle(&self, cells: &[&Cell]) -> Option<String> {
+        let at_work =
+            |cell: &&Cell| self.shares(&cell.settings).iter().filter(|share| share.ranks > 0).count();
+        let all = self.members.len();
+        let fewer: Vec<&&Cell> = cells.iter().filter(|cell| at_work(cell) < all).collect();
+        let first = fewer.first()?;
+        let more = if fewer.len() > 1 { format!(" (and {} more)", fewer.len() - 1) } else { String::new() };
+        Some(format!(
+            "cell {}{more} is driven by {} of {all} workers: it has too little to share out",
+            first.index + 1,
+            at_work(first)
+        ))
     }
 
     /// See to it that every worker has the files and the keys that the cells need.
@@ -301,7 +334,11 @@ impl Fleet {
                 }
             }
             if control.now() && dropping.get_or_insert_with(Instant::now).elapsed() > DROPPING {
-                lost.extend(open.iter().map(|&n| format!("{}: it went on when it was told to stop", self.members[n].address)));
+                lost.extend(
+                    open.iter().map(|&n| {
+                        format!("{}: it went on when it was told to stop", self.members[n].address)
+                    }),
+                );
                 break;
             }
         }
@@ -323,7 +360,8 @@ impl Fleet {
 
     /// What any load core at work can do; `None` unless every worker was calibrated.
     fn ceiling(&self, parts: &[Option<Part>]) -> Option<Ceiling> {
-        let ceilings: Option<Vec<Ceiling>> = self.at_work(parts).map(|(member, _)| member.machine.ceiling).collect();
+        let ceilings: Option<Vec<Ceiling>> =
+            self.at_work(parts).map(|(member, _)| member.machine.ceiling).collect();
         ceilings?.into_iter().reduce(|a, b| Ceiling {
             chunks_per_s: a.chunks_per_s.min(b.chunks_per_s),
             requests_per_s: a.requests_per_s.min(b.requests_per_s),

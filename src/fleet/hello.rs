@@ -150,7 +150,9 @@ pub(super) fn knock(
     match hear(stream).map_err(lost)? {
         Welcome::WrongToken => Err(FleetError::Token { address: address() }),
         Welcome::Refused { reason } => Err(FleetError::Refused { address: address(), reason }),
-        Welcome::Welcome { proof, .. } if !same(proof.as_bytes(), hex(token.proof("worker", numbers)).as_bytes()) => {
+        Welcome::Welcome { proof, .. }
+            if !same(proof.as_bytes(), hex(token.proof("worker", numbers)).as_bytes()) =>
+        {
             Err(FleetError::Token { address: address() })
         }
         Welcome::Welcome { machine, .. } => Ok((*machine, token.proof("messages", numbers))),

@@ -37,13 +37,19 @@ pub(super) struct CellJob {
 pub(super) enum ToWorker {
     /// A sign of life, with the time at which it was sent, in nanoseconds of the coordinator's
     /// clock.
-    Ping { sent_ns: u64 },
+    Ping {
+        sent_ns: u64,
+    },
     /// Are the files and keys for this there?
-    Look { asked: Vec<(Target, Workload)> },
+    Look {
+        asked: Vec<(Target, Workload)>,
+    },
     /// Make ready for a cell.
     Prepare(Box<CellJob>),
     /// Begin it at this time of the worker's own clock.
-    Start { epoch_ns: u64 },
+    Start {
+        epoch_ns: u64,
+    },
     /// Ctrl-C was pressed, once more.
     Press,
     Order(Order),
@@ -54,16 +60,25 @@ pub(super) enum ToWorker {
 #[serde(rename_all = "snake_case")]
 pub(super) enum ToCoordinator {
     /// The answer to a ping: its time, and the worker's own when it was read.
-    Pong { sent_ns: u64, at_ns: u64 },
+    Pong {
+        sent_ns: u64,
+        at_ns: u64,
+    },
     /// What is wrong with the files or keys, if anything.
-    Looked { mistake: Option<String> },
+    Looked {
+        mistake: Option<String>,
+    },
     /// Every load core waits for the epoch.
     Ready,
     News(News),
     /// Its part of the cell is at its end.
     Ended(Box<MachineRun>),
     /// It could not be driven, for this reason.
-    Failed { reason: String },
+    Failed {
+        reason: String,
+    },
     /// The worker ends, for this reason.
-    Farewell { reason: String },
+    Farewell {
+        reason: String,
+    },
 }

@@ -36,7 +36,9 @@ const PULSE: Duration = Duration::from_secs(2);
 /// Why workers can't be used, or could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
-    #[error("cannot reach the worker {address}: {reason}. Start it there with `plimsoll worker --listen {address}`")]
+    #[error(
+        "cannot reach the worker {address}: {reason}. Start it there with `plimsoll worker --listen {address}`"
+    )]
     Unreachable { address: String, reason: String },
     #[error(
         "the worker {address} is plimsoll {theirs}, and this is plimsoll {ours}: a run needs the same version on \

@@ -73,12 +73,16 @@ mod tests {
         for offset in [-5_000_000i64, 0, 12_345_678] {
             // Ways that are far from alike.
             for (there, back) in [(100, 100), (10, 9_000), (70_000, 3)] {
-                let samples: Vec<Sample> =
-                    (0..8).map(|k| sample(10_000_000 + k * 1_000_000, offset, there + 13 * k, back + 7 * k)).collect();
+                let samples: Vec<Sample> = (0..8)
+                    .map(|k| sample(10_000_000 + k * 1_000_000, offset, there + 13 * k, back + 7 * k))
+                    .collect();
                 let found = Offset::of(&samples).unwrap();
                 let off = (found.ns - i128::from(offset)).unsigned_abs();
                 assert!(off <= u128::from(found.doubt_ns), "{offset}: {found:?}");
-                assert!(found.doubt_ns <= (there + back).div_ceil(2), "the quickest answer decides: {found:?}");
+                assert!(
+                    found.doubt_ns <= (there + back).div_ceil(2),
+                    "the quickest answer decides: {found:?}"
+                );
             }
         }
         assert_eq!(Offset::of(&[]), None);

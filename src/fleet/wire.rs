@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 /// Longest message that is taken in, in bytes: the time line of a cell of a week fits.
-const LONGEST: usize = 256 << 20;
+const LONGEST: usize = 1 << 30;
 /// Longest one before hands were shaken.
 const LONGEST_HELLO: usize = 64 << 10;
 /// Block of SHA-256, in bytes.

@@ -32,7 +32,11 @@ pub enum Told {
     /// Somebody was not taken in, for this reason.
     Turned(SocketAddr, String),
     /// A cell begins: its number, from 1, and the load cores of it that are this worker's.
-    Cell { number: u32, cores: u32, of: u32 },
+    Cell {
+        number: u32,
+        cores: u32,
+        of: u32,
+    },
     /// A coordinator has gone, for this reason.
     Left(SocketAddr, String),
 }
@@ -92,7 +96,8 @@ pub fn serve(
                     continue;
                 }
                 let house = Arc::clone(&house);
-                let visit = thread::Builder::new().name("visit".to_owned()).spawn(move || house.visit(stream, peer));
+                let visit =
+                    thread::Builder::new().name("visit".to_owned()).spawn(move || house.visit(stream, peer));
                 visits.push(visit.map_err(FleetError::Thread)?);
             }
             // Nobody, or somebody who has gone again.
@@ -287,9 +292,11 @@ fn drive(job: &CellJob, control: &Control, wire: &mut Wire) -> Result<MachineRun
     let cell = &job.cell;
     let part = |((target, workload), facts): ((&Target, &Workload), &server::Facts)| {
         let (endpoint, provider, tokenizer) = facts.take_up(target).map_err(|e| e.to_string())?;
-        let source = Source::open(workload.clone(), cell.seed, &job.salt, tokenizer).map_err(|e| e.to_string())?;
+        let source =
+            Source::open(workload.clone(), cell.seed, &job.salt, tokenizer).map_err(|e| e.to_string())?;
         Ok(JobPart { endpoint, provider, source: Arc::new(source) })
     };
     let parts = cell.settings.parts().zip(&job.facts).map(part).collect::<Result<Vec<_>, String>>()?;
-    load::drive_share(&Job { cell, parts, traces: job.traces }, job.share, control, wire).map_err(|error: LoadError| error.to_string())
+    load::drive_share(&Job { cell, parts, traces: job.traces }, job.share, control, wire)
+        .map_err(|error: LoadError| error.to_string())
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::Job;
 use super::clock::Clock;
 use super::tally::{Done, Report, Totals};
 use super::window::Gate;
-use super::Job;
 use crate::event::{Live, Look, Stage};
 use crate::measure::of_request;
 use crate::record::{EndedBy, KeptAnswer, Outcome, Phase, RecordSink, RequestRecord, TokenSource};

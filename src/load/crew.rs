@@ -9,8 +9,8 @@ use super::feed::{Maker, feed, make_all};
 use super::lanes::Dialers;
 use super::pin::Places;
 use super::schedule::Schedule;
-use super::share::Share;
 use super::shard::{self, Ledger, Start};
+use super::share::Share;
 use super::tally::Report;
 use super::window::Gate;
 use super::{Control, Job, LoadError};
@@ -83,7 +83,11 @@ impl Crew<'_> {
             }
             let Some(clock) = clock else {
                 let joined = join(threads);
-                return Err(if all_ready { LoadError::CalledOff } else { joined.err().unwrap_or(LoadError::CalledOff) });
+                return Err(if all_ready {
+                    LoadError::CalledOff
+                } else {
+                    joined.err().unwrap_or(LoadError::CalledOff)
+                });
             };
             let started_at = clock.epoch_at();
             oversee(clock, &reported);
@@ -213,7 +217,9 @@ pub(super) fn split(total: u64, weights: &[u64]) -> Vec<u64> {
         parts[i] += 1;
     }
     while let Some(empty) = order.iter().copied().filter(|&i| parts[i] == 0).min() {
-        let Some(richest) = order.iter().copied().max_by_key(|&i| parts[i]).filter(|&i| parts[i] > 1) else { break };
+        let Some(richest) = order.iter().copied().max_by_key(|&i| parts[i]).filter(|&i| parts[i] > 1) else {
+            break;
+        };
         parts[richest] -= 1;
         parts[empty] += 1;
     }

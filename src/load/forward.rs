@@ -77,11 +77,13 @@ pub fn drive_share(
     let tokens = Tokens::of(job);
     // Both closures need it, one after the other.
     let line = std::cell::RefCell::new(line);
-    let ended = crew.run(&mut || line.borrow_mut().ready().map(Clock::starting_at), &mut |clock, reports| {
-        let planned_end = gate.end();
-        let mut forwarder = Forwarder { line: &mut **line.borrow_mut(), clock, gate: &gate, planned_end, told: false };
-        forwarder.run(&tokens, reports);
-    })?;
+    let ended =
+        crew.run(&mut || line.borrow_mut().ready().map(Clock::starting_at), &mut |clock, reports| {
+            let planned_end = gate.end();
+            let mut forwarder =
+                Forwarder { line: &mut **line.borrow_mut(), clock, gate: &gate, planned_end, told: false };
+            forwarder.run(&tokens, reports);
+        })?;
     Ok(MachineRun::of(ended, &gate))
 }
 

@@ -76,7 +76,8 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
     let failed = |source: io::Error| LoadError::Thread { core: rank, source };
     let runtime =
         Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).map_err(failed)?;
-    let Start { job, core: own, shard, schedule, control, dialers, reports, mut feed, places, ready, go } = start;
+    let Start { job, core: own, shard, schedule, control, dialers, reports, mut feed, places, ready, go } =
+        start;
     places.take_load(own).map_err(failed)?;
     // That the first request is waited for here is no fault of its maker's.
     runtime.block_on(feed.stock_up(&Cell::new(0)));
@@ -105,7 +106,8 @@ pub(super) fn run(start: Start<'_>) -> Result<Ledger, LoadError> {
         held: Cell::new(0),
         panicked: Cell::new(false),
     });
-    let watched = runtime.block_on(watch(Rc::clone(&core), job, (own, shard), schedule.clone(), control, feed));
+    let watched =
+        runtime.block_on(watch(Rc::clone(&core), job, (own, shard), schedule.clone(), control, feed));
     // Whatever still flies is dropped with its runtime, and so hands in its record.
     // A name that is still being looked up is not waited for.
     runtime.shutdown_timeout(std::time::Duration::from_millis(100));

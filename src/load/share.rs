@@ -144,3 +144,98 @@ pub(super) fn window_of(parts: &[MachineRun]) -> Option<Window> {
         ended_by: windows().map(|w| w.ended_by).max_by_key(|by| rank(*by))?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::Experiment;
+    use crate::plan;
+    use std::path::Path;
+
+    fn settings(load: &str) -> Settings {
+        let text = format!("[target]\nurl = \"http://127.0.0.1:1\"\n{load}\n");
+        let experiment = Experiment::parse(Path::new("f.toml"), &text, &[]).unwrap_or_else(|e| panic!("{e}"));
+        plan::build(&experiment).unwrap().cells.remove(0).settings
+    }
+
+    fn ranks(settings: &Settings, machines: &[u32]) -> Vec<(u32, u32)> {
+        shares(settings, machines).iter().map(|share| (share.first, share.ranks)).collect()
+    }
+
+    #[test]
+    fn every_machine_has_load_cores_by_its_processors_and_no_two_the_same() {
+        let open = settings("[load]\nqps = 2000\n[cell]\nduration = \"1s\"");
+        assert_eq!(ranks(&open, &[8, 8]), [(0, 4), (4, 4)], "eight are needed");
+        assert_eq!(ranks(&open, &[2, 6]), [(0, 2), (2, 6)]);
+        let little = settings("[load]\nqps = 1\n[cell]\nduration = \"1s\"");
+        assert_eq!(ranks(&little, &[8, 8, 8]), [(0, 1), (1, 1), (2, 1)], "one each, at least");
+        let threads = settings("[load]\nqps = 1\n[client]\nthreads = 3\n[cell]\nduration = \"1s\"");
+        assert_eq!(ranks(&threads, &[1, 16]), [(0, 3), (3, 3)], "set for each machine");
+        for share in shares(&open, &[8, 8]) {
+            assert_eq!((share.of, share.tickets), (8, None));
+        }
+    }
+
+    #[test]
+    fn what_is_too_little_for_all_leaves_some_without() {
+        let one = settings("[load]\nusers = 1\n[cell]\nduration = \"1s\"");
+        assert_eq!(ranks(&one, &[4, 4]), [(0, 1), (1, 0)]);
+        let capped = settings("[load]\nqps = 900\nusers = 2\n[cell]\nduration = \"1s\"");
+        assert_eq!(ranks(&capped, &[4, 4, 4]), [(0, 1), (1, 1), (2, 0)]);
+        // Each load core has the same share of every burst.
+        let burst = settings("[load]\nusers = 9\nburst = \"1s\"\n[cell]\nduration = \"3s\"");
+        let shared = ranks(&burst, &[4, 4]);
+        assert!(shared.iter().map(|(_, ranks)| ranks).sum::<u32>() == 1, "{shared:?}");
+    }
+
+    #[test]
+    fn requests_of_users_are_shared_out_to_the_last() {
+        for (users, requests, machines) in [(5, 60, 2), (7, 100, 3), (64, 65, 2), (300, 1000, 4), (9, 3, 2)] {
+            let settings = settings(&format!("[load]\nusers = {users}\n[cell]\nrequests = {requests}"));
+            let shares = shares(&settings, &vec![4; machines]);
+            let tickets: Vec<u64> = shares.iter().map(|share| share.tickets.unwrap()).collect();
+            assert_eq!(tickets.iter().sum::<u64>(), requests, "{tickets:?}");
+            assert!(shares.iter().all(|share| (share.ranks > 0) == (share.tickets > Some(0))), "{shares:?}");
+            let users_of: u32 = shares.iter().map(|share| share.part(users)).sum();
+            assert_eq!(users_of, users);
+        }
+    }
+
+    #[test]
+    fn a_share_asks_of_its_machine_what_it_drives() {
+        let settings = settings("[load]\nqps = 100\nusers = 10\n[cell]\nrequests = 50");
+        let share = Share { first: 0, ranks: 1, of: 4, tickets: None };
+        let scaled = share.scaled(&settings);
+        let Load::Open { qps, max_in_flight, .. } = scaled.load else { panic!("an open loop") };
+        assert_eq!((qps, max_in_flight, scaled.cell.requests), (25.0, Some(3), Some(13)));
+    }
+
+    #[test]
+    fn the_window_is_from_the_first_that_opens_to_the_last_that_closes() {
+        let part = |start_us, end_us, ended_by| MachineRun {
+            course: Course::empty(),
+            client: ClientHealth::default(),
+            window: Window { start_us, end_us, ended_by },
+        };
+        assert_eq!(window_of(&[]), None);
+        let window = window_of(&[part(10, 90, EndedBy::Duration), part(10, 80, EndedBy::Requests)]);
+        assert_eq!(window, Some(Window { start_us: 10, end_us: 90, ended_by: EndedBy::Requests }));
+    }
+
+    #[test]
+    fn what_a_machine_hands_over_comes_as_it_was() {
+        let mut course = Course::empty();
+        course.gaps.record(1234).unwrap();
+        course.gaps.record(99).unwrap();
+        let client = ClientHealth { core_cpu: vec![0.25], throttled_us: Some(7), ..ClientHealth::default() };
+        let window = Window { start_us: 1, end_us: 2, ended_by: EndedBy::WorkerLost };
+        let text = serde_json::to_string(&MachineRun { course, client, window }).unwrap();
+        let mut read: MachineRun = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.client.core_cpu.as_slice(), read.window), (&[0.25][..], window));
+        assert_eq!((read.course.gaps.len(), read.course.gaps.max()), (2, 1234));
+        // It can be added to others.
+        let mut sum = Course::empty();
+        sum.merge(std::mem::replace(&mut read.course, Course::empty()));
+        assert_eq!(sum.gaps.len(), 2);
+    }
+}

@@ -151,6 +151,7 @@ fn run(records: &[RequestRecord]) -> CellRun {
             core_chunks_per_s: vec![100.0, 300.0],
             core_requests_per_s: vec![10.0, 30.0],
             ceiling: None,
+            ..ClientHealth::default()
         },
         lost_records: None,
     }
@@ -399,6 +400,20 @@ fn each_signal_fires_past_its_limit() {
     check(&|run, _| run.in_flight_mean = Some(4.0), ("little", Verdict::Invalid));
     check(&|run, _| run.window.ended_by = EndedBy::Interrupt, ("interrupted", Verdict::Invalid));
     check(&|run, _| run.window.ended_by = EndedBy::Unanswered, ("unanswered", Verdict::Warn));
+    let worker =
+        |run: &mut CellRun| run.client.core_worker = vec!["a:1".to_owned(); run.client.core_cpu.len()];
+    check(
+        &|run, _| run.client.lost_workers = vec!["a:1: it hung up".to_owned()],
+        ("workers_lost", Verdict::Invalid),
+    );
+    let doubt = |us: u64| {
+        move |run: &mut CellRun, _: &mut Vec<RequestRecord>| {
+            worker(run);
+            run.client.clock_doubt_us = Some(us);
+        }
+    };
+    check(&doubt(12_000), ("clock_doubt_ms", Verdict::Warn));
+    check(&doubt(60_000), ("clock_doubt_ms", Verdict::Invalid));
     check(&|_, records| records[0].cap_blocked = true, ("cap_blocked", Verdict::Warn));
     check(&|_, records| records[0].prompt_tokens = Some(9), ("prompt_mismatch", Verdict::Warn));
     check(

@@ -166,28 +166,31 @@ fn workers_as_one(e: &Evidence<'_>, court: &mut Court) {
 /// Had this client time to spare?
 fn client_fit(e: &Evidence<'_>, court: &mut Court) {
     let client = &e.run.client;
+    let on = on_worker(client, &client.timer_overshoot_p99_us);
     let overshoot = client.timer_overshoot_p99_us.iter().max().map(|&us| us as f64 / 1000.0);
     court.hear(
         &table::TIMER_OVERSHOOT,
         overshoot,
         |v, limit| {
             format!(
-                "a 10 ms timer beside the load woke {v:.1} ms late at p99 (limit {limit:.0} ms): stamps are late too"
+                "a 10 ms timer beside the load{on} woke {v:.1} ms late at p99 (limit {limit:.0} ms): stamps are late too"
             )
         },
     );
     let stall = client.longest_stall_us.iter().max().map(|&us| us as f64 / 1000.0);
+    let on = on_worker(client, &client.longest_stall_us);
     court.hear(&table::LONGEST_STALL, stall, |v, limit| {
         format!(
-            "this client stood still for {v:.0} ms (limit {limit:.0} ms): whatever was due or came then was sent or \
+            "this client{on} stood still for {v:.0} ms (limit {limit:.0} ms): whatever was due or came then was sent or \
              stamped late"
         )
     });
     let long = court.window_ms >= CORE_MS;
     let busiest = client.core_cpu.iter().copied().reduce(f64::max).filter(|_| long);
+    let on = on_worker(client, &client.core_cpu);
     court.hear(&table::BUSIEST_CORE, busiest, |v, limit| {
         format!(
-            "the busiest load core used {:.0} % of its time (limit {:.0} %): use more threads or machines",
+            "the busiest load core{on} used {:.0} % of its time (limit {:.0} %): use more threads or machines",
             v * 100.0,
             limit * 100.0
         )
@@ -215,6 +218,15 @@ fn client_fit(e: &Evidence<'_>, court: &mut Court) {
             v * 100.0
         )
     });
+}
+
+/// The worker with the greatest of the load cores' `values`, where workers drove the cell.
+fn on_worker<T: PartialOrd>(client: &ClientHealth, values: &[T]) -> String {
+    let greatest = (0..values.len()).reduce(|a, b| if values[b] > values[a] { b } else { a });
+    match greatest.filter(|_| values.len() == client.core_worker.len()) {
+        Some(core) => format!(" (worker {})", client.core_worker[core]),
+        None => String::new(),
+    }
 }
 
 /// How near was the busiest load core to what one of this machine was found to do?

@@ -107,7 +107,8 @@ impl Facts {
         let base = url(&self.base)?;
         // What the API is decides where a key goes.
         let target = &Target { api: self.api.clone(), ..target.clone() };
-        let headers = client::headers(target, is_loopback(&base), |name| std::env::var(name).ok(), &mut Vec::new())?;
+        let headers =
+            client::headers(target, is_loopback(&base), |name| std::env::var(name).ok(), &mut Vec::new())?;
         let tokenizer: Arc<dyn Tokenizer> = match &self.vocabulary {
             Vocabulary::Bundled => Arc::new(BundledTokenizer),
             Vocabulary::File(path, hash) => {
@@ -129,7 +130,8 @@ impl Facts {
             }
         };
         let tokenizer = probe::templated(tokenizer, self.overhead);
-        let provider = speaker(target, &self.api, &self.inputs).ok_or_else(|| DiscoverError::Api(self.api.clone()))?;
+        let provider =
+            speaker(target, &self.api, &self.inputs).ok_or_else(|| DiscoverError::Api(self.api.clone()))?;
         let endpoint = Endpoint { base, model: self.model.clone(), headers, force_length: self.force_length };
         Ok((endpoint, provider.into(), tokenizer))
     }

@@ -313,10 +313,8 @@ fn tokenizer(
             (Vocabulary::File(path.clone(), facts::digest(path)?), Arc::new(FileTokenizer::read(path)?))
         }
         TokenizerChoice::Bundled => bundled(),
-        TokenizerChoice::Server => own(ask().map_err(|reason| DiscoverError::NoTokenizer {
-            url: shown(&join(root, "/tokenize")),
-            reason,
-        })?),
+        TokenizerChoice::Server => own(ask()
+            .map_err(|reason| DiscoverError::NoTokenizer { url: shown(&join(root, "/tokenize")), reason })?),
         TokenizerChoice::Auto => match ask() {
             Ok(found) => own(found),
             Err(reason) => {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Engine, Vocabulary};
 use super::ask::Asker;
+use super::{Engine, Vocabulary};
 use crate::provider::http_error;
 use crate::workload::{Tokenizer, Words, estimate, one_token_words};
 

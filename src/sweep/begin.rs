@@ -43,8 +43,8 @@ pub(super) fn look_ahead(
 ) -> Result<(), SweepError> {
     if let Some(fleet) = fleet {
         // The load is theirs, and so is what it needs.
-        for finding in fleet.preflight(cells)? {
-            watcher.on(&Event::Notice { text: &finding.text });
+        for text in fleet.preflight(cells)? {
+            watcher.on(&Event::Notice { text: &text });
         }
         return Ok(fleet.look_at_files(cells)?);
     }

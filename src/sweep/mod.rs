@@ -239,8 +239,10 @@ pub fn run(
         finished_before: done.len(),
         expected_s: left.iter().map(|c| expected[c.index as usize]).sum(),
     });
-    let mut walk =
-        Walk::new(control, watcher, bench, ceiling).with_hooks(hooks).with_traced(traced(experiment)).with_fleet(fleet);
+    let mut walk = Walk::new(control, watcher, bench, ceiling)
+        .with_hooks(hooks)
+        .with_traced(traced(experiment))
+        .with_fleet(fleet);
     let (mut ending, of, pruned) = if plan.searches.is_empty() {
         let mut agenda = Listed::new(&run, plan, &expected, &left);
         (walk.all(&mut agenda), plan.cells.len(), agenda.pruned)
@@ -300,7 +302,9 @@ fn take_up(
             run.set_status(Status::Running)?;
             (run, ceiling)
         }
-        None => (begin(experiment, plan, (options, None), (identity, fleet), calibrated)?, calibrated.ceiling()),
+        None => {
+            (begin(experiment, plan, (options, None), (identity, fleet), calibrated)?, calibrated.ceiling())
+        }
     };
     bench.settle(&run.path().join(SERVER_LOGS))?;
     Ok((run, ceiling))

@@ -40,7 +40,8 @@ fn a_worker_with_another_token_takes_nobody_in() {
     }
     worker.says("was turned away: it has another token");
     // The token's variable may have another name, in the file.
-    let dir = directory(&format!("{file}\n[fleet]\nworkers = [\"{}\"]\ntoken_env = \"MINE\"\n", worker.address));
+    let dir =
+        directory(&format!("{file}\n[fleet]\nworkers = [\"{}\"]\ntoken_env = \"MINE\"\n", worker.address));
     let args = ["run", "small.toml", "--no-report", "--progress", "none"];
     let output = plimsoll_with(dir.path(), &args, &[("MINE", "the right one, long enough")]);
     assert!(matches!(output.status.code(), Some(0 | 4)), "{}", stderr(&output));
@@ -141,7 +142,11 @@ fn a_worker_for_all_the_world_needs_a_token() {
     for token in ["", "short"] {
         let output = output(token);
         assert_eq!(output.status.code(), Some(2));
-        assert!(stderr(&output).contains(TOKEN) && stderr(&output).contains("12 characters"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains(TOKEN) && stderr(&output).contains("12 characters"),
+            "{}",
+            stderr(&output)
+        );
     }
 }
 

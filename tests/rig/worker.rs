@@ -24,13 +24,31 @@ impl Worker {
 
     /// At this address; port 0 is a free one.
     pub fn at(listen: &str, environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
+        Self::by(Command::new(env!("CARGO_BIN_EXE_plimsoll")), listen, environment)
+    }
+
+    /// With a steady clock that is so many seconds ahead of ours; `None` where this process may not
+    /// have such a one.
+    pub fn ahead(seconds: u32) -> Option<Self> {
+        let ahead = seconds.to_string();
+        let apart = ["--time", "--fork", "--kill-child", "--monotonic", ahead.as_str()];
+        let can = Command::new("unshare").args(apart).arg("true").stderr(Stdio::null()).status();
+        can.is_ok_and(|status| status.success()).then(|| {
+            let mut command = Command::new("unshare");
+            command.args(apart).arg(env!("CARGO_BIN_EXE_plimsoll"));
+            Self::by(command, "127.0.0.1:0", &[])
+        })
+    }
+
+    fn by(mut command: Command, listen: &str, environment: &[(&str, &str)]) -> Self {
         command.args(["worker", "--listen", listen]).envs(environment.iter().copied());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let heard = Arc::clone(&said);
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push(line)));
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push(line))
+        });
         let mut worker = Self { child, said, address: String::new() };
         let first = worker.says("worker at ");
         worker.address = first.trim_start_matches("worker at ").split(';').next().unwrap().to_owned();

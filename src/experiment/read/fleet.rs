@@ -22,7 +22,8 @@ fn workers(field: &Field<'_>) -> Vec<String> {
     let named = |(i, node)| field.item(node, format!("{}[{}]", field.key(), i + 1));
     let read: Vec<String> = items.map(named).filter_map(|item| address(&item)).collect();
     if let Some(i) = (1..read.len()).find(|&i| read[..i].contains(&read[i])) {
-        let mistake = Mistake::new(MistakeKind::BadValue, "names a worker twice").found(format!("{:?}", read[i]));
+        let mistake =
+            Mistake::new(MistakeKind::BadValue, "names a worker twice").found(format!("{:?}", read[i]));
         field.mistake(mistake.allowed("each worker once"));
     }
     read
@@ -47,7 +48,8 @@ fn variable(field: &Field<'_>) -> Option<String> {
     if !is_env_name(name) {
         // What stands there may be the token itself: it is not shown.
         let mistake = Mistake::new(MistakeKind::BadValue, "not the name of an environment variable");
-        field.mistake(mistake.allowed("the variable that holds the token, such as \"PLIMSOLL_WORKER_TOKEN\""));
+        field
+            .mistake(mistake.allowed("the variable that holds the token, such as \"PLIMSOLL_WORKER_TOKEN\""));
         return None;
     }
     Some(name.to_owned())
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_their_key_and_hide_what_may_be_a_secret() {
+    fn mistakes_name_their_key_and_what_is_allowed() {
         for (fleet, key, words) in [
             ("workers = [\"a\"]", "fleet.workers[1]", "host:port"),
             ("workers = [\"http://a:1\"]", "fleet.workers[1]", "host:port"),
@@ -88,7 +90,7 @@ mod tests {
         ] {
             let error = read(&format!("[fleet]\n{fleet}\n")).unwrap_err();
             assert!(error.contains(key) && error.contains(words), "{error}");
-            assert!(!error.contains("s3cr3t!") || !error.contains("found"), "{error}");
+            assert!(!error.contains("s3cr3t!"), "{error}");
         }
     }
 }
