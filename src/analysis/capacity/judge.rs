@@ -317,7 +317,7 @@ fn text_of(rule: &RuleResult) -> String {
 }
 
 /// Independent requests, none beyond the limit, that it takes to pass; told where there are fewer.
-fn least_without_violation(rule: &RuleResult) -> Option<u64> {
+pub(super) fn least_without_violation(rule: &RuleResult) -> Option<u64> {
     let share =
         if rule.metric == "error_rate" { 1.0 - rule.limit } else { share_asked(&rule.metric, &rule.stat)? };
     let least = ((1.0 - CONFIDENCE).ln() / share.ln()).ceil();
