@@ -18,6 +18,7 @@ mod length_table;
 mod load_tests;
 mod mistake;
 pub mod presets;
+mod publish;
 mod quantity;
 mod range;
 mod read;
@@ -52,6 +53,9 @@ pub use hooks::{Expect, Hook, HookAction, HookPoint, Hooks, OnFailure};
 pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
+pub use publish::{
+    GrafanaSettings, OtlpEndpoint, OtlpSettings, PublishSettings, PushMethod, PushSettings,
+};
 pub use quantity::Quantity;
 pub(crate) use reader::Reader;
 pub use search::SearchRules;
@@ -83,6 +87,7 @@ pub struct Experiment {
     /// `[compare]`, where there is one.
     pub compare: Option<GateSettings>,
     pub hooks: Hooks,
+    pub publish: PublishSettings,
     /// In the order written; empty for a file without a grid.
     pub grids: Vec<Grid>,
     /// The file's path, as it was given.
@@ -176,7 +181,7 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head { name, description, seed, salt, report, capacity, compare, hooks, grids } = head;
+        let Head { name, description, seed, salt, report, capacity, compare, hooks, publish, grids } = head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
         Ok(Self {
             name,
@@ -187,6 +192,7 @@ impl Experiment {
             capacity,
             compare,
             hooks,
+            publish,
             grids,
             path,
             text,
@@ -271,6 +277,7 @@ struct Head {
     capacity: CapacitySettings,
     compare: Option<GateSettings>,
     hooks: Hooks,
+    publish: PublishSettings,
     grids: Vec<Grid>,
 }
 
@@ -291,8 +298,9 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let capacity = capacity::read(root.sub("capacity"), &CapacitySettings::default());
     let compare = root.get("compare").map(|f| read::compare(f.section()));
     let hooks = read::hooks(root.sub("hooks"));
+    let publish = read::publish(root.sub("publish"));
     root.done();
-    Head { name, description, seed, salt, report, capacity, compare, hooks, grids }
+    Head { name, description, seed, salt, report, capacity, compare, hooks, publish, grids }
 }
 
 /// The grids, and the searches among them.
