@@ -40,6 +40,7 @@ pub mod metrics;
 pub mod plan;
 pub mod progress;
 pub mod provider;
+pub mod publish;
 pub mod record;
 pub mod report;
 pub mod scenarios;

@@ -17,6 +17,7 @@ mod init;
 mod lists;
 mod noise;
 mod plan;
+mod publish;
 mod rebuild;
 mod report;
 mod run;

@@ -6,10 +6,12 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::compare::{Format, Found, conclude, find_run};
+use super::publish::{self, PublishArgs};
 use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, chain, say, say_err};
 use crate::analysis::compare::{self, GateSettings};
 use crate::analysis::{CellData, RunData, sentence};
+use crate::event::Watchers;
 use crate::experiment::{Experiment, Gate};
 use crate::load::Control;
 use crate::measure::{CellSummary, SloStatus, Verdict};
@@ -66,6 +68,8 @@ pub struct RunArgs {
     /// become it.
     #[arg(long)]
     no_compare: bool,
+    #[command(flatten)]
+    publish: PublishArgs,
 }
 
 /// Plan, sweep, report, compare.
@@ -73,6 +77,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let Planned { experiment, plan } = args.source.plan()?;
     // Before the sweep, which may take hours.
     let baseline = baseline(args, &experiment)?;
+    let publishing = args.publish.settings(&args.source, &experiment)?;
     let control = Control::default();
     watch_signals(&control, announce)?;
     let mut watcher = progress::watcher(args.progress);
@@ -84,15 +89,30 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         }
         watcher = progress::with_answers(watcher);
     }
+    let mut watchers = Watchers::default();
+    watchers.add(watcher);
+    let published = publish::start(&publishing, &experiment.name, &control, &mut watchers)?;
     let options = Options {
         runs: args.out.clone(),
         resume: args.resume.clone(),
         sets: args.source.sets(),
         no_server: args.no_server,
     };
-    let swept = sweep::run(&experiment, &plan, &options, &control, watcher.as_mut()).map_err(failure)?;
-    drop(watcher);
-    match (report(args, &experiment, &swept), &swept.ending) {
+    let swept = sweep::run(&experiment, &plan, &options, &control, &mut watchers).map_err(failure)?;
+    drop(watchers);
+    let exit = after(args, &experiment, &swept, baseline);
+    publish::finish(published);
+    exit
+}
+
+/// What follows a sweep: its report, its verdict, its comparison.
+fn after(
+    args: &RunArgs,
+    experiment: &Experiment,
+    swept: &Swept,
+    baseline: Option<Against>,
+) -> Result<Exit, Failure> {
+    match (report(args, experiment, swept), &swept.ending) {
         (Ok(data), ending) => {
             let exit = verdict(args, ending, &data);
             match baseline.filter(|_| matches!(ending, Ending::Finished)) {
