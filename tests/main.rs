@@ -39,6 +39,7 @@ mod mistakes;
 mod mix;
 mod plan;
 mod providers;
+mod publish;
 mod real_server;
 mod report;
 mod resume;

@@ -44,7 +44,8 @@ impl PublishArgs {
             ("publish.pushgateway.url", &self.pushgateway),
             ("publish.otlp.endpoint", &self.otlp),
         ];
-        let sets = flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", text(value.as_deref()?))));
+        let sets =
+            flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", text(value.as_deref()?))));
         let sets: Vec<String> = sets.collect();
         if sets.is_empty() {
             return Ok(experiment.publish.clone());
@@ -65,8 +66,8 @@ pub(super) fn start(
     }
     let control = control.clone();
     let stop = Arc::new(move || control.finish());
-    let publishing =
-        Publishing::start(settings, experiment, |name| std::env::var(name).ok(), stop).map_err(Failure::usage)?;
+    let publishing = Publishing::start(settings, experiment, |name| std::env::var(name).ok(), stop)
+        .map_err(Failure::usage)?;
     if let Some(addr) = publishing.addr() {
         let anyone = if addr.ip().is_loopback() { "" } else { ", for everyone who reaches this machine" };
         say_err(&format!("figures for Prometheus: http://{addr}/metrics{anyone}"));

@@ -53,9 +53,7 @@ pub use hooks::{Expect, Hook, HookAction, HookPoint, Hooks, OnFailure};
 pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
-pub use publish::{
-    GrafanaSettings, OtlpEndpoint, OtlpSettings, PublishSettings, PushMethod, PushSettings,
-};
+pub use publish::{GrafanaSettings, OtlpEndpoint, OtlpSettings, PublishSettings, PushMethod, PushSettings};
 pub use quantity::Quantity;
 pub(crate) use reader::Reader;
 pub use search::SearchRules;

@@ -59,11 +59,21 @@ const fn row(
     Family { name, kind, unit, of: Of::Cell, labels, live: false, help }
 }
 
-const fn live(name: &'static str, unit: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+const fn live(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
     Family { live: true, ..row(name, Kind::Gauge, unit, labels, help) }
 }
 
-const fn sweep(name: &'static str, unit: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+const fn sweep(
+    name: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
     Family { of: Of::Sweep, ..row(name, Kind::Gauge, unit, labels, help) }
 }
 
@@ -115,8 +125,18 @@ pub const FAMILIES: &[Family] = &[
         "Rate of an open loop of one level, as asked for.",
     ),
     live("plimsoll_sent_requests_per_second", "{request}/s", &[], "Requests sent, over the last seconds."),
-    live("plimsoll_completed_requests_per_second", "{request}/s", &[], "Good answers, over the last seconds."),
-    live("plimsoll_failed_requests_per_second", "{request}/s", &[], "Failed requests, over the last seconds."),
+    live(
+        "plimsoll_completed_requests_per_second",
+        "{request}/s",
+        &[],
+        "Good answers, over the last seconds.",
+    ),
+    live(
+        "plimsoll_failed_requests_per_second",
+        "{request}/s",
+        &[],
+        "Failed requests, over the last seconds.",
+    ),
     live("plimsoll_output_tokens_per_second", "{token}/s", &[], "Output tokens, over the last seconds."),
     live(
         "plimsoll_lag_p99_seconds",
@@ -124,7 +144,12 @@ pub const FAMILIES: &[Family] = &[
         &[],
         "How late requests were sent, p99 over the last seconds: this client's own fault.",
     ),
-    live("plimsoll_stage", "", &["stage"], "1 for the part of the cell that runs: ramp, warmup, measure or drain."),
+    live(
+        "plimsoll_stage",
+        "",
+        &["stage"],
+        "1 for the part of the cell that runs: ramp, warmup, measure or drain.",
+    ),
     row(
         "plimsoll_cell_start_timestamp_seconds",
         Kind::Gauge,
@@ -191,6 +216,21 @@ pub const ALIASES: &[Family] = &[
 
 /// Names that the label of an axis can't have.
 pub(super) const RESERVED: [&str; 17] = [
-    "run", "experiment", "model", "cell", "repeat", "phase", "outcome", "class", "stage", "metric", "stat",
-    "version", "le", "quantile", "job", "instance", "grid",
+    "run",
+    "experiment",
+    "model",
+    "cell",
+    "repeat",
+    "phase",
+    "outcome",
+    "class",
+    "stage",
+    "metric",
+    "stat",
+    "version",
+    "le",
+    "quantile",
+    "job",
+    "instance",
+    "grid",
 ];

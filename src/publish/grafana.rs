@@ -75,7 +75,8 @@ impl Annotator {
     /// Write what waits, until one is refused.
     pub(super) async fn write(&mut self) {
         while let Some(body) = self.waiting.front() {
-            let request = self.receiver.client.post(self.url.clone()).header("content-type", "application/json");
+            let request =
+                self.receiver.client.post(self.url.clone()).header("content-type", "application/json");
             let request = match &self.token {
                 Some(token) => request.bearer_auth(token),
                 None => request,

@@ -52,8 +52,11 @@ impl Hub {
         environment: &dyn Fn(&str) -> Option<String>,
         notes: &Notes,
     ) -> Result<Self, PublishError> {
-        let pusher = |s: &PushSettings| Pusher::new(s, environment, notes).map(|pusher| (pusher, s.interval, s.delete));
-        let exporter = |s: &OtlpSettings| Exporter::new(s, environment, notes).map(|exporter| (exporter, s.interval));
+        let pusher = |s: &PushSettings| {
+            Pusher::new(s, environment, notes).map(|pusher| (pusher, s.interval, s.delete))
+        };
+        let exporter =
+            |s: &OtlpSettings| Exporter::new(s, environment, notes).map(|exporter| (exporter, s.interval));
         let annotator = |s: &GrafanaSettings| Annotator::new(s, experiment, environment, notes);
         Ok(Self {
             experiment: experiment.to_owned(),
@@ -174,10 +177,7 @@ async fn export(
 }
 
 /// Annotations as cells end.
-async fn annotated(
-    mut annotator: Annotator,
-    mut ended: mpsc::UnboundedReceiver<(String, CellEnded)>,
-) {
+async fn annotated(mut annotator: Annotator, mut ended: mpsc::UnboundedReceiver<(String, CellEnded)>) {
     while let Some((run, cell)) = ended.recv().await {
         annotator.add(&run, &cell);
         annotator.write().await;

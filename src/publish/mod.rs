@@ -13,6 +13,8 @@ mod otlp;
 mod post;
 mod push;
 mod registry;
+#[cfg(test)]
+mod registry_tests;
 mod serve;
 mod tally;
 mod text;
@@ -124,7 +126,11 @@ impl Ended {
 }
 
 /// A secret or an address from the environment.
-fn variable(environment: &dyn Fn(&str) -> Option<String>, name: &str, key: &str) -> Result<String, PublishError> {
+fn variable(
+    environment: &dyn Fn(&str) -> Option<String>,
+    name: &str,
+    key: &str,
+) -> Result<String, PublishError> {
     let missing = || PublishError::NoVariable { name: name.to_owned(), key: key.to_owned() };
     environment(name).filter(|value| !value.is_empty()).ok_or_else(missing)
 }

@@ -22,7 +22,11 @@ const STATS: [&str; 5] = ["mean", "p50", "p90", "p95", "p99"];
 
 /// One thing that happened.
 pub(super) enum News {
-    Sweep { run: String, cells: usize, finished: usize },
+    Sweep {
+        run: String,
+        cells: usize,
+        finished: usize,
+    },
     Cell(Box<CellBegun>),
     /// Of the cell that runs.
     Requests(Box<Tally>),
@@ -151,11 +155,16 @@ fn label_of(path: &str, axes: &[&str]) -> String {
     let plain = |text: &str| -> String {
         let text: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let text = text.trim_start_matches('_');
-        if text.starts_with(|c: char| c.is_ascii_alphabetic()) { text.to_owned() } else { format!("axis_{text}") }
+        if text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            text.to_owned()
+        } else {
+            format!("axis_{text}")
+        }
     };
     let last = |path: &str| plain(path.rsplit('.').next().unwrap_or(path));
     let short = last(path);
-    let taken = RESERVED.contains(&short.as_str()) || axes.iter().any(|axis| *axis != path && last(axis) == short);
+    let taken =
+        RESERVED.contains(&short.as_str()) || axes.iter().any(|axis| *axis != path && last(axis) == short);
     if taken { plain(path) } else { short }
 }
 
@@ -166,7 +175,14 @@ mod tests {
 
     #[test]
     fn an_axis_has_a_label_of_its_own() {
-        let axes = ["load.users", "target.model", "server.args.\"top-k\"", "sim.top_k", "task.a.weight", "task.b.weight"];
+        let axes = [
+            "load.users",
+            "target.model",
+            "server.args.\"top-k\"",
+            "sim.top_k",
+            "task.a.weight",
+            "task.b.weight",
+        ];
         let labels: Vec<String> = axes.iter().map(|path| label_of(path, &axes)).collect();
         assert_eq!(labels, ["users", "target_model", "top_k_", "top_k", "task_a_weight", "task_b_weight"]);
         assert_eq!(label_of("sim.__9", &[]), "axis_9");

@@ -56,7 +56,8 @@ impl Exporter {
     }
 
     pub(super) async fn post(&mut self, body: String) {
-        let mut request = self.receiver.client.post(self.url.clone()).header("content-type", "application/json");
+        let mut request =
+            self.receiver.client.post(self.url.clone()).header("content-type", "application/json");
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }

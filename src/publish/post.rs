@@ -30,7 +30,12 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub(super) fn new(what: &str, base: &Url, secrets: Vec<String>, notes: &Notes) -> Result<Self, PublishError> {
+    pub(super) fn new(
+        what: &str,
+        base: &Url,
+        secrets: Vec<String>,
+        notes: &Notes,
+    ) -> Result<Self, PublishError> {
         let build = |reason: String| PublishError::Client { who: what.to_owned(), reason };
         let client = plain_client(base).map_err(|e| build(e.to_string()))?;
         let client = client.timeout(LONGEST).build().map_err(|e| build(e.to_string()))?;
@@ -78,7 +83,8 @@ async fn sent(request: RequestBuilder) -> Result<(), String> {
         return Ok(());
     }
     let words = response.text().await.unwrap_or_default();
-    let words: String = words.trim().chars().take(TOLD).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let words: String =
+        words.trim().chars().take(TOLD).map(|c| if c.is_control() { ' ' } else { c }).collect();
     Err(format!("HTTP {}: {words}", status.as_u16()))
 }
 

@@ -91,7 +91,13 @@ impl Registry {
                     self.cells.pop_front();
                 }
                 let (begun, tally) = (*begun, Tally::default());
-                self.cells.push_back(CellFigures { begun, since_ns: now_ns(), tally, live: None, ended: None });
+                self.cells.push_back(CellFigures {
+                    begun,
+                    since_ns: now_ns(),
+                    tally,
+                    live: None,
+                    ended: None,
+                });
             }
             News::Requests(tally) => {
                 if let Some(cell) = self.cells.back_mut() {
@@ -129,7 +135,8 @@ impl Registry {
             let cell = self.cells.back()?;
             let value = Value::Number(alias(family.name, cell)?);
             let model = cell.begun.labels.iter().find(|(name, _)| name == "model").cloned();
-            let labels = [("experiment".to_owned(), self.experiment.clone())].into_iter().chain(model).collect();
+            let labels =
+                [("experiment".to_owned(), self.experiment.clone())].into_iter().chain(model).collect();
             Some(Point { labels, value, since_ns: cell.since_ns })
         };
         ALIASES.iter().map(|family| Series { family, points: point(family).into_iter().collect() }).collect()
@@ -201,9 +208,9 @@ fn of_cell<'a>(name: &str, cell: &'a CellFigures) -> Vec<(Vec<&'a str>, Value)> 
         "plimsoll_output_tokens_per_second" => live(|live| Some(live.output_tps)),
         "plimsoll_lag_p99_seconds" => live(|live| live.lag_p99_ms.map(|ms| ms / 1000.0)),
         "plimsoll_stage" => cell.live.iter().flat_map(stages).collect(),
-        "plimsoll_cell_start_timestamp_seconds" => {
-            seconds(ended.map_or_else(|| i64::try_from(cell.since_ns / 1_000_000).ok(), |ended| ended.started_ms))
-        }
+        "plimsoll_cell_start_timestamp_seconds" => seconds(
+            ended.map_or_else(|| i64::try_from(cell.since_ns / 1_000_000).ok(), |ended| ended.started_ms),
+        ),
         "plimsoll_cell_end_timestamp_seconds" => seconds(ended.and_then(|ended| ended.ended_ms)),
         _ => ended.map(|ended| of_ended(name, ended)).unwrap_or_default(),
     }
@@ -240,8 +247,12 @@ fn of_ended<'a>(name: &str, ended: &'a CellEnded) -> Vec<(Vec<&'a str>, Value)> 
 }
 
 fn stages(live: &Live) -> [(Vec<&'static str>, Value); 4] {
-    let all =
-        [(Stage::Ramp, "ramp"), (Stage::Warmup, "warmup"), (Stage::Measure, "measure"), (Stage::Drain, "drain")];
+    let all = [
+        (Stage::Ramp, "ramp"),
+        (Stage::Warmup, "warmup"),
+        (Stage::Measure, "measure"),
+        (Stage::Drain, "drain"),
+    ];
     all.map(|(stage, word)| (vec![word], Value::Number(f64::from(u8::from(stage == live.stage)))))
 }
 
@@ -278,6 +289,3 @@ fn alias(name: &str, cell: &CellFigures) -> Option<f64> {
 pub(super) fn now_ns() -> i128 {
     jiff::Timestamp::now().as_nanosecond()
 }
-
-#[cfg(test)]
-mod tests;

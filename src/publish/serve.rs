@@ -52,7 +52,9 @@ pub(super) async fn serve(listener: TcpListener, registry: Rc<RefCell<Registry>>
             let whole = Cell::new(false);
             let service = service_fn(|request: Request<Incoming>| {
                 let answer = answer(&request, &registry.borrow());
-                whole.set(answer.status() == StatusCode::OK && request.uri().path() == PATH && asked.complete.get());
+                whole.set(
+                    answer.status() == StatusCode::OK && request.uri().path() == PATH && asked.complete.get(),
+                );
                 async move { Ok::<_, Infallible>(answer) }
             });
             // One answer a connection, so that its end is that of the answer.

@@ -8,16 +8,16 @@ use crate::record::{Outcome, Phase, RequestRecord};
 
 /// Bounds in seconds: fine where answers of language models are, from a millisecond to minutes.
 const TTFT: &[f64] = &[
-    0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5,
-    0.75, 1.0, 1.5, 2.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0,
+    0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.25,
+    0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0,
 ];
 const TPOT: &[f64] = &[
-    0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.0125, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1,
-    0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
+    0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.0125, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05,
+    0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0,
 ];
 const E2E: &[f64] = &[
-    0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0,
-    30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
+    0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 7.5, 10.0, 15.0,
+    20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
 ];
 
 /// A histogram: how many samples are at most each bound, and above the one before it.
@@ -184,7 +184,9 @@ impl Tally {
     /// among them, and the failed ones of a server that had too much in hand.
     pub(super) fn measured(&self) -> (u64, u64, u64) {
         let (mut asked, mut failed, mut crowded) = (0, 0, 0);
-        for ([_, outcome, class], n) in self.requests().into_iter().filter(|([phase, ..], _)| *phase == "measure") {
+        for ([_, outcome, class], n) in
+            self.requests().into_iter().filter(|([phase, ..], _)| *phase == "measure")
+        {
             let is_failure = Outcome::ALL.iter().any(|o| o.name() == outcome && o.is_failure());
             asked += if outcome == Outcome::Cancelled.name() { 0 } else { n };
             failed += if is_failure { n } else { 0 };
@@ -250,7 +252,8 @@ mod tests {
         let records: Vec<RequestRecord> = (0..20_u64)
             .map(|i| {
                 let outcome = Outcome::ALL[i as usize % Outcome::ALL.len()];
-                let mut r = record(PHASES[i as usize % 3].0, outcome, outcome.is_failure().then_some("reset"));
+                let mut r =
+                    record(PHASES[i as usize % 3].0, outcome, outcome.is_failure().then_some("reset"));
                 r.retries = i as u32;
                 r
             })
@@ -275,6 +278,10 @@ mod tests {
         }
         assert_eq!(histo.quantile(0.5), Some(0.0125));
         histo.take(10_000.0);
-        assert_eq!(histo.quantile(1.0), TTFT.last().copied(), "what is beyond all bounds is not known better");
+        assert_eq!(
+            histo.quantile(1.0),
+            TTFT.last().copied(),
+            "what is beyond all bounds is not known better"
+        );
     }
 }

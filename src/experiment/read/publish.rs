@@ -22,7 +22,10 @@ pub(crate) fn publish(section: Section<'_>) -> PublishSettings {
     let table = |key| section.get(key).map(|f| f.section());
     let settings = PublishSettings {
         listen: section.get("listen").and_then(|f| listen(&f)),
-        linger: section.get("linger").and_then(|f| f.duration(Duration::ZERO, LONGEST)).unwrap_or(usual.linger),
+        linger: section
+            .get("linger")
+            .and_then(|f| f.duration(Duration::ZERO, LONGEST))
+            .unwrap_or(usual.linger),
         cells: section.get("cells").and_then(|f| f.u32(1, 10_000)).map_or(usual.cells, |n| n as usize),
         pushgateway: table("pushgateway").and_then(pushgateway),
         otlp: table("otlp").and_then(otlp),
@@ -56,7 +59,10 @@ fn either<'r>(section: &Section<'r>, key: &'static str, other: &str) -> Option<F
     let (own, alias) = (section.get(key), section.peek(other));
     section.skip(other);
     if let (Some(_), Some(alias)) = (&own, &alias) {
-        alias.key_mistake(Mistake::new(MistakeKind::Conflict, format!("the same as {key}, which is here too")));
+        alias.key_mistake(Mistake::new(
+            MistakeKind::Conflict,
+            format!("the same as {key}, which is here too"),
+        ));
     }
     own.or(alias)
 }
@@ -146,7 +152,8 @@ fn pushgateway(section: Section<'_>) -> Option<PushSettings> {
 
 /// Labels of the grouping key, beside job and instance.
 fn grouping(section: &Section<'_>) -> Vec<(String, String)> {
-    let fits = |name: &str| is_env_name(name) && !name.starts_with("__") && !["job", "instance"].contains(&name);
+    let fits =
+        |name: &str| is_env_name(name) && !name.starts_with("__") && !["job", "instance"].contains(&name);
     let label = |field: Field<'_>| {
         if !fits(field.name()) {
             let mistake = Mistake::new(MistakeKind::BadValue, "no name of a further label");
@@ -244,9 +251,15 @@ mod tests {
         assert_eq!(own, other);
         let push = own.pushgateway.unwrap();
         assert_eq!((push.job.as_str(), push.interval), ("llm_load_test", Duration::from_secs(5)));
-        assert_eq!((push.user.as_deref(), push.password_env.as_deref()), (Some("admin"), Some("PUSH_PASSWORD")));
+        assert_eq!(
+            (push.user.as_deref(), push.password_env.as_deref()),
+            (Some("admin"), Some("PUSH_PASSWORD"))
+        );
         assert_eq!((push.method, push.delete, push.aliases), (PushMethod::Put, false, false));
-        assert_eq!(read("pushgateway = { enabled = false, pushgateway_url = \"h:1\" }").unwrap().pushgateway, None);
+        assert_eq!(
+            read("pushgateway = { enabled = false, pushgateway_url = \"h:1\" }").unwrap().pushgateway,
+            None
+        );
     }
 
     #[test]
@@ -272,10 +285,22 @@ mod tests {
             ("pushgateway = {}", "publish.pushgateway.url", "http://127.0.0.1:9091"),
             ("pushgateway = { url = \"ftp://h\" }", "publish.pushgateway.url", "not a URL"),
             ("pushgateway = { url = \"h:1\", jbo = \"x\" }", "publish.pushgateway.jbo", "job"),
-            ("pushgateway = { url = \"h:1\", pushgateway_url = \"h:1\" }", "pushgateway_url", "the same as url"),
+            (
+                "pushgateway = { url = \"h:1\", pushgateway_url = \"h:1\" }",
+                "pushgateway_url",
+                "the same as url",
+            ),
             ("pushgateway = { url = \"h:1\", password = \"env:P\" }", "publish.pushgateway.user", "missing"),
-            ("pushgateway = { url = \"h:1\", grouping = { job = \"x\" } }", "grouping.job", "job and instance"),
-            ("otlp = { endpoint = \"h:1\", headers = { api-key = \"hush\" } }", "headers.api-key", "env:NAME"),
+            (
+                "pushgateway = { url = \"h:1\", grouping = { job = \"x\" } }",
+                "grouping.job",
+                "job and instance",
+            ),
+            (
+                "otlp = { endpoint = \"h:1\", headers = { api-key = \"hush\" } }",
+                "headers.api-key",
+                "env:NAME",
+            ),
             ("pushgateway = { url = \"h:1\", user = \"u\", password = \"hush\" }", "password", "env:NAME"),
             ("pushgateway = { url = \"http://u:hush@h\" }", "publish.pushgateway.url", "name or password"),
             ("grafana = { url = \"h:1\", token = \"hush\" }", "publish.grafana.token", "env:NAME"),
