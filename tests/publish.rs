@@ -129,6 +129,13 @@ fn number(row: &BTreeMap<String, String>, column: &str) -> f64 {
     row[column].parse().unwrap_or_else(|_| panic!("{column}: {:?}", row[column]))
 }
 
+/// It came to its end. Whether this machine was quick enough for its figures to be believed is no
+/// matter here.
+fn has_run(status: ExitStatus, said: &str) {
+    assert!(matches!(status.code(), Some(0 | 4)), "{status}: {said}");
+    assert!(said.contains("finished, 4 of 4 cells") || said.contains("finished, 1 of 1 cell"), "{said}");
+}
+
 /// `file` in a directory of its own.
 fn directory(file: &str) -> tempfile::TempDir {
     crate::rig::program::directory(file)

@@ -294,7 +294,7 @@ fn the_page_has_every_cell_and_its_json_is_whole() {
     for run in synthetic::gallery() {
         let page = page(&run);
         for cell in &run.cells {
-            assert!(page.contains(&format!("data-cell=\"{}\"", cell.cell.index + 1)), "{}", run.name);
+            assert!(page.contains(&format!("<tr data-cell=\"{}\"", cell.cell.index + 1)), "{}", run.name);
         }
         let mut blobs = 0;
         for part in page.split("<script type=\"application/json\"").skip(1) {

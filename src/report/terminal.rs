@@ -5,6 +5,7 @@ use std::path::Path;
 use super::columns::COLUMNS;
 use super::{contention, findings, groups, stages};
 use crate::analysis::RunData;
+use crate::analysis::capacity::{Capacity, SloSource, Standing};
 use crate::analysis::diagnosis::{self, Severity};
 use crate::chart::{Repeats, count, figure};
 use crate::measure::{GroupKind, SloStatus, Verdict};
@@ -48,7 +49,7 @@ fn table(run: &RunData) -> String {
     head.extend(["ok", "failed"].map(String::from));
     head.extend(shown.iter().map(|c| c.short.to_owned()));
     head.extend(["valid", "SLO"].map(String::from));
-    let mut rows = vec![head];
+    let (mut rows, mut unsure) = (vec![head], false);
     for repeats in &cells {
         let mut row = vec![repeats.label()];
         if repeated {
@@ -62,10 +63,14 @@ fn table(run: &RunData) -> String {
         row.extend(shown.iter().map(|c| {
             repeats.estimate(c.metric, c.stat).map_or_else(|| "–".to_owned(), |e| figure(e.mean * c.times))
         }));
-        row.extend([validity(repeats).to_owned(), verdict(repeats).to_owned()]);
+        let (word, sure) = (verdict(repeats), is_sure(run.capacity(), repeats));
+        unsure |= !sure;
+        row.extend([validity(repeats).to_owned(), format!("{word}{}", if sure { "" } else { "?" })]);
         rows.push(row);
     }
-    format!("{}Latencies in ms.\n", align(&rows))
+    let doubt =
+        if unsure { " PASS?, FAIL?: by the figure, from too few requests to be 95 % sure." } else { "" };
+    format!("{}Latencies in ms.{doubt}\n", align(&rows))
 }
 
 /// A table for each cell that has tasks or endpoints, a row for each of them.
@@ -132,6 +137,21 @@ pub(super) fn verdict(repeats: &Repeats<'_>) -> &'static str {
     }
     let usable = repeats.usable();
     usable.iter().flat_map(|s| s.statuses()).max().map_or("–", SloStatus::word)
+}
+
+/// Whether the level of these cells is sure to meet the experiment's SLO, or to miss it. What isn't
+/// judged so is as it is.
+fn is_sure(capacity: &Capacity, repeats: &Repeats<'_>) -> bool {
+    let first = repeats.cells.first().map(|c| c.cell.index);
+    let mut levels = capacity.shapes.iter().flat_map(|s| &s.levels);
+    let level = levels.find(|l| first.is_some_and(|i| l.cells.contains(&i)));
+    let said = match verdict(repeats) {
+        word if word == SloStatus::Pass.word() => Some(true),
+        word if word == SloStatus::Fail.word() => Some(false),
+        _ => None,
+    };
+    let own = capacity.slo.source == SloSource::Experiment;
+    !own || said.is_none() || level.is_none_or(|l| l.verdict != Standing::Undecided || l.met != said)
 }
 
 /// Left-aligned first column, the rest right-aligned.

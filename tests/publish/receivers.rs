@@ -53,7 +53,7 @@ password = "env:PUSH_PASSWORD"
         secrets.into_iter().chain([("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str())]).collect();
     let args = ["run", "small.toml", "--no-report"];
     let (status, said) = Process::plimsoll(dir.path(), &args, &environment).end();
-    assert!(status.success(), "{said}");
+    has_run(status, &said);
     for (_, secret) in secrets {
         assert!(!said.contains(secret), "{said}");
         assert_eq!(holding(dir.path(), secret.as_bytes()), Vec::<PathBuf>::new());
@@ -126,7 +126,7 @@ fn a_receiver_that_is_away_is_told_once_and_harms_nothing() {
     );
     let dir = directory(&format!("{SWEEP}{publish}"));
     let (status, said) = Process::plimsoll(dir.path(), &["run", "small.toml", "--no-report"], &[]).end();
-    assert!(status.success(), "{said}");
+    has_run(status, &said);
     assert_eq!(said.matches("; the load goes on, and it is tried again").count(), 2, "each once: {said}");
     assert_eq!(said.matches("requests failed, the last one so").count(), 2, "and how often: {said}");
     let rows = summary(dir.path());

@@ -191,10 +191,36 @@ fn how_sure(shape: &Shape) -> String {
             &undecided(limit.first_missed).map_or_else(|| ".".to_owned(), |why| format!(": {why}.")),
         );
     }
+    out.push_str(&other_rates(shape));
     if limit.interval == IntervalFrom::Bracket && limit.state == LimitState::Between && limit.sure_low {
         out.push_str(" The interval is that of the levels on either side.");
     }
     out
+}
+
+/// How far the rate of what was due in a level's windows may be from the level, as a share of it.
+const RATE_OFF: f64 = 0.05;
+
+/// The levels on either side of the limit whose windows were too short for arrivals at random to
+/// come at the level's rate.
+fn other_rates(shape: &Shape) -> String {
+    let limit = &shape.limit;
+    if shape.axis != "load.qps" {
+        return String::new();
+    }
+    let beside = |l: &&super::LevelResult| Some(l.x) == limit.last_met || Some(l.x) == limit.first_missed;
+    let off = |l: &super::LevelResult| {
+        let rate = l.offered_rps.filter(|rate| (rate / l.x - 1.0).abs() > RATE_OFF)?;
+        Some(format!("{} req/s in that of {}", figure(rate), l.label))
+    };
+    let off: Vec<String> = shape.levels.iter().filter(beside).filter_map(off).collect();
+    if off.is_empty() {
+        return String::new();
+    }
+    format!(
+        " Arrivals at random came at another rate in so short a window: {}; longer windows place the limit better.",
+        list(&off, 2)
+    )
 }
 
 /// Levels that say nothing.

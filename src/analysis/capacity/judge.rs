@@ -102,6 +102,7 @@ impl<'a> Judge<'a> {
             left_out: ran - cells.len(),
             goodput_rps: mean("goodput_rps", ""),
             attainment: mean("attainment", ""),
+            offered_rps: mean("offered_rps", ""),
             completed_rps: mean("completed_rps", ""),
             output_tps: mean("output_tps", ""),
             user_tps: mean("tpot", "p50").filter(|ms| *ms > 0.0).map(|ms| 1000.0 / ms),
@@ -312,7 +313,8 @@ fn text_of(rule: &RuleResult) -> String {
         (Method::Requests, Some(n), _) => {
             let worth = rule.n_eff.filter(|e| *e < 0.9 * n as f64);
             let worth = worth.map_or_else(String::new, |e| format!(", worth {} independent ones", figure(e)));
-            let least = least_without_violation(rule);
+            // Where it seems to be beyond, it isn't a pass that more requests would bring.
+            let least = least_without_violation(rule).filter(|_| rule.met);
             let least =
                 least.map_or_else(String::new, |n| format!("; {} are the least that can do", count(n)));
             let beyond = rule.violations.unwrap_or(0);

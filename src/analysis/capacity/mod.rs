@@ -136,6 +136,9 @@ pub struct LevelResult {
     pub goodput_rps: Option<f64>,
     /// Good requests ÷ attempted.
     pub attainment: Option<f64>,
+    /// Open loop: requests due in the window per second, mean over the repeats; arrivals at random
+    /// come near to the level only where the window is long.
+    pub offered_rps: Option<f64>,
     pub completed_rps: Option<f64>,
     pub output_tps: Option<f64>,
     /// tok/s as one user sees them: 1/p50(TPOT).
