@@ -9,6 +9,7 @@ use crate::plan::Cell;
 use crate::record::{KeptAnswer, RequestRecord};
 
 /// One thing that happened.
+#[allow(clippy::large_enum_variant, reason = "one at a time, four a second, never stored")]
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event<'a> {
@@ -100,6 +101,7 @@ pub struct Live {
 }
 
 /// What the calling thread sees of a cell that runs.
+#[allow(clippy::large_enum_variant, reason = "one at a time, four a second, never stored")]
 #[derive(Debug)]
 pub enum Look<'a> {
     /// About four times a second.
