@@ -174,3 +174,19 @@ fn an_address_that_is_taken_is_told_before_the_sweep() {
     assert!(said.contains("publish.listen: cannot listen on 127.0.0.1:"), "{said}");
     assert!(!dir.path().join("runs").exists(), "nothing was begun");
 }
+
+#[test]
+fn nobody_is_waited_for_where_there_was_no_sweep_or_no_more_patience() {
+    let file = SWEEP.replace("\"sim:\"", &format!("\"http://127.0.0.1:{}\"", free_port()));
+    let dir = directory(&file);
+    let args = ["run", "small.toml", "--metrics", "0", "--set", "publish.linger=1h"];
+    let (status, said) = Process::plimsoll(dir.path(), &args, &[]).end();
+    assert!(!status.success() && said.contains("figures for Prometheus"), "{said}");
+
+    let dir = directory(SWEEP);
+    let run = Process::plimsoll(dir.path(), &args, &[]);
+    run.line("the last figures are kept for a scrape");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(run.child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    has_run(run.end().0, "finished, 4 of 4 cells");
+}

@@ -254,7 +254,7 @@ fn a_report_is_one_page_and_its_figures() {
     let mut names: Vec<String> =
         std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    assert_eq!(names, ["index.html", "profile.png", "strip-001.png"]);
+    assert_eq!(names, ["index.html", "profile.png", "strip-001.png", "summary.md"]);
     assert!(written.figures.iter().all(|f| f.is_file()));
 }
 

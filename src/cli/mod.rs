@@ -16,6 +16,7 @@ mod import;
 mod init;
 mod lists;
 mod noise;
+mod notify;
 mod plan;
 mod publish;
 mod rebuild;

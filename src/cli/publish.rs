@@ -77,9 +77,12 @@ pub(super) fn start(
     Ok(Some(ended))
 }
 
-/// Wait until the last figures are out.
-pub(super) fn finish(ended: Option<Ended>) {
+/// Wait until the last figures are out. Where the sweep could not be `ran` nobody is waited for.
+pub(super) fn finish(ended: Option<Ended>, ran: bool) {
     let Some(ended) = ended else { return };
+    if !ran {
+        ended.hurry();
+    }
     let step = SOON / 10;
     for _ in 0..10 {
         if !ended.is_done() {

@@ -1,15 +1,17 @@
 //! `plimsoll run`: the main job.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::compare::{Format, conclude, find_run};
+use super::notify::{self, Known};
 use super::publish::{self, PublishArgs};
 use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, chain, say, say_err};
-use crate::analysis::compare::{self, GateSettings};
+use crate::analysis::compare::{self, Comparison, GateSettings};
 use crate::analysis::{CellData, RunData, sentence};
 use crate::event::Watchers;
 use crate::experiment::{Experiment, Gate};
@@ -17,6 +19,7 @@ use crate::load::Control;
 use crate::measure::{CellSummary, SloStatus, Verdict};
 use crate::search::{End, Outcome};
 use crate::sweep::{self, Ending, Options, SweepError, Swept};
+use crate::tracing::{self, Sending};
 use crate::{progress, report};
 
 /// Arguments of `run`.
@@ -72,6 +75,9 @@ pub struct RunArgs {
     publish: PublishArgs,
 }
 
+/// Longest that spans are waited for after a sweep.
+const SPANS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Plan, sweep, report, compare.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let Planned { experiment, plan } = args.source.plan()?;
@@ -80,17 +86,18 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let publishing = args.publish.settings(&args.source, &experiment)?;
     let control = Control::default();
     watch_signals(&control, announce)?;
-    let mut watcher = progress::watcher(args.progress);
+    let mut shown = progress::watcher(args.progress);
     if args.show_response {
         if args.progress == progress::Mode::None {
             return Err(Failure::usage(anyhow!(
                 "--show-response beside --progress none: nothing would show it"
             )));
         }
-        watcher = progress::with_answers(watcher);
+        shown = progress::with_answers(shown);
     }
     let mut watchers = Watchers::default();
-    watchers.add(watcher);
+    watchers.add(shown);
+    let sending = spans(&experiment, &mut watchers)?;
     let published = publish::start(&publishing, &experiment.name, &control, &mut watchers)?;
     let options = Options {
         runs: args.out.clone(),
@@ -98,25 +105,52 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         sets: args.source.sets(),
         no_server: args.no_server,
     };
-    let swept = sweep::run(&experiment, &plan, &options, &control, &mut watchers).map_err(failure)?;
+    let swept = sweep::run(&experiment, &plan, &options, &control, &mut watchers).map_err(failure);
     drop(watchers);
-    let exit = after(args, &experiment, &swept, baseline);
-    publish::finish(published);
-    exit
+    if let Some(lost) = sending.and_then(|sending| sending.finish(SPANS_WITHIN)) {
+        say_err(&format!("note: {lost}"));
+    }
+    let mut known = Known::default();
+    let ran = swept.is_ok();
+    let end = swept.and_then(|swept| conclude_run(args, &experiment, baseline, &swept, &mut known));
+    notify::tell(&experiment, &known, &end);
+    publish::finish(published, ran);
+    end
 }
 
-/// What follows a sweep: its report, its verdict, its comparison.
-fn after(
+/// Let this client's spans be sent, if the experiment says where to.
+fn spans(experiment: &Experiment, watchers: &mut Watchers) -> anyhow::Result<Option<Sending>> {
+    let Some(tracing) = &experiment.tracing else { return Ok(None) };
+    let exporter = tracing::exporter(tracing).context("cannot start the sending of spans")?;
+    Ok(exporter.map(|(watcher, sending)| {
+        watchers.add(watcher);
+        sending
+    }))
+}
+
+/// Report and compare what was swept; what came of it is `known` afterwards.
+fn conclude_run(
     args: &RunArgs,
     experiment: &Experiment,
-    swept: &Swept,
     baseline: Option<Against>,
+    swept: &Swept,
+    known: &mut Known,
 ) -> Result<Exit, Failure> {
-    match (report(args, experiment, swept), &swept.ending) {
+    known.run = Some(swept.run.clone());
+    if let Ending::Stopped { reason } = &swept.ending {
+        known.stopped = Some(reason.clone());
+    }
+    match (report(args, experiment, swept, known), &swept.ending) {
         (Ok(data), ending) => {
-            let exit = verdict(args, ending, &data);
+            let data = known.data.insert(data);
+            let exit = verdict(args, ending, data);
             match baseline.filter(|_| matches!(ending, Ending::Finished)) {
-                Some(baseline) => Ok(first_of(exit, compare_with(args, &baseline, &data)?)),
+                Some(baseline) => {
+                    let (compared, comparison) = compare_with(args, &baseline, data)?;
+                    known.comparison = Some(comparison);
+                    notify::write_compared(known)?;
+                    Ok(first_of(exit, compared))
+                }
                 None => Ok(exit),
             }
         }
@@ -154,7 +188,7 @@ fn baseline(args: &RunArgs, experiment: &Experiment) -> Result<Option<Against>, 
 }
 
 /// Hold the run against its baseline, print and write what comes of it.
-fn compare_with(args: &RunArgs, baseline: &Against, data: &RunData) -> Result<Exit, Failure> {
+fn compare_with(args: &RunArgs, baseline: &Against, data: &RunData) -> Result<(Exit, Comparison), Failure> {
     let base = &baseline.data;
     let noise = super::noise::of_runs(base, data);
     let mut comparison = compare::compare_with(base, data, &baseline.gate, noise.as_ref());
@@ -162,7 +196,8 @@ fn compare_with(args: &RunArgs, baseline: &Against, data: &RunData) -> Result<Ex
     let reports = args.reports.clone().unwrap_or_else(|| PathBuf::from("reports"));
     let reports = (!args.no_report).then_some(reports.as_path());
     say_out(args, "\n");
-    conclude(&comparison, (base, data), Format::Terminal, reports, |text| say_out(args, text))
+    let exit = conclude(&comparison, (base, data), Format::Terminal, reports, |text| say_out(args, text))?;
+    Ok((exit, comparison))
 }
 
 /// Of two ends of a run the one to tell: the run's own, unless there is nothing wrong with it.
@@ -185,15 +220,22 @@ pub(super) fn failure(error: SweepError) -> Failure {
 }
 
 /// Read the run again, write its report unless told not to, and print its summary.
-fn report(args: &RunArgs, experiment: &Experiment, swept: &Swept) -> anyhow::Result<RunData> {
+fn report(
+    args: &RunArgs,
+    experiment: &Experiment,
+    swept: &Swept,
+    known: &mut Known,
+) -> anyhow::Result<RunData> {
     let data = RunData::load(&swept.run)?;
     let out = match (&args.reports, &experiment.report.out) {
         (Some(dir), _) => dir.join(&data.id),
         (None, Some(out)) => out.clone(),
         (None, None) => Path::new("reports").join(&data.id),
     };
-    let page = if args.no_report { None } else { Some(report::write(&data, &out)?.page) };
-    let summary = report::terminal::summary(&data, page.as_deref());
+    if !args.no_report {
+        known.page = Some(report::write(&data, &out)?.page);
+    }
+    let summary = report::terminal::summary(&data, known.page.as_deref());
     say_out(args, &summary);
     Ok(data)
 }

@@ -20,6 +20,7 @@ mod tally;
 mod text;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
@@ -60,6 +61,7 @@ pub struct Publishing {
     addr: Option<SocketAddr>,
     to: Sender<News>,
     notes: Notes,
+    hurry: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -82,11 +84,14 @@ impl Publishing {
         let listener = settings.listen.map(|addr| hub::listen(&runtime, addr)).transpose()?;
         let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let hub = Hub::new(settings, experiment, &environment, &notes)?;
+        let hurry = Arc::new(AtomicBool::new(false));
+        let hurried = Arc::clone(&hurry);
+        let stop: Stop = Arc::new(move || stop() || hurried.load(Ordering::Relaxed));
         let thread = std::thread::Builder::new()
             .name("publish".to_owned())
             .spawn(move || hub.run(&runtime, listener, from, &stop))
             .map_err(PublishError::Thread)?;
-        Ok(Self { addr, to, notes, thread })
+        Ok(Self { addr, to, notes, hurry, thread })
     }
 
     /// Where figures can be scraped.
@@ -98,14 +103,15 @@ impl Publishing {
     /// What is to watch the sweep. The sweep is over for this when it is dropped.
     #[must_use]
     pub fn watcher(self) -> (Box<dyn Watcher>, Ended) {
-        let Self { to, notes, thread, .. } = self;
-        (Box::new(Feed::new(to, Arc::clone(&notes))), Ended { notes, thread })
+        let Self { to, notes, hurry, thread, .. } = self;
+        (Box::new(Feed::new(to, Arc::clone(&notes))), Ended { notes, hurry, thread })
     }
 }
 
 /// A sweep that was published.
 pub struct Ended {
     notes: Notes,
+    hurry: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -114,6 +120,11 @@ impl Ended {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.thread.is_finished()
+    }
+
+    /// Wait for no scrape any more.
+    pub fn hurry(&self) {
+        self.hurry.store(true, Ordering::Relaxed);
     }
 
     /// Wait until they have, and say what there is to say of it, a sentence each.

@@ -56,6 +56,11 @@ pub struct Options {
     pub no_server: bool,
 }
 
+/// Share of the requests that bear the name of a trace.
+fn traced(experiment: &Experiment) -> f64 {
+    experiment.tracing.as_ref().map_or(0.0, |tracing| tracing.share)
+}
+
 /// How a sweep ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
@@ -228,7 +233,8 @@ pub fn run(
         finished_before: done.len(),
         expected_s: left.iter().map(|c| expected[c.index as usize]).sum(),
     });
-    let mut walk = Walk::new(control, watcher, bench, ceiling).with_hooks(hooks);
+    let mut walk =
+        Walk::new(control, watcher, bench, ceiling).with_hooks(hooks).with_traced(traced(experiment));
     let (mut ending, of, pruned) = if plan.searches.is_empty() {
         let mut agenda = Listed::new(&run, plan, &expected, &left);
         (walk.all(&mut agenda), plan.cells.len(), agenda.pruned)

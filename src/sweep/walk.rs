@@ -14,7 +14,7 @@ use crate::load::{self, Control, Job, JobPart};
 use crate::measure::validity::{CONTAMINATED_NAME, DATA_AGAIN_NAME};
 use crate::measure::{self, CellSummary, Verdict};
 use crate::plan::Cell;
-use crate::record::{Ceiling, CellRun, EndedBy};
+use crate::record::{Ceiling, CellRun, EndedBy, Traces};
 use crate::server::{self, DiscoverError, Found, Idle, LaunchError};
 use crate::store::{RunDir, Served};
 use crate::workload::Source;
@@ -125,6 +125,8 @@ pub(super) struct Walk<'a> {
     /// What a load core of this machine can do, if it was calibrated.
     ceiling: Option<Ceiling>,
     hooks: Option<Runner>,
+    /// Share of the requests that bear the name of a trace.
+    traced: f64,
 }
 
 impl<'a> Walk<'a> {
@@ -144,12 +146,25 @@ impl<'a> Walk<'a> {
             contaminated: None,
             ceiling,
             hooks: None,
+            traced: 0.0,
         }
     }
 
     /// Run these hooks around each cell.
     pub(super) fn with_hooks(self, hooks: Runner) -> Self {
         Self { hooks: Some(hooks), ..self }
+    }
+
+    /// Let this share of each cell's requests bear the name of a trace.
+    pub(super) fn with_traced(self, traced: f64) -> Self {
+        Self { traced, ..self }
+    }
+
+    /// Which requests of a cell are traced. Their names are no other cell's, repeat's or run's.
+    fn traces(&self, run: &RunDir, cell: &Cell) -> Option<Traces> {
+        let manifest = run.manifest();
+        let (seed, repeat) = (cell.seed.to_string(), cell.repeat.to_string());
+        Traces::new(self.traced, &[&manifest.run, &manifest.salt, &cell.id.0, &repeat, &seed])
     }
 
     /// The hooks at the end of the sweep; its server still runs.
@@ -248,7 +263,11 @@ impl<'a> Walk<'a> {
         self.watcher.on(&Event::CellStarted { cell, of: *of, expected_s: *expected_s });
         let shown = self.watcher.answers();
         let asked = with_answers(cell, shown);
-        let job = Job { cell: &asked, parts: parts(&keep.manifest().salt, cell, found)? };
+        let job = Job {
+            cell: &asked,
+            parts: parts(&keep.manifest().salt, cell, found)?,
+            traces: self.traces(keep, cell),
+        };
         let mut log = keep.begin_cell(cell)?;
         let watcher = &mut *self.watcher;
         let mut run = load::drive(&job, &mut log, self.control, &mut |look| match look {

@@ -2,7 +2,7 @@
 //! build server, and as JSON.
 
 mod junit;
-mod markdown;
+pub(super) mod markdown;
 mod table;
 mod terminal;
 #[cfg(test)]

@@ -18,14 +18,14 @@ use crate::report::findings::Findings;
 #[derive(Serialize)]
 pub(in crate::report) struct Answer {
     /// `good`, `so-so`, `bad` or `none`.
-    tone: &'static str,
-    headline: String,
+    pub(in crate::report) tone: &'static str,
+    pub(in crate::report) headline: String,
     /// `not yet sure`, where it isn't.
-    doubt: &'static str,
+    pub(in crate::report) doubt: &'static str,
     /// What binds, or what was found in place of a limit.
-    because: Vec<String>,
+    pub(in crate::report) because: Vec<String>,
     /// How sure it is, and of what it is made.
-    sure: Vec<String>,
+    pub(in crate::report) sure: Vec<String>,
     /// Each rule of the SLO in words.
     slo: Vec<String>,
     /// Where those rules come from, where that is not the experiment.
