@@ -142,6 +142,21 @@ fn the_limit_lies_where_the_line_between_two_levels_crosses() {
 }
 
 #[test]
+fn an_open_loops_limit_is_not_above_what_was_completed() {
+    let mut run = ladder(&[(2.0, &[500.0]), (4.0, &[2000.0]), (8.0, &[9000.0])]);
+    for (i, rate) in [(1, 2.4), (2, 2.5)] {
+        summary_of(&mut run, i).scalars.insert("completed_rps".into(), rate);
+    }
+    let limit = only(&run).limit;
+    assert_eq!((limit.value, limit.low, limit.high), (Some(2.5), Some(2.0), Some(4.0)));
+    // Nor below a level that meets the SLO.
+    for i in [1, 2] {
+        summary_of(&mut run, i).scalars.insert("completed_rps".into(), 1.9);
+    }
+    assert_eq!(only(&run).limit.value, Some(2.0));
+}
+
+#[test]
 fn a_window_whose_arrivals_came_at_another_rate_is_told() {
     let mut run = ladder(&[(2.0, &[500.0]), (4.0, &[2000.0])]);
     for (i, rate) in [(0, 2.05), (1, 3.3)] {
