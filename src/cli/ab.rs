@@ -103,6 +103,9 @@ pub fn run(args: &AbArgs) -> Result<Exit, Failure> {
         let options = Options { runs: args.out.clone(), resume, sets, no_server: true };
         Side { name: NAMES[at], experiment, plan, options }
     };
+    if planned.iter().any(|side| side.experiment.publish.is_wanted()) {
+        say_err("ab gives its figures to nobody: [publish] has no effect on it");
+    }
     let control = Control::default();
     watch_signals(&control, announce)?;
     let mut watcher = progress::watcher(args.progress);

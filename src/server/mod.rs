@@ -32,7 +32,7 @@ use crate::provider::{self, Provider, join};
 use crate::workload::{BundledTokenizer, FileTokenizer, Tokenizer, TokenizerError};
 
 pub use ask::Stop;
-pub use client::{ClientError, USER_AGENT, client_builder, is_loopback};
+pub use client::{ClientError, USER_AGENT, client_builder, is_loopback, plain_client};
 pub use detect::{Spoken, detect};
 pub use hook::{HookError, run_command, run_hook};
 pub use identity::{Engine, Identity, ModelInfo};
