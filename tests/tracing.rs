@@ -38,7 +38,8 @@ cooldown = {{ min = "50ms", max = "2s" }}
 }
 
 fn records(run: &Path) -> Vec<Vec<RequestRecord>> {
-    let mut cells: Vec<_> = std::fs::read_dir(run.join("cells")).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut cells: Vec<_> =
+        std::fs::read_dir(run.join("cells")).unwrap().map(|e| e.unwrap().path()).collect();
     cells.sort();
     cells.iter().map(|cell| read_requests(&cell.join("records.parquet")).unwrap()).collect()
 }
@@ -66,7 +67,8 @@ fn receiver(status: &'static str) -> (Scripted, Arc<Mutex<Vec<Value>>>) {
 /// Attributes by their keys, as texts.
 fn attributes(span: &Value) -> BTreeMap<String, String> {
     let all = span["attributes"].as_array().unwrap().iter();
-    let text = |value: &Value| value["stringValue"].as_str().or(value["intValue"].as_str()).unwrap_or("").to_owned();
+    let text =
+        |value: &Value| value["stringValue"].as_str().or(value["intValue"].as_str()).unwrap_or("").to_owned();
     all.map(|a| (a["key"].as_str().unwrap().to_owned(), text(&a["value"]))).collect()
 }
 
@@ -110,7 +112,8 @@ fn the_header_that_arrived_is_the_one_in_the_record() {
     let linked = ids.keys().filter(|id| page.contains(&format!("trace&#x2f;{id}?a=1&amp;b=2\""))).count();
     assert!(linked >= 16, "{linked} of {}", ids.len());
 
-    let output = plimsoll(dir.path(), &["export", run.to_str().unwrap(), "--format", "requests-csv", "--out", "-"]);
+    let output =
+        plimsoll(dir.path(), &["export", run.to_str().unwrap(), "--format", "requests-csv", "--out", "-"]);
     let csv = stdout(&output);
     assert!(csv.lines().next().unwrap().ends_with(",trace_id"), "{csv}");
     assert!(ids.keys().all(|id| csv.contains(id.as_str())));
@@ -134,7 +137,10 @@ fn spans(received: &[Value], ids: &HashMap<String, (TraceId, &RequestRecord)>) {
         let of = attributes(span);
         assert_eq!(of["plimsoll.seq"], record.seq.to_string());
         assert_eq!(of["gen_ai.usage.output_tokens"], record.output_tokens.unwrap().to_string());
-        assert_eq!((of["server.address"].as_str(), of["http.response.status_code"].as_str()), ("127.0.0.1", "200"));
+        assert_eq!(
+            (of["server.address"].as_str(), of["http.response.status_code"].as_str()),
+            ("127.0.0.1", "200")
+        );
         assert!(!of.contains_key("error.type") && span.get("status").is_none(), "{span}");
         let ns = |value: &Value| value.as_str().unwrap().parse::<u64>().unwrap();
         let (start, end) = (ns(&span["startTimeUnixNano"]), ns(&span["endTimeUnixNano"]));

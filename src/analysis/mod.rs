@@ -15,10 +15,10 @@ mod records;
 mod requests;
 mod run;
 mod search;
-mod traces;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
+mod traces;
 pub mod words;
 
 use std::path::PathBuf;

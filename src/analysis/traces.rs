@@ -63,7 +63,8 @@ fn of_cell(cell: &CellData, tracing: &Tracing) -> Result<Vec<TracedRequest>, Ana
         return Ok(Vec::new());
     }
     let (seq, due, phase) = (r.counts("seq")?, r.counts("intended_us")?, r.words("phase")?);
-    let (ttft, took) = (r.elapsed_ms("intended_us", "first_token_us")?, r.elapsed_ms("intended_us", "end_us")?);
+    let (ttft, took) =
+        (r.elapsed_ms("intended_us", "first_token_us")?, r.elapsed_ms("intended_us", "end_us")?);
     let (outcome, class) = (r.words("outcome")?, r.words("error_class")?);
     let traced = r.words("trace_id")?.into_iter().enumerate().filter_map(|(i, id)| Some((i, id?)));
     let measured = traced.filter(|(i, _)| phase[*i].as_deref() == Some("measure"));

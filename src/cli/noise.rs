@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 
-use super::run::{announce, failure, watch_signals};
+use super::run::{announce, failure, press, watch_signals};
 use super::{Exit, Failure, say, say_err};
 use crate::analysis::RunData;
 use crate::analysis::compare::{Comparison, Noise, Row, compare, compare_with};
@@ -35,7 +35,7 @@ pub struct NoiseArgs {
     #[arg(long, default_value = "runs", value_name = "DIR", requires = "server")]
     out: PathBuf,
     /// How to show progress.
-    #[arg(long, default_value = "auto", value_name = "auto|bar|plain|json|none", requires = "server", value_parser = str::parse::<progress::Mode>)]
+    #[arg(long, default_value = "auto", value_name = "auto|bar|tui|plain|json|none", requires = "server", value_parser = str::parse::<progress::Mode>)]
     progress: progress::Mode,
 }
 
@@ -54,7 +54,7 @@ fn measure(args: &NoiseArgs, file: &Path, json: bool) -> Result<Exit, Failure> {
         NAMES.map(|name| Side { name, experiment: &experiment, plan: &plan, options: options.clone() });
     let control = Control::default();
     watch_signals(&control, announce)?;
-    let mut watcher = progress::watcher(args.progress);
+    let mut watcher = progress::watcher(args.progress, press(&control));
     let swept = in_turn(&sides, &control, watcher.as_mut()).map_err(failure)?;
     drop(watcher);
     let [first, second] = swept.as_slice() else {

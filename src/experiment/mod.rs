@@ -30,9 +30,9 @@ mod secret;
 mod settings;
 mod stages;
 mod template;
-mod tracing;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod tree;
 #[cfg(test)]
 mod workload_tests;
@@ -184,7 +184,8 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head { name, description, seed, salt, report, capacity, compare, hooks, notify, tracing, grids } = head;
+        let Head { name, description, seed, salt, report, capacity, compare, hooks, notify, tracing, grids } =
+            head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
         Ok(Self {
             name,

@@ -12,8 +12,8 @@ mod cell_run;
 mod trace;
 
 pub use answer::{ANSWER_CHARS, BODY_CHARS, Excerpt, KeptAnswer, PROMPT_CHARS, Texts};
-pub use trace::{TraceId, Traces};
 pub use cell_run::{Ceiling, CellRun, ClientHealth, EndedBy, StageWindow, TICK_US, Tick, Window};
+pub use trace::{TraceId, Traces};
 
 use serde::{Deserialize, Serialize};
 

@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn no_core_has_them_all() {
         let traces = Traces::new(0.25, &["x"]).unwrap();
-        let of_core = |core: u64| (0..4_000_u64).filter(|seq| seq % 4 == core && traces.of(*seq).is_some()).count();
+        let of_core =
+            |core: u64| (0..4_000_u64).filter(|seq| seq % 4 == core && traces.of(*seq).is_some()).count();
         assert!((0..4).all(|core| of_core(core) > 150), "{:?}", [0, 1, 2, 3].map(of_core));
     }
 }

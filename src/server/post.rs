@@ -57,7 +57,9 @@ impl Poster {
         let url = Url::parse(text.trim())
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| PostError::Address(format!("{} is no http:// or https:// URL", named(post.url))))?;
+            .ok_or_else(|| {
+                PostError::Address(format!("{} is no http:// or https:// URL", named(post.url)))
+            })?;
         let host = match url.port() {
             Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
             None => url.host_str().unwrap_or_default().to_owned(),
@@ -67,7 +69,8 @@ impl Poster {
         let variable = |name: &str| std::env::var(name).ok();
         let headers = client::headers(&target, is_loopback(&url), variable, &mut Vec::new())
             .map_err(|error| failed(error.to_string().replace("target.headers", "headers")))?;
-        let asker = Asker::new(&target, &url, headers, Stop::clone(stop)).map_err(|e| failed(e.to_string()))?;
+        let asker =
+            Asker::new(&target, &url, headers, Stop::clone(stop)).map_err(|e| failed(e.to_string()))?;
         Ok(Self { asker, url, host, timeout: post.timeout })
     }
 

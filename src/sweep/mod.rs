@@ -227,7 +227,8 @@ pub fn run(
         finished_before: done.len(),
         expected_s: left.iter().map(|c| expected[c.index as usize]).sum(),
     });
-    let mut walk = Walk::new(control, watcher, bench, ceiling).with_hooks(hooks).with_traced(traced(experiment));
+    let mut walk =
+        Walk::new(control, watcher, bench, ceiling).with_hooks(hooks).with_traced(traced(experiment));
     let (mut ending, of, pruned) = if plan.searches.is_empty() {
         let mut agenda = Listed::new(&run, plan, &expected, &left);
         (walk.all(&mut agenda), plan.cells.len(), agenda.pruned)

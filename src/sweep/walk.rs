@@ -263,7 +263,11 @@ impl<'a> Walk<'a> {
         self.watcher.on(&Event::CellStarted { cell, of: *of, expected_s: *expected_s });
         let shown = self.watcher.answers();
         let asked = with_answers(cell, shown);
-        let job = Job { cell: &asked, parts: parts(&keep.manifest().salt, cell, found)?, traces: self.traces(keep, cell) };
+        let job = Job {
+            cell: &asked,
+            parts: parts(&keep.manifest().salt, cell, found)?,
+            traces: self.traces(keep, cell),
+        };
         let mut log = keep.begin_cell(cell)?;
         let watcher = &mut *self.watcher;
         let mut run = load::drive(&job, &mut log, self.control, &mut |look| match look {

@@ -79,7 +79,8 @@ pub fn exporter(tracing: &Tracing) -> std::io::Result<Option<(Box<dyn Watcher>, 
         let poster = Poster::new(&post, &stop)?;
         Ok(send_all(&items, &poster))
     })?;
-    let watcher = Exporter { out, dropped: Arc::clone(&dropped), cell: None, epoch_ns: None, held: Vec::new() };
+    let watcher =
+        Exporter { out, dropped: Arc::clone(&dropped), cell: None, epoch_ns: None, held: Vec::new() };
     Ok(Some((Box::new(watcher), Sending { thread, dropped, hurry })))
 }
 
@@ -130,7 +131,8 @@ fn send_all(items: &Receiver<Item>, poster: &Poster) -> Sent {
             let batch: Vec<Value> = waiting.drain(..waiting.len().min(AT_ONCE)).collect();
             let n = batch.len() as u64;
             // A receiver that is not there is not asked for hours.
-            let outcome = (failures < HOPELESS).then(|| poster.send("application/json", span::body(&run, batch)));
+            let outcome =
+                (failures < HOPELESS).then(|| poster.send("application/json", span::body(&run, batch)));
             match outcome {
                 Some(Ok(())) => failures = 0,
                 Some(Err(error)) => {

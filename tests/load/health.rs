@@ -45,7 +45,8 @@ fn a_client_that_cannot_keep_up_says_so_of_every_arrival() {
             Arc::new(Slow((plimsoll::provider::find("openai-chat").unwrap().build)(
                 &plimsoll::provider::Options::default(),
             )));
-        let job = Job { cell: job.cell, parts: vec![JobPart { provider, ..job.parts[0].clone() }], traces: None };
+        let job =
+            Job { cell: job.cell, parts: vec![JobPart { provider, ..job.parts[0].clone() }], traces: None };
         drive(&job, &mut sink, &Control::default(), &mut |_| {})
     })
     .unwrap();

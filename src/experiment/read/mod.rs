@@ -26,8 +26,8 @@ pub(crate) use compare::compare;
 pub(crate) use hooks::hooks;
 pub(crate) use mix::refuse_strange_axes;
 pub(crate) use notify::notify;
-pub(crate) use tracing::tracing;
 pub(super) use slo::{is_floor, read as slo};
+pub(crate) use tracing::tracing;
 
 use super::mistake::{Mistake, MistakeKind, nearest};
 use super::reader::{Reader, Section};

@@ -45,7 +45,8 @@ fn share(field: &Field<'_>) -> Option<f64> {
 
 /// Only what a browser may follow: a link of the page is clicked.
 fn link(field: &Field<'_>) -> Option<String> {
-    let allowed = "http://… or https://… with {trace_id} in it, such as \"http://jaeger:16686/trace/{trace_id}\"";
+    let allowed =
+        "http://… or https://… with {trace_id} in it, such as \"http://jaeger:16686/trace/{trace_id}\"";
     let text = address(field, false, ("not where a trace can be looked at", allowed))?;
     if !text.contains(TRACE_ID) {
         let mistake = Mistake::new(MistakeKind::BadValue, "leads to no trace");
