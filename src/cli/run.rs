@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use super::compare::{Format, Found, conclude, find_run};
+use super::compare::{Format, conclude, find_run};
 use super::notify::{self, Known};
 use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, chain, say, say_err};
@@ -64,7 +64,7 @@ pub struct RunArgs {
     #[arg(long)]
     no_server: bool,
     /// Exit 1 if a cell, or a stage of it, misses an SLO or does not recover, and 4 if a cell is
-    /// invalid; as `slo.gate = true` of the file.
+    /// invalid; as `slo.gate = true` of the file. Of a search: exit 1 if no load passes.
     #[arg(long)]
     gate: bool,
     /// Compare with no baseline, though the file's [compare] names one: for the run that is to
@@ -160,7 +160,8 @@ fn conclude_run(
 
 /// A baseline, and what a run is held to beside it.
 struct Against {
-    run: Found,
+    name: Option<String>,
+    data: RunData,
     gate: GateSettings,
 }
 
@@ -175,19 +176,21 @@ fn baseline(args: &RunArgs, experiment: &Experiment) -> Result<Option<Against>, 
             experiment.path.display()
         )),
     })?;
-    Ok(Some(Against { run, gate: gate.clone() }))
+    // What can't be read now can't be in the end, when hours of measuring hang on it.
+    let data = RunData::load_figures(&run.path).map_err(Failure::usage)?;
+    Ok(Some(Against { name: run.name, data, gate: gate.clone() }))
 }
 
 /// Hold the run against its baseline, print and write what comes of it.
 fn compare_with(args: &RunArgs, baseline: &Against, data: &RunData) -> Result<(Exit, Comparison), Failure> {
-    let base = RunData::load_figures(&baseline.run.path)?;
-    let noise = super::noise::of_runs(&base, data);
-    let mut comparison = compare::compare_with(&base, data, &baseline.gate, noise.as_ref());
-    comparison.baseline.baseline.clone_from(&baseline.run.name);
+    let base = &baseline.data;
+    let noise = super::noise::of_runs(base, data);
+    let mut comparison = compare::compare_with(base, data, &baseline.gate, noise.as_ref());
+    comparison.baseline.baseline.clone_from(&baseline.name);
     let reports = args.reports.clone().unwrap_or_else(|| PathBuf::from("reports"));
     let reports = (!args.no_report).then_some(reports.as_path());
     say_out(args, "\n");
-    let exit = conclude(&comparison, (&base, data), Format::Terminal, reports, |text| say_out(args, text))?;
+    let exit = conclude(&comparison, (base, data), Format::Terminal, reports, |text| say_out(args, text))?;
     Ok((exit, comparison))
 }
 

@@ -53,6 +53,7 @@ pub(crate) use grid::{Override, Point};
 pub use hooks::{Expect, Hook, HookAction, HookPoint, Hooks, OnFailure};
 pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
+pub(crate) use mistake::nearest;
 pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub use notify::{End, Notify, Webhook, WebhookFormat};
 pub use quantity::Quantity;

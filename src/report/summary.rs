@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::compare::markdown::escape;
 use super::page::Answer;
-use super::terminal::{align, doubted, passed_over, rows};
+use super::terminal::{align, doubt, doubted, passed_over, rows};
 use super::{ReportError, findings, replace};
 use crate::analysis::RunData;
 use crate::analysis::compare::Comparison;
@@ -202,7 +202,7 @@ impl Summary {
         for row in cells.iter().take(MOST_ROWS) {
             out.push_str(&line(row));
         }
-        out.push_str("\nLatencies in ms.");
+        out.push_str(&format!("\nLatencies in ms.{}", doubt(&self.rows)));
         if cells.len() > MOST_ROWS {
             out.push_str(&format!(" And {} more cells.", cells.len() - MOST_ROWS));
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::columns::COLUMNS;
 use super::{contention, findings, groups, stages};
 use crate::analysis::RunData;
+use crate::analysis::capacity::{Capacity, SloSource, Standing};
 use crate::analysis::diagnosis::{self, Severity};
 use crate::chart::{Repeats, count, figure};
 use crate::measure::{GroupKind, SloStatus, Verdict};
@@ -19,7 +20,8 @@ pub fn summary(run: &RunData, report: Option<&Path>) -> String {
         out.push_str(&format!("{sentence}\n"));
     }
     out.push('\n');
-    out.push_str(&format!("{}Latencies in ms.\n", align(&rows(run))));
+    let rows = rows(run);
+    out.push_str(&format!("{}Latencies in ms.{}\n", align(&rows), doubt(&rows)));
     out.push('\n');
     for sentence in &found.figures {
         out.push_str(&format!("{sentence}\n"));
@@ -62,7 +64,8 @@ pub(super) fn rows(run: &RunData) -> Vec<Vec<String>> {
         row.extend(shown.iter().map(|c| {
             repeats.estimate(c.metric, c.stat).map_or_else(|| "–".to_owned(), |e| figure(e.mean * c.times))
         }));
-        row.extend([validity(repeats).to_owned(), verdict(repeats).to_owned()]);
+        let doubt = if is_sure(run.capacity(), repeats) { "" } else { "?" };
+        row.extend([validity(repeats).to_owned(), format!("{}{doubt}", verdict(repeats))]);
         rows.push(row);
     }
     rows
@@ -132,6 +135,27 @@ pub(super) fn verdict(repeats: &Repeats<'_>) -> &'static str {
     }
     let usable = repeats.usable();
     usable.iter().flat_map(|s| s.statuses()).max().map_or("–", SloStatus::word)
+}
+
+/// What the question marks of the rows mean, where there are any.
+pub(super) fn doubt(rows: &[Vec<String>]) -> &'static str {
+    let unsure = rows.iter().filter_map(|row| row.last()).any(|verdict| verdict.ends_with('?'));
+    if unsure { " PASS?, FAIL?: by the figure, from too few requests to be 95 % sure." } else { "" }
+}
+
+/// Whether the level of these cells is sure to meet the experiment's SLO, or to miss it. What isn't
+/// judged so is as it is.
+fn is_sure(capacity: &Capacity, repeats: &Repeats<'_>) -> bool {
+    let first = repeats.cells.first().map(|c| c.cell.index);
+    let mut levels = capacity.shapes.iter().flat_map(|s| &s.levels);
+    let level = levels.find(|l| first.is_some_and(|i| l.cells.contains(&i)));
+    let said = match verdict(repeats) {
+        word if word == SloStatus::Pass.word() => Some(true),
+        word if word == SloStatus::Fail.word() => Some(false),
+        _ => None,
+    };
+    let own = capacity.slo.source == SloSource::Experiment;
+    !own || said.is_none() || level.is_none_or(|l| l.verdict != Standing::Undecided || l.met != said)
 }
 
 /// Left-aligned first column, the rest right-aligned.

@@ -117,6 +117,10 @@ pub enum SweepError {
         begun_with(set)
     )]
     OtherExperiment { run: PathBuf, difference: String, set: Vec<String> },
+    #[error(
+        "cell {cell} of the run's plan.json is none of its searches: the file is damaged; start a new run"
+    )]
+    NoSearch { cell: u32 },
     #[error("runs that take turns must ask the same of their servers, and here they don't: {difference}")]
     OtherCells { difference: String },
     #[error(
@@ -193,7 +197,9 @@ pub fn run(
         bench.launch_by(launcher(experiment, options, resumed.as_ref(), control));
     }
     let hooks = Runner::new(&experiment.hooks, control);
-    if let Some(run) = resumed.as_ref().filter(|_| left.is_empty() && plan.searches.is_empty()) {
+    if let Some(run) = resumed.as_ref().filter(|_| left.is_empty())
+        && (plan.searches.is_empty() || searching::is_over(run)?)
+    {
         return Ok(Swept { run: run.path().to_owned(), ending: Ending::Finished });
     }
     let first = first_up(left.iter().copied().chain(searched), &mut bench, watcher)?;

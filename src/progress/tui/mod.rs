@@ -19,7 +19,7 @@ use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event as Input, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
 
@@ -66,7 +66,7 @@ fn put_up() -> io::Result<()> {
     });
     enable_raw_mode()?;
     UP.store(true, Ordering::SeqCst);
-    execute!(io::stderr(), EnterAlternateScreen).inspect_err(|_| restore())
+    execute!(io::stderr(), EnterAlternateScreen, Clear(ClearType::All)).inspect_err(|_| restore())
 }
 
 /// See the module.
@@ -197,8 +197,12 @@ impl Screen {
         restore();
         // We are stopped within this call.
         let _ = kill_process(getpid(), Signal::STOP);
-        if put_up().is_ok() {
-            let _ = self.screen.clear();
+        if put_up().is_ok()
+            && let Ok(screen) = Terminal::new(CrosstermBackend::new(io::stderr()))
+        {
+            // One that knows of nothing drawn yet. Clearing the old one would ask the terminal where its
+            // cursor is, and wait for the answer.
+            self.screen = screen;
         }
     }
 }
