@@ -18,6 +18,7 @@ mod lists;
 mod noise;
 mod notify;
 mod plan;
+mod publish;
 mod rebuild;
 mod report;
 mod run;
@@ -132,8 +133,7 @@ enum Command {
     Export(export::ExportArgs),
     /// Read results of other tools into a run.
     Import(import::ImportArgs),
-    /// Measure what this machine's client can do at most, so that cells can be held against it; or,
-    /// with --server, how much equal runs differ, so that margins can.
+    /// Measure what this machine's client can do at most; with --server, how much equal runs differ.
     Calibrate(calibrate::CalibrateArgs),
     /// Drive load for runs that are begun on another machine.
     Worker(worker::WorkerArgs),

@@ -1,6 +1,7 @@
 //! `plimsoll run`: the main job.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -8,6 +9,7 @@ use clap::Args;
 
 use super::compare::{Format, conclude, find_run};
 use super::notify::{self, Known};
+use super::publish::{self, PublishArgs};
 use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, chain, say, say_err};
 use crate::analysis::compare::{self, Comparison, GateSettings};
@@ -46,7 +48,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
     /// How to show progress.
-    #[arg(long, default_value = "auto", value_name = "auto|bar|plain|json|none", value_parser = str::parse::<progress::Mode>)]
+    #[arg(long, default_value = "auto", value_name = "auto|bar|tui|plain|json|none", value_parser = str::parse::<progress::Mode>)]
     progress: progress::Mode,
     /// Where the report goes; the run gets its own directory there (else where `report.out`
     /// of the file says, else in `reports`).
@@ -70,6 +72,8 @@ pub struct RunArgs {
     /// become it.
     #[arg(long)]
     no_compare: bool,
+    #[command(flatten)]
+    publish: PublishArgs,
 }
 
 /// Longest that spans are waited for after a sweep.
@@ -80,9 +84,10 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let Planned { experiment, plan } = args.source.plan()?;
     // Before the sweep, which may take hours.
     let baseline = baseline(args, &experiment)?;
+    let publishing = args.publish.settings(&args.source, &experiment)?;
     let control = Control::default();
     watch_signals(&control, announce)?;
-    let mut shown = progress::watcher(args.progress);
+    let mut shown = progress::watcher(args.progress, press(&control));
     if args.show_response {
         if args.progress == progress::Mode::None {
             return Err(Failure::usage(anyhow!(
@@ -94,6 +99,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let mut watchers = Watchers::default();
     watchers.add(shown);
     let sending = spans(&experiment, &mut watchers)?;
+    let published = publish::start(&publishing, &experiment.name, &control, &mut watchers)?;
     let options = Options {
         runs: args.out.clone(),
         resume: args.resume.clone(),
@@ -106,8 +112,10 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         say_err(&format!("note: {lost}"));
     }
     let mut known = Known::default();
+    let ran = swept.is_ok();
     let end = swept.and_then(|swept| conclude_run(args, &experiment, baseline, &swept, &mut known));
     notify::tell(&experiment, &known, &end);
+    publish::finish(published, ran);
     end
 }
 
@@ -355,11 +363,30 @@ fn why_nothing(data: &RunData) -> &'static str {
 }
 
 pub(super) fn announce(control: &Control) {
-    say_err(if control.now() {
+    let words = if control.now() {
         "dropping what is in flight"
     } else {
         "ending: what is in flight is awaited; Ctrl-C again drops it"
-    });
+    };
+    if !progress::tell(words) {
+        say_err(words);
+    }
+}
+
+/// What Ctrl-C does, for a display that hears it itself.
+pub(super) fn press(control: &Control) -> progress::Press {
+    let control = control.clone();
+    Arc::new(move || press_once(&control, announce))
+}
+
+/// One press, told to `pressed`; a third ends the process at once.
+fn press_once(control: &Control, pressed: fn(&Control)) {
+    if control.now() {
+        progress::restore();
+        std::process::exit(Exit::Interrupted as i32);
+    }
+    control.press();
+    pressed(control);
 }
 
 /// Turn SIGINT and SIGTERM into presses of `control`, each told to `pressed`; a third ends
@@ -387,11 +414,7 @@ pub(super) fn watch_signals(control: &Control, pressed: fn(&Control)) -> anyhow:
                         _ = interrupt.recv() => {}
                         _ = terminate.recv() => {}
                     }
-                    if control.now() {
-                        std::process::exit(Exit::Interrupted as i32);
-                    }
-                    control.press();
-                    pressed(&control);
+                    press_once(&control, pressed);
                 }
             });
         })

@@ -20,6 +20,7 @@ mod load_tests;
 mod mistake;
 mod notify;
 pub mod presets;
+mod publish;
 mod quantity;
 mod range;
 mod read;
@@ -58,6 +59,7 @@ pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub(crate) use mistake::nearest;
 pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub use notify::{End, Notify, Webhook, WebhookFormat};
+pub use publish::{GrafanaSettings, OtlpEndpoint, OtlpSettings, PublishSettings, PushMethod, PushSettings};
 pub use quantity::Quantity;
 pub(crate) use reader::Reader;
 pub use search::SearchRules;
@@ -96,6 +98,7 @@ pub struct Experiment {
     pub notify: Option<Notify>,
     /// `[tracing]`, where there is one. It changes no cell's identity.
     pub tracing: Option<Tracing>,
+    pub publish: PublishSettings,
     /// In the order written; empty for a file without a grid.
     pub grids: Vec<Grid>,
     /// The file's path, as it was given.
@@ -201,6 +204,7 @@ impl Experiment {
             fleet,
             notify,
             tracing,
+            publish,
             grids,
         } = head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
@@ -216,6 +220,7 @@ impl Experiment {
             fleet,
             notify,
             tracing,
+            publish,
             grids,
             path,
             text,
@@ -303,6 +308,7 @@ struct Head {
     fleet: FleetSettings,
     notify: Option<Notify>,
     tracing: Option<Tracing>,
+    publish: PublishSettings,
     grids: Vec<Grid>,
 }
 
@@ -326,8 +332,23 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let fleet = read::fleet(root.sub("fleet"));
     let notify = root.get("notify").map(|f| read::notify(f.section()));
     let tracing = root.get("tracing").map(|f| read::tracing(f.section()));
+    let publish = read::publish(root.sub("publish"));
     root.done();
-    Head { name, description, seed, salt, report, capacity, compare, hooks, fleet, notify, tracing, grids }
+    Head {
+        name,
+        description,
+        seed,
+        salt,
+        report,
+        capacity,
+        compare,
+        hooks,
+        fleet,
+        notify,
+        tracing,
+        publish,
+        grids,
+    }
 }
 
 /// The grids, and the searches among them.

@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub(crate) use answers::money;
-pub use answers::{answers, limit_text};
+pub use answers::{answers, limit_text, load_text};
 pub use plan::{WHAT_IFS, replicas};
 pub use pool::pool;
 
@@ -206,6 +206,17 @@ pub struct RuleResult {
     pub interval: Option<(f64, f64)>,
     /// In a sentence: the figure, its limit, and why it is not decided.
     pub text: String,
+}
+
+impl RuleResult {
+    /// How many times as long a cell would have to be for as good a result to be a pass: of a rule that
+    /// is met, with no request beyond its limit, and not decided for want of requests.
+    #[must_use]
+    pub fn longer(&self) -> Option<f64> {
+        let open = self.met && self.verdict == Standing::Undecided && self.violations == Some(0);
+        let least = judge::least_without_violation(self).filter(|_| open)?;
+        Some(least as f64 / self.n_eff?).filter(|times| times.is_finite())
+    }
 }
 
 /// How a rule was judged.

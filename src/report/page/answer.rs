@@ -162,14 +162,10 @@ fn of_one(shape: &Shape, several: bool) -> Head {
         LimitState::Between => {
             let binds = bound.map_or_else(String::new, |b| format!("; {} binds", b.name));
             let why = bound.map(|b| format!("With {} {}.", level(limit.first_missed), b.text));
-            let carried = shape.carried.filter(|_| shape.kind == Loop::Closed);
-            let completes = carried.map(|c| {
-                format!("With {} it completes {} req/s.", level(limit.low), crate::chart::figure(c.rps))
-            });
             Head {
                 tone: "good",
                 text: format!("Meets the SLO up to {}{at}{binds}.", limit_text(shape)),
-                because: why.into_iter().chain(completes).collect(),
+                because: why.into_iter().chain(up_to(shape)).collect(),
             }
         }
         LimitState::AtLeast => {
@@ -199,6 +195,18 @@ fn of_one(shape: &Shape, several: bool) -> Head {
             };
             Head { tone: "bad", text, because: why }
         }
+    }
+}
+
+/// What the lower end of a limit is worth: to plan with, and in requests where users are the load.
+fn up_to(shape: &Shape) -> Option<String> {
+    let low = capacity::load_text(shape, shape.limit.low?);
+    let completes = shape.carried.filter(|_| shape.kind == Loop::Closed).map(|c| crate::chart::figure(c.rps));
+    match (shape.limit.sure_low, completes) {
+        (true, None) => Some(format!("Sure up to {low}.")),
+        (true, Some(rps)) => Some(format!("Sure up to {low}, with which it completes {rps} req/s.")),
+        (false, None) => None,
+        (false, Some(rps)) => Some(format!("With {low} it completes {rps} req/s.")),
     }
 }
 
@@ -296,15 +304,19 @@ fn unsure(judged: &[&Shape]) -> Option<String> {
         (_, [shape]) => {
             let limit = &shape.limit;
             let near = |x: f64| Some(x) == limit.last_met || Some(x) == limit.first_missed;
-            let levels = shape.levels.iter().filter(|l| near(l.x) && l.verdict == Standing::Undecided);
-            let labels: Vec<String> = levels.map(|l| l.label.clone()).collect();
+            let levels = || shape.levels.iter().filter(|l| near(l.x) && l.verdict == Standing::Undecided);
+            let labels: Vec<String> = levels().map(|l| l.label.clone()).collect();
+            let longer = levels().flat_map(|l| &l.rules).filter_map(capacity::RuleResult::longer);
+            let longer = longer.reduce(f64::max).map_or_else(String::new, |times| {
+                format!(" Cells {:.0} times as long should do.", times.ceil())
+            });
             let at = if labels.is_empty() {
                 String::new()
             } else {
                 format!("with {} ", labels.join(" and with "))
             };
             Some(format!(
-                "Not for sure: {at}there were too few requests or repeats to say it with {confidence:.0} % confidence.",
+                "Not for sure: {at}there were too few requests or repeats to say it with {confidence:.0} % confidence.{longer}",
             ))
         }
         (n, many) => Some(format!(

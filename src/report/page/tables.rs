@@ -166,8 +166,8 @@ pub(in crate::report) fn shape_table(shapes: &[Shape]) -> Table {
         Head::text("Workload"),
         Head { def: "limit".into(), ..Head::number("Carries up to", "") },
         Head::text("Binds"),
-        Head::metric("Completed", "req/s", "completed_rps"),
-        Head::metric("Output", "tok/s", "output_tps"),
+        Head::metric("At least", "req/s", "completed_rps"),
+        Head::metric("At least", "tok/s", "output_tps"),
         Head { def: "sure".into(), ..Head::text("Sure") },
         Head::text("Loads measured"),
     ];
@@ -319,7 +319,7 @@ pub(in crate::report) fn verdict_class(word: &str) -> &'static str {
     match word {
         "PASS" => "good",
         "WARNING" => "so-so",
-        "FAIL" => "bad",
+        "FAIL" | "no answer" => "bad",
         _ => "none",
     }
 }
