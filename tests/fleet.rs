@@ -131,7 +131,7 @@ fn workers_whose_clocks_are_hours_apart_keep_one_schedule() {
         return;
     };
     let server = server();
-    let file = experiment(&server.url(), "qps = 40", "duration = \"2s\"");
+    let file = experiment(&server.url(), "qps = 40\narrivals = \"constant\"", "duration = \"2s\"");
     let worker = Worker::start(&[]);
     let dir = directory(&file);
     ran(dir.path(), &by(&workers(&[&worker, &ahead])));
