@@ -78,7 +78,7 @@ struct Hello {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Welcome {
-    Welcome { proof: String, machine: Box<Machine> },
+    TakenIn { proof: String, machine: Box<Machine> },
     WrongToken,
     Refused { reason: String },
 }
@@ -150,12 +150,12 @@ pub(super) fn knock(
     match hear(stream).map_err(lost)? {
         Welcome::WrongToken => Err(FleetError::Token { address: address() }),
         Welcome::Refused { reason } => Err(FleetError::Refused { address: address(), reason }),
-        Welcome::Welcome { proof, .. }
+        Welcome::TakenIn { proof, .. }
             if !same(proof.as_bytes(), hex(token.proof("worker", numbers)).as_bytes()) =>
         {
             Err(FleetError::Token { address: address() })
         }
-        Welcome::Welcome { machine, .. } => Ok((*machine, token.proof("messages", numbers))),
+        Welcome::TakenIn { machine, .. } => Ok((*machine, token.proof("messages", numbers))),
     }
 }
 
@@ -192,6 +192,6 @@ pub(super) fn answer(
         return turned(stream, Turned::Busy, Welcome::Refused { reason });
     }
     let proof = hex(token.proof("worker", numbers));
-    say(stream, &Welcome::Welcome { proof, machine: Box::new(machine.clone()) })?;
+    say(stream, &Welcome::TakenIn { proof, machine: Box::new(machine.clone()) })?;
     Ok(Ok(token.proof("messages", numbers)))
 }

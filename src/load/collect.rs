@@ -73,6 +73,9 @@ impl<'a> Tokens<'a> {
     }
 }
 
+/// Where records go, and who looks on.
+pub(super) type Outlets<'a> = (&'a mut dyn RecordSink, &'a mut dyn FnMut(Look<'_>));
+
 /// Takes in what the load cores report.
 pub(super) struct Collector<'a> {
     sink: &'a mut dyn RecordSink,
@@ -89,11 +92,7 @@ pub(super) struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     /// For so many load cores.
-    pub(super) fn new(
-        (sink, look): (&'a mut dyn RecordSink, &'a mut dyn FnMut(Look<'_>)),
-        (clock, gate): (Clock, Arc<Gate>),
-        cores: u32,
-    ) -> Self {
+    pub(super) fn new((sink, look): Outlets<'a>, (clock, gate): (Clock, Arc<Gate>), cores: u32) -> Self {
         Self {
             sink,
             look,
