@@ -1,27 +1,32 @@
 //! `plimsoll run`: the main job.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::compare::{Format, Found, conclude, find_run};
+use super::page::{self, PageArgs};
 use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, chain, say, say_err};
 use crate::analysis::compare::{self, GateSettings};
 use crate::analysis::{CellData, RunData, sentence};
+use crate::event::Watchers;
 use crate::experiment::{Experiment, Gate};
 use crate::load::Control;
 use crate::measure::{CellSummary, SloStatus, Verdict};
 use crate::search::{End, Outcome};
 use crate::sweep::{self, Ending, Options, SweepError, Swept};
+use crate::ui::{Live, Watch};
 use crate::{progress, report};
 
 /// Arguments of `run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
   plimsoll run experiments/quickstart.toml
+  plimsoll run smoke --ui                      watch it live, in a browser
   plimsoll run smoke --target http://127.0.0.1:8000        a scenario by its name
   plimsoll run recommended-sequence --scale-time 0.02      hours in minutes, at the simulator
   plimsoll run my.toml --set target.url=http://127.0.0.1:8000 --set 'grid.users=[1,2,4]'
@@ -66,15 +71,30 @@ pub struct RunArgs {
     /// become it.
     #[arg(long)]
     no_compare: bool,
+    #[command(flatten)]
+    pub(super) page: PageArgs,
 }
 
-/// Plan, sweep, report, compare.
+/// Plan, sweep, report, compare; with a live page as often as it is asked to.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
-    let Planned { experiment, plan } = args.source.plan()?;
+    let control = Control::default();
+    if args.page.is_wanted()? {
+        return page::run(args, &control);
+    }
+    let planned = args.source.plan()?;
+    watch_signals(&control, announce)?;
+    once(args, planned, &control, None)
+}
+
+/// One sweep and what is made of it; `page` watches it.
+pub(super) fn once(
+    args: &RunArgs,
+    Planned { experiment, plan }: Planned,
+    control: &Control,
+    page: Option<&Arc<Live>>,
+) -> Result<Exit, Failure> {
     // Before the sweep, which may take hours.
     let baseline = baseline(args, &experiment)?;
-    let control = Control::default();
-    watch_signals(&control, announce)?;
     let mut watcher = progress::watcher(args.progress);
     if args.show_response {
         if args.progress == progress::Mode::None {
@@ -84,15 +104,20 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         }
         watcher = progress::with_answers(watcher);
     }
+    let mut watchers = Watchers::default();
+    watchers.add(watcher);
+    if let Some(page) = page {
+        watchers.add(Box::new(Watch::new(Arc::clone(page))));
+    }
     let options = Options {
         runs: args.out.clone(),
         resume: args.resume.clone(),
         sets: args.source.sets(),
         no_server: args.no_server,
     };
-    let swept = sweep::run(&experiment, &plan, &options, &control, watcher.as_mut()).map_err(failure)?;
-    drop(watcher);
-    match (report(args, &experiment, &swept), &swept.ending) {
+    let swept = sweep::run(&experiment, &plan, &options, control, &mut watchers).map_err(failure)?;
+    drop(watchers);
+    match (report(args, &experiment, &swept, page), &swept.ending) {
         (Ok(data), ending) => {
             let exit = verdict(args, ending, &data);
             match baseline.filter(|_| matches!(ending, Ending::Finished)) {
@@ -162,7 +187,12 @@ pub(super) fn failure(error: SweepError) -> Failure {
 }
 
 /// Read the run again, write its report unless told not to, and print its summary.
-fn report(args: &RunArgs, experiment: &Experiment, swept: &Swept) -> anyhow::Result<RunData> {
+fn report(
+    args: &RunArgs,
+    experiment: &Experiment,
+    swept: &Swept,
+    watched: Option<&Arc<Live>>,
+) -> anyhow::Result<RunData> {
     let data = RunData::load(&swept.run)?;
     let out = match (&args.reports, &experiment.report.out) {
         (Some(dir), _) => dir.join(&data.id),
@@ -170,6 +200,9 @@ fn report(args: &RunArgs, experiment: &Experiment, swept: &Swept) -> anyhow::Res
         (None, None) => Path::new("reports").join(&data.id),
     };
     let page = if args.no_report { None } else { Some(report::write(&data, &out)?.page) };
+    if let (Some(watched), Some(_)) = (watched, &page) {
+        watched.reported(out);
+    }
     let summary = report::terminal::summary(&data, page.as_deref());
     say_out(args, &summary);
     Ok(data)

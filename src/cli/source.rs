@@ -14,7 +14,7 @@ use crate::plan::{self, Plan};
 use crate::scenarios;
 
 /// The arguments.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct SourceArgs {
     /// The experiment file, or the name of a scenario; `plimsoll scenarios` lists them.
     file: PathBuf,
@@ -79,6 +79,11 @@ impl SourceArgs {
     /// Add what the command itself sets.
     pub(super) fn add(&mut self, sets: impl IntoIterator<Item = String>) {
         self.own.extend(sets);
+    }
+
+    /// Add overrides that have the last word.
+    pub(super) fn add_last(&mut self, sets: impl IntoIterator<Item = String>) {
+        self.set.extend(sets);
     }
 
     /// [`SourceArgs::plan`] with the overrides `more` after all others, for one of several sides.
@@ -156,7 +161,7 @@ pub(super) fn target(url: &str) -> String {
 }
 
 /// A text as the right-hand side of a `--set`: bare where it reads back as text, else in quotes.
-fn text(value: &str) -> String {
+pub(super) fn text(value: &str) -> String {
     let bare = value.starts_with(|c: char| c.is_ascii_alphabetic());
     if bare && !["true", "false", "inf", "nan"].contains(&value) {
         return value.to_owned();

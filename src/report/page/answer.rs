@@ -18,8 +18,8 @@ use crate::report::findings::Findings;
 #[derive(Serialize)]
 pub(in crate::report) struct Answer {
     /// `good`, `so-so`, `bad` or `none`.
-    tone: &'static str,
-    headline: String,
+    pub(super) tone: &'static str,
+    pub(super) headline: String,
     /// `not yet sure`, where it isn't.
     doubt: &'static str,
     /// What binds, or what was found in place of a limit.
