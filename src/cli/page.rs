@@ -95,7 +95,8 @@ pub(super) fn run(args: &RunArgs, control: &Control) -> Result<Exit, Failure> {
     let keep = args.page.wait || args.page.ui_keep;
     let (ask, asked) = mpsc::sync_channel::<Asked>(1);
     let own: Arc<OnceLock<Arc<Live>>> = Arc::default();
-    let start = keep.then(|| starter(args.clone(), ask, Arc::clone(&own)));
+    let axes = planned.experiment.grids.iter().flat_map(|grid| &grid.axes).map(|axis| axis.path.clone());
+    let start = keep.then(|| starter((args.clone(), axes.collect()), ask, Arc::clone(&own)));
     let board = Board::new(Phase::Ready, &planned.experiment.name, &target(&planned.plan));
     let live = Live::new(board, control.clone(), form(&planned.plan), start);
     let _ = own.set(Arc::clone(&live));
@@ -154,11 +155,16 @@ fn wait(asked: &mpsc::Receiver<Asked>, control: &Control) -> Option<Asked> {
     }
 }
 
-/// Checks a form by planning with it, and hands the plan to the thread that runs sweeps.
-fn starter(args: RunArgs, ask: mpsc::SyncSender<Asked>, live: Arc<OnceLock<Arc<Live>>>) -> Starter {
+/// Checks a form by planning with it, and hands the plan to the thread that runs sweeps. `axes`: what
+/// the file's grid has as axes.
+fn starter(
+    (args, axes): (RunArgs, BTreeSet<String>),
+    ask: mpsc::SyncSender<Asked>,
+    live: Arc<OnceLock<Arc<Live>>>,
+) -> Starter {
     Box::new(move |order: &Order| {
         let mut args = args.clone();
-        args.source.add_last(sets(order));
+        args.source.add_last(sets(order, &axes));
         let planned = args.source.plan().map_err(|failure| mistakes(&failure, order))?;
         let busy = || vec![FormMistake { key: String::new(), text: "a sweep runs already".to_owned() }];
         let Some(live) = live.get() else { return Err(busy()) };
@@ -169,13 +175,19 @@ fn starter(args: RunArgs, ask: mpsc::SyncSender<Asked>, live: Arc<OnceLock<Arc<L
     })
 }
 
-/// What was filled in, as `--set`. A number or a list is itself; of the target's address that is text.
-fn sets(order: &Order) -> Vec<String> {
+/// What was filled in, as `--set`. A number or a list is itself; the target's address is text, and so
+/// is a time; an axis of the grid stays one.
+fn sets(order: &Order, axes: &BTreeSet<String>) -> Vec<String> {
     let set = |(key, value): (&String, &String)| {
-        let value = value.trim();
-        match key.as_str() {
-            "target.url" => format!("{key}={}", text(value)),
-            _ if value.contains(',') && !value.starts_with('[') => format!("{key}=[{value}]"),
+        let value = value.trim().trim_matches(&['[', ']'][..]);
+        let value = match key.as_str() {
+            "target.url" => text(value),
+            _ => value.to_owned(),
+        };
+        match key.strip_prefix("load.") {
+            Some(short) if axes.contains(key) => format!("grid.{short}=[{value}]"),
+            None if axes.contains(key) => format!("grid.\"{key}\"=[{value}]"),
+            _ if value.contains(',') => format!("{key}=[{value}]"),
             _ => format!("{key}={value}"),
         }
     };
@@ -213,25 +225,36 @@ fn form(plan: &Plan) -> Vec<Field> {
         Field { key, label, value: values.join(", "), hint }
     };
     vec![
-        field("load.users", "Users", "a number, or several: 1, 4, 16; users wait for their answers", |cell| {
-            cell.factors.get("load.users").and_then(Value::as_u64).map(|users| users.to_string())
-        }),
-        field("load.spawn_rate", "Spawn rate", "users that start per second", |cell| match cell.settings.load {
-            Load::Closed { users } if !cell.settings.cell.ramp.is_zero() => {
-                let rate = f64::from(users) / cell.settings.cell.ramp.as_secs_f64();
-                Some(format!("{}", (rate * 1000.0).round() / 1000.0))
+        field(
+            "load.users",
+            "Users",
+            "a number, or several: 1, 4, 16; users wait for their answers",
+            |cell| cell.factors.get("load.users").and_then(Value::as_u64).map(|users| users.to_string()),
+        ),
+        field("load.spawn_rate", "Spawn rate", "users that start per second", |cell| {
+            match cell.settings.load {
+                Load::Closed { users } if !cell.settings.cell.ramp.is_zero() => {
+                    let rate = f64::from(users) / cell.settings.cell.ramp.as_secs_f64();
+                    Some(format!("{}", (rate * 1000.0).round() / 1000.0))
+                }
+                _ => None,
             }
-            _ => None,
         }),
-        field("load.qps", "Requests per second", "an open loop: requests come at this rate, answered or not", |cell| {
-            cell.factors.get("load.qps").and_then(Value::as_f64).map(|rate| rate.to_string())
-        }),
+        field(
+            "load.qps",
+            "Requests per second",
+            "an open loop: requests come at this rate, answered or not",
+            |cell| cell.factors.get("load.qps").and_then(Value::as_f64).map(|rate| rate.to_string()),
+        ),
         field("cell.duration", "Duration of each cell", "such as 30s or 5m", |cell| {
             cell.settings.cell.duration.map(units::format_duration)
         }),
-        field("target.url", "Target URL", "such as http://127.0.0.1:8000, or sim: for the simulator", |cell| {
-            Some(cell.settings.target.url.clone())
-        }),
+        field(
+            "target.url",
+            "Target URL",
+            "such as http://127.0.0.1:8000, or sim: for the simulator",
+            |cell| Some(cell.settings.target.url.clone()),
+        ),
     ]
 }
 
@@ -239,4 +262,45 @@ fn form(plan: &Plan) -> Vec<Field> {
 fn target(plan: &Plan) -> String {
     let first = plan.cells.first().map(|cell| cell.settings.target.url.clone()).unwrap_or_default();
     crate::store::without_credentials(&first).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_in_their_usual_forms() {
+        let of = |addr: &str| place(addr, Some("0123456789abcdef")).map(|place| place.addr.to_string());
+        for (addr, is) in [
+            (ADDRESS, "127.0.0.1:8089"),
+            ("9000", "127.0.0.1:9000"),
+            (":9000", "127.0.0.1:9000"),
+            ("0.0.0.0", "0.0.0.0:8089"),
+            ("localhost:0", "127.0.0.1:0"),
+            ("[::1]:9000", "[::1]:9000"),
+        ] {
+            assert_eq!(of(addr).unwrap(), is);
+        }
+        let error = of("my.toml").unwrap_err();
+        assert_eq!(error.exit, Exit::Usage);
+        assert!(error.error.to_string().contains("comes before --ui"), "{}", error.error);
+    }
+
+    #[test]
+    fn a_form_is_sets_and_axes_stay_axes() {
+        let order: Order = [
+            ("load.users", "4"),
+            ("load.qps", "1, 2"),
+            ("cell.duration", " 30s "),
+            ("target.url", "http://h:1"),
+            ("load.spawn_rate", ""),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+        let axes = BTreeSet::from(["load.users".to_owned()]);
+        assert_eq!(
+            sets(&order, &axes),
+            ["cell.duration=30s", "load.qps=[1, 2]", "grid.users=[4]", "target.url=http://h:1"]
+        );
+    }
 }

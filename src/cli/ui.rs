@@ -17,8 +17,10 @@ use crate::ui::{ADDRESS, Open, Shelf, Site};
 
 /// Arguments of `ui`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  plimsoll ui\n  plimsoll ui 127.0.0.1:0 --runs old/runs --reports old/reports\n\n\
-                        Nothing is changed by it but that reports that are missing are made. Ctrl-C ends it.")]
+#[command(
+    after_help = "Examples:\n  plimsoll ui\n  plimsoll ui 127.0.0.1:0 --runs old/runs --reports old/reports\n\n\
+                        Nothing is changed by it but that reports that are missing are made. Ctrl-C ends it."
+)]
 pub struct UiArgs {
     /// Where the page is served (port 0: any free one).
     #[arg(value_name = "ADDR", default_value = ADDRESS)]

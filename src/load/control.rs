@@ -25,9 +25,10 @@ struct Wishes {
 impl Control {
     /// One step further: run → finish (close the window, drain) → now (censor all at once).
     pub fn press(&self) {
-        let _ = self.wishes.pressed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |v| {
-            Some(v.saturating_add(1).min(2))
-        });
+        let _ = self
+            .wishes
+            .pressed
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |v| Some(v.saturating_add(1).min(2)));
     }
 
     /// Whether the window is to be closed.

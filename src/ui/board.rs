@@ -272,6 +272,7 @@ impl Board {
                 self.run = Some((*run).to_owned());
                 (self.cells, self.finished_before) = (*cells, *finished_before);
                 self.expected_s = *expected_s;
+                self.line(&format!("run {run} begins"));
             }
             Event::Turn { side } => self.side = Some((*side).to_owned()),
             Event::CellStarted { cell, of, expected_s } => self.start_cell(cell, *of, *expected_s),
@@ -283,19 +284,24 @@ impl Board {
                     current.window_s = Some(window.end_us.saturating_sub(window.start_us) as f64 / 1e6);
                 }
                 self.leave_cell();
+                let remarks: Vec<&str> = summary.validity.reasons.iter().map(|r| r.text.as_str()).collect();
+                let remarks =
+                    if remarks.is_empty() { String::new() } else { format!(": {}", remarks.join("; ")) };
+                self.line(&format!("cell {} has ended{remarks}", cell.index + 1));
             }
             Event::CoolingDown { .. } => self.cooling = true,
             Event::Notice { text } => self.line(text),
             Event::SweepFinished { interrupted, .. } => {
                 self.leave_cell();
                 self.cooling = false;
-                if *interrupted {
-                    self.line("the sweep was ended early");
-                }
+                self.line(if *interrupted { "the sweep was ended early" } else { "the sweep has ended" });
             }
             // Texts of answers are for `--show-response`.
             Event::Answer { .. } => {}
-            #[allow(unreachable_patterns, reason = "what is added to events is drawn without being known here")]
+            #[allow(
+                unreachable_patterns,
+                reason = "what is added to events is drawn without being known here"
+            )]
             other => self.note(&json!(other)),
         }
     }
@@ -310,6 +316,7 @@ impl Board {
 
     fn start_cell(&mut self, cell: &Cell, of: usize, expected_s: f64) {
         self.leave_cell();
+        self.line(&format!("cell {} begins: {}", cell.index + 1, label(cell)));
         self.cooling = false;
         self.cells = self.cells.max(of);
         self.course = Course::new(self.course.generation + 1);
@@ -326,7 +333,7 @@ impl Board {
     }
 
     /// The current cell has ended, or will not.
-    fn leave_cell(&mut self) {
+    pub(super) fn leave_cell(&mut self) {
         let Some(current) = self.current.as_mut() else { return };
         if current.row.status == "running" {
             current.row.status = "not_measured";

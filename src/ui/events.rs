@@ -26,6 +26,7 @@ pub(super) async fn stream(live: Arc<Live>, out: mpsc::Sender<Bytes>) {
         changes.mark_unchanged();
         // The board is held as long as copies take; they are written out behind it.
         let news = live.board().news(&mut seen);
+        message(&mut text, "state", &live.state());
         if let Some(course) = &news.course {
             message(&mut text, "course", course);
         }
@@ -35,7 +36,6 @@ pub(super) async fn stream(live: Arc<Live>, out: mpsc::Sender<Bytes>) {
         if let Some(lines) = &news.lines {
             message(&mut text, "log", lines);
         }
-        message(&mut text, "state", &live.state());
         if out.send(std::mem::take(&mut text).into()).await.is_err() {
             return;
         }

@@ -65,7 +65,8 @@ impl Guard {
     pub(super) fn new(place: &Place, port: u16) -> Result<Self, UiError> {
         let loopback = place.addr.ip().is_loopback();
         let plain = |token: &str| {
-            token.len() >= TOKEN_LENGTH && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            token.len() >= TOKEN_LENGTH
+                && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
         };
         let access = match &place.token {
             Some(token) if !plain(token) => return Err(UiError::Token),
@@ -147,9 +148,9 @@ impl Guard {
         let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
         let host = text(headers, HOST).unwrap_or_default();
         // A proxy in front may speak TLS.
-        let ours = ["http://", "https://"].iter().any(|scheme| {
-            origin.to_str().ok().and_then(|origin| origin.strip_prefix(scheme)) == Some(host)
-        });
+        let ours = ["http://", "https://"]
+            .iter()
+            .any(|scheme| origin.to_str().ok().and_then(|origin| origin.strip_prefix(scheme)) == Some(host));
         if ours { Ok(()) } else { Err(Refusal::Origin) }
     }
 
@@ -161,9 +162,10 @@ impl Guard {
         }
         let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
         cookies.flat_map(|line| line.split(';')).any(|cookie| {
-            cookie.trim().split_once('=').is_some_and(|(name, value)| {
-                name == self.cookie && same(value, &self.session)
-            })
+            cookie
+                .trim()
+                .split_once('=')
+                .is_some_and(|(name, value)| name == self.cookie && same(value, &self.session))
         })
     }
 }
@@ -208,7 +210,8 @@ mod tests {
         for ours in ["127.0.0.1:8089", "localhost:8089", "LOCALHOST", "[::1]:9000", "127.0.0.1"] {
             assert_eq!(local.check_look(&headers(&[("host", ours)])), Ok(()), "{ours}");
         }
-        for other in ["evil.example:8089", "localhost.evil.example", "10.0.0.1:8089", "", "127.0.0.1.nip.io"] {
+        for other in ["evil.example:8089", "localhost.evil.example", "10.0.0.1:8089", "", "127.0.0.1.nip.io"]
+        {
             assert_eq!(local.check_look(&headers(&[("host", other)])), Err(Refusal::Host), "{other:?}");
         }
         assert_eq!(local.check_look(&headers(&[])), Err(Refusal::Host));
@@ -224,7 +227,9 @@ mod tests {
         let token = (PAGE_TOKEN, guard.page_token());
         assert_eq!(guard.check_change(&headers(&[host, token])), Ok(()));
         assert_eq!(guard.check_change(&headers(&[host, token, ("origin", "http://localhost:8089")])), Ok(()));
-        for origin in ["http://evil.example", "null", "http://localhost:8080", "http://localhost:8089.evil.example"] {
+        for origin in
+            ["http://evil.example", "null", "http://localhost:8080", "http://localhost:8089.evil.example"]
+        {
             let asked = headers(&[host, token, ("origin", origin)]);
             assert_eq!(guard.check_change(&asked), Err(Refusal::Origin), "{origin}");
         }
@@ -245,7 +250,9 @@ mod tests {
         let bearer = format!("Bearer {access}");
         assert_eq!(guard.check_look(&headers(&[host, ("authorization", &bearer)])), Ok(()));
         let cookie = guard.cookie();
-        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains(&access));
+        assert!(
+            cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains(&access)
+        );
         let pair = format!("a=b; {}", cookie.split(';').next().unwrap());
         assert_eq!(guard.check_look(&headers(&[host, ("cookie", &pair)])), Ok(()));
         assert_eq!(guard.check_look(&headers(&[host, ("cookie", "plimsoll-8089=1")])), Err(Refusal::SignIn));

@@ -76,6 +76,11 @@ impl Live {
         self.stopped.load(Ordering::Relaxed)
     }
 
+    /// Whether a cell was skipped by hand.
+    pub(super) fn is_skipped(&self, index: u32) -> bool {
+        self.control.skipped(index)
+    }
+
     /// Begin another sweep.
     pub fn begin(&self, name: &str, target: &str) {
         self.stopped.store(false, Ordering::Relaxed);

@@ -105,7 +105,11 @@ impl Open {
         let mut addr = self.addr;
         if addr.ip().is_unspecified() {
             // Nobody can open 0.0.0.0; this machine's name is a better guess, an address is safer.
-            addr.set_ip(if addr.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+            addr.set_ip(if addr.is_ipv4() {
+                [127, 0, 0, 1].into()
+            } else {
+                std::net::Ipv6Addr::LOCALHOST.into()
+            });
         }
         match self.guard.access() {
             Some(token) => format!("http://{addr}/?token={token}"),

@@ -17,7 +17,7 @@ use crate::analysis::history;
 use crate::analysis::{AnalysisError, RunData, RunInfo, list_runs};
 use crate::experiment::Quantity;
 use crate::report::{self, ReportError};
-use crate::store::{MANIFEST, StoreError, SUMMARY_CSV};
+use crate::store::{MANIFEST, SUMMARY_CSV, StoreError};
 
 /// Compares two runs, baseline first, and gives the directory of the page.
 pub type Compare = Box<dyn Fn(&Path, &Path) -> Result<PathBuf, String> + Send + Sync>;
@@ -68,6 +68,8 @@ pub enum ShelfError {
 #[derive(Serialize)]
 struct Listed {
     id: String,
+    /// The id as a part of an address.
+    to: String,
     name: String,
     target: String,
     started: String,
@@ -87,7 +89,15 @@ struct Page {
     page: usize,
     pages: usize,
     unreadable: Vec<String>,
-    experiments: Vec<history::PastExperiment>,
+    experiments: Vec<Past>,
+}
+
+/// An experiment that has runs.
+#[derive(Serialize)]
+struct Past {
+    name: String,
+    to: String,
+    runs: usize,
 }
 
 impl Shelf {
@@ -113,9 +123,9 @@ impl Shelf {
             ("compare", "") => self.compared(of("a"), of("b")),
             ("history", name) => self.history(&decoded(name)),
             ("reports", rest) => return self.file(rest),
-            ("api", "runs") => {
-                self.listed(of("page").parse().unwrap_or(1)).map(|page| reply::json(StatusCode::OK, &page.runs))
-            }
+            ("api", "runs") => self
+                .listed(of("page").parse().unwrap_or(1))
+                .map(|page| reply::json(StatusCode::OK, &page.runs)),
             _ => return reply::refuse(StatusCode::NOT_FOUND, "there is no such page"),
         };
         made.unwrap_or_else(|error| {
@@ -131,7 +141,8 @@ impl Shelf {
     /// An error as a page, as a person has asked.
     fn trouble(&self, status: StatusCode, error: &ShelfError) -> Reply {
         let page = environment().and_then(|environment| {
-            let context = serde_json::json!({ "text": error.to_string(), "version": env!("CARGO_PKG_VERSION") });
+            let context =
+                serde_json::json!({ "text": error.to_string(), "version": env!("CARGO_PKG_VERSION") });
             environment.get_template("trouble.html")?.render(Serde(&context))
         });
         match page {
@@ -156,14 +167,26 @@ impl Shelf {
         unreadable.extend(others.iter().map(ToString::to_string));
         unreadable.sort();
         unreadable.dedup();
+        let past = |e: history::PastExperiment| Past { to: encoded(&e.name), name: e.name, runs: e.runs };
+        let experiments = experiments.into_iter().map(past).collect();
         let directory = self.runs.display().to_string();
-        Ok(Page { version: env!("CARGO_PKG_VERSION"), directory, runs, total, page, pages, unreadable, experiments })
+        Ok(Page {
+            version: env!("CARGO_PKG_VERSION"),
+            directory,
+            runs,
+            total,
+            page,
+            pages,
+            unreadable,
+            experiments,
+        })
     }
 
     fn row(&self, info: &RunInfo) -> Listed {
         let manifest = &info.manifest;
         Listed {
             id: manifest.run.clone(),
+            to: encoded(&manifest.run),
             name: manifest.name.clone(),
             target: manifest.target.clone(),
             started: manifest.started_at.get(..16).unwrap_or(&manifest.started_at).replace('T', " "),

@@ -55,6 +55,13 @@ impl Watcher for Watch {
             board.tally(self.tally.clone());
         }
         board.on(event);
+        if let Event::Notice { .. } = event
+            && let Some(index) = board.running()
+            && self.live.is_skipped(index)
+        {
+            // What is told next is that it was skipped: it has no end of its own.
+            board.leave_cell();
+        }
         drop(board);
         self.live.changed();
     }

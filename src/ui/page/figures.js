@@ -52,7 +52,8 @@ const figures = (() => {
   }, { rootMargin: "200px" });
 
   // What is shown, as `{ name, x, y, hollow? }`; drawn when it is its turn.
-  const show = (made, series, revision) => {
+  const show = (made, series, revision, until) => {
+    made.until = until;
     made.series = series;
     made.revision = revision;
     made.due = true;
@@ -114,7 +115,7 @@ const figures = (() => {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
       font: { family: getComputedStyle(document.body).fontFamily, color: palette.ink, size: 13 },
       hoverlabel: { bgcolor: palette.panel, bordercolor: palette.line, font: { color: palette.ink, size: 13 } },
-      xaxis: { ...axis, showline: true, rangemode: "tozero", title: { text: made.x, font: { size: 12, color: palette.muted }, standoff: 6 } },
+      xaxis: { ...axis, showline: true, rangemode: "tozero", ...(made.until ? { range: [0, made.until] } : {}), title: { text: made.x, font: { size: 12, color: palette.muted }, standoff: 6 } },
       yaxis: { ...axis, rangemode: "tozero", nticks: 6 },
     };
     window.Plotly.react(made.plot, data, layout, { responsive: true, displaylogo: false, displayModeBar: false });

@@ -49,13 +49,20 @@
     }
     drawCourse();
   };
+  let [spanOf, span] = ["", 0];
   const drawCourse = () => {
     const revision = "cell" + (cellNow ? cellNow.index : "");
+    // The axis has room for the whole cell from the start, so that lines grow and nothing moves.
+    const last = course.t.at(-1) || 0;
+    const live = (state && state.live) || {};
+    const ahead = typeof live.left_s === "number" && live.stage !== "drain" ? live.elapsed_s + live.left_s : (cellNow && cellNow.expected_s) || 0;
+    if (spanOf !== revision) [spanOf, span] = [revision, 0];
+    span = Math.max(span, last > ahead ? last : ahead);
     const line = (path, name) => ({ name, x: course.t, y: course.series[path] || [] });
     const under = (prefix) => Object.keys(course.series).filter((path) => path.startsWith(prefix + ".")).sort();
     for (const one of ALONG) {
       const series = one.under ? under(one.under).map((path) => line(path, path.slice(one.under.length + 1))) : one.series.map(([path, name]) => line(path, name));
-      figures.show(one.made, series, revision);
+      figures.show(one.made, series, revision, span);
     }
     // What the sweep tells beside that, such as gauges of the server.
     const others = Object.keys(course.series).filter((path) => !KNOWN.has(path) && !path.startsWith("errors."));
@@ -66,7 +73,7 @@
     }
     for (const [family, series] of families) {
       if (!further.has(family)) further.set(family, figures.make(at("along"), "of-" + family, family === "more" ? "Further figures" : family.replaceAll("_", " "), "", OVER));
-      figures.show(further.get(family), series, revision);
+      figures.show(further.get(family), series, revision, span);
     }
   };
 
