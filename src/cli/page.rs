@@ -135,6 +135,9 @@ fn tell_end(live: &Live, ended: &Result<Exit, Failure>) {
         Ok(Exit::Fine) => (Phase::Finished, None),
         Ok(Exit::GateFailed) => (Phase::Finished, Some("the gate failed".to_owned())),
         Ok(Exit::Inconclusive) => (Phase::Finished, Some("the comparison is inconclusive".to_owned())),
+        Ok(_) if live.board().is_whole() => {
+            (Phase::Finished, Some("the measurement is invalid: the log and the terminal say why".to_owned()))
+        }
         Ok(_) => (Phase::Failed, Some("the terminal says what was wrong".to_owned())),
         Err(failure) => (Phase::Failed, Some(chain(&failure.error))),
     };

@@ -197,6 +197,8 @@ pub struct Board {
     more: Map<String, Value>,
     tally: Arc<Tally>,
     report: bool,
+    /// Every cell has ended.
+    whole: bool,
     problem: Option<String>,
 }
 
@@ -225,6 +227,7 @@ impl Board {
             more: Map::new(),
             tally: Arc::default(),
             report: false,
+            whole: false,
             problem: None,
         }
     }
@@ -238,6 +241,12 @@ impl Board {
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Whether the sweep went through all of its cells.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// The run that the sweep makes; `None` before there is one.
@@ -291,7 +300,8 @@ impl Board {
             }
             Event::CoolingDown { .. } => self.cooling = true,
             Event::Notice { text } => self.line(text),
-            Event::SweepFinished { interrupted, .. } => {
+            Event::SweepFinished { interrupted, finished, of, .. } => {
+                self.whole = finished >= of;
                 self.leave_cell();
                 self.cooling = false;
                 self.line(if *interrupted { "the sweep was ended early" } else { "the sweep has ended" });
