@@ -26,7 +26,7 @@ max_tokens = 8
 [grid]
 users = [1, 2, 4]
 [cell]
-duration = "3s"
+duration = "5s"
 warmup = "0s"
 drain = "2s"
 cooldown = { min = "50ms", max = "2s" }
@@ -153,13 +153,13 @@ fn a_sweep_is_seen_as_it_runs() {
     let mut live = Paged::new(dir.path(), &["run", "small.toml", "--ui", "127.0.0.1:0", "--ui-keep"]);
     tab.go(&live.url);
     // Figures move.
-    tab.until("document.getElementById('headline').textContent.startsWith('Cell 1 of 3')");
+    tab.until("/^Cell [1-3] of 3/.test(document.getElementById('headline').textContent)");
     tab.until("parseFloat(document.getElementById('t-rps').textContent) > 0");
     tab.until("document.querySelectorAll('#figure-rps .scatterlayer .trace').length === 3");
     tab.until("document.getElementById('figure-rps').querySelector('.live-plot').data[0].y.length >= 3");
     let points = "document.getElementById('figure-rps').querySelector('.live-plot').data[0].y.length";
     let before = tab.value(points).as_u64().unwrap();
-    tab.until(&format!("{points} > {before}"));
+    tab.until(&format!("{points} !== {before}"));
     assert!(tab.text("of").contains("-watched"), "the run's id is shown");
     // Nothing moves: the places of headings are as they were when cells come.
     let places =
@@ -203,7 +203,7 @@ fn a_sweep_is_seen_as_it_runs() {
 
 #[test]
 fn a_sweep_is_paused_skipped_and_stopped_from_the_page() {
-    let dir = directory(&WATCHED.replace("\"3s\"", "\"60s\""));
+    let dir = directory(&WATCHED.replace("\"5s\"", "\"60s\""));
     let Some(mut tab) = Tab::open(1000) else { return };
     let mut live = Paged::new(dir.path(), &["run", "small.toml", "--ui", "127.0.0.1:0", "--no-report"]);
     tab.go(&live.url);
@@ -331,7 +331,7 @@ fn statistics_are_those_of_locust_and_of_the_files() {
 
 #[test]
 fn strangers_are_refused() {
-    let dir = directory(&WATCHED.replace("\"3s\"", "\"60s\""));
+    let dir = directory(&WATCHED.replace("\"5s\"", "\"60s\""));
     let mut live = Paged::new(dir.path(), &["run", "small.toml", "--ui", "127.0.0.1:0", "--no-report"]);
     live.line("cell 1/3");
     let token = live.token();
@@ -374,7 +374,7 @@ fn strangers_are_refused() {
 
 #[test]
 fn other_addresses_need_the_token_that_the_terminal_shows() {
-    let dir = directory(&WATCHED.replace("\"3s\"", "\"60s\""));
+    let dir = directory(&WATCHED.replace("\"5s\"", "\"60s\""));
     let mut live = Paged::new(dir.path(), &["run", "small.toml", "--ui", "0.0.0.0:0", "--no-report"]);
     live.line("cell 1/3");
     let (_, token) = live.url.split_once("?token=").expect("the address has the token in it");
