@@ -9,9 +9,11 @@
 
 mod answer;
 mod cell_run;
+mod trace;
 
 pub use answer::{ANSWER_CHARS, BODY_CHARS, Excerpt, KeptAnswer, PROMPT_CHARS, Texts};
 pub use cell_run::{Ceiling, CellRun, ClientHealth, EndedBy, StageWindow, TICK_US, Tick, Window};
+pub use trace::{TraceId, Traces};
 
 use serde::{Deserialize, Serialize};
 
@@ -212,6 +214,9 @@ pub struct RequestRecord {
     /// of each, all else counts over all of them.
     #[serde(default)]
     pub choices: Option<u32>,
+    /// The trace whose name it bore in `traceparent`: 32 hexadecimal digits. `None`: it bore none.
+    #[serde(default)]
+    pub trace_id: Option<String>,
 }
 
 impl RequestRecord {
@@ -263,6 +268,7 @@ impl RequestRecord {
             server_ttft_us: None,
             server_e2e_us: None,
             choices: None,
+            trace_id: None,
         }
     }
 }

@@ -93,7 +93,8 @@ pub fn in_turn(
             None => begin(side.experiment, side.plan, (&side.options, Some(id)), identity, &calibrated)?,
         });
     }
-    walk(sides, &mut runs, Walk::new(control, watcher, bench, ceiling))
+    let traced = sides.first().map_or(0.0, |side| super::traced(side.experiment));
+    walk(sides, &mut runs, Walk::new(control, watcher, bench, ceiling).with_traced(traced))
 }
 
 /// Whether the same is asked, in the same order.

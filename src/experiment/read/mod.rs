@@ -8,11 +8,13 @@ mod custom;
 mod hooks;
 mod lengths;
 mod mix;
+mod notify;
 mod sampling;
 mod server;
 mod slo;
 mod stage;
 mod target;
+mod tracing;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -23,7 +25,9 @@ use serde_json::Value;
 pub(crate) use compare::compare;
 pub(crate) use hooks::hooks;
 pub(crate) use mix::refuse_strange_axes;
+pub(crate) use notify::notify;
 pub(super) use slo::{is_floor, read as slo};
+pub(crate) use tracing::tracing;
 
 use super::mistake::{Mistake, MistakeKind, nearest};
 use super::reader::{Reader, Section};
