@@ -404,7 +404,10 @@ fn without_an_slo_the_page_says_so_and_how_to_set_one() {
         }
     }
     let text = summary_text(&page(&run));
-    assert!(text.starts_with("Output throughput is greatest with 512 tok/s at 4 req/s, of the loads"), "{text}");
+    assert!(
+        text.starts_with("Output throughput is greatest with 512 tok/s at 4 req/s, of the loads"),
+        "{text}"
+    );
     assert!(
         text.contains("No SLO is set. By common limits it ") && text.contains("[slo] with ttft_p95"),
         "{text}"
