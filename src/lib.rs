@@ -37,6 +37,7 @@ pub mod import;
 pub mod load;
 pub mod measure;
 pub mod metrics;
+pub mod observe;
 pub mod plan;
 pub mod progress;
 pub mod provider;

@@ -9,9 +9,11 @@
 
 mod answer;
 mod cell_run;
+mod observed;
 
 pub use answer::{ANSWER_CHARS, BODY_CHARS, Excerpt, KeptAnswer, PROMPT_CHARS, Texts};
 pub use cell_run::{Ceiling, CellRun, ClientHealth, EndedBy, StageWindow, TICK_US, Tick, Window};
+pub use observed::{Observed, ObservedLook, ObservedSeries, Reading, ReadingKind, labels};
 
 use serde::{Deserialize, Serialize};
 
