@@ -5,11 +5,18 @@
 //! nothing that a source does can end a cell or hold its load up: a source that fails is noted, and
 //! one that never returns is left behind.
 
+mod gpu;
+mod machine;
 mod observer;
+mod proc;
+mod process;
 
 use std::time::Duration;
 
+pub use gpu::Gpus;
+pub use machine::Machine;
 pub use observer::{Observer, Watch};
+pub use process::{Find, OwnServer, Processes};
 
 pub use crate::record::{Reading, ReadingKind};
 

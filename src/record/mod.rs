@@ -9,6 +9,7 @@
 
 mod answer;
 mod cell_run;
+pub mod inside;
 mod observed;
 
 pub use answer::{ANSWER_CHARS, BODY_CHARS, Excerpt, KeptAnswer, PROMPT_CHARS, Texts};
