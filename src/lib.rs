@@ -33,6 +33,7 @@ pub mod cli;
 pub mod event;
 pub mod experiment;
 pub mod export;
+pub mod exposition;
 pub mod import;
 pub mod load;
 pub mod measure;

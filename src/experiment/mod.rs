@@ -17,6 +17,7 @@ mod length_table;
 #[cfg(test)]
 mod load_tests;
 mod mistake;
+mod observe;
 pub mod presets;
 mod quantity;
 mod range;
@@ -52,6 +53,7 @@ pub use hooks::{Expect, Hook, HookAction, HookPoint, Hooks, OnFailure};
 pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub use mistake::{Mistake, MistakeKind, Mistakes};
+pub use observe::{MetricsFrom, MetricsUrl, ObserveSettings};
 pub use quantity::Quantity;
 pub(crate) use reader::Reader;
 pub use search::SearchRules;
@@ -83,6 +85,7 @@ pub struct Experiment {
     /// `[compare]`, where there is one.
     pub compare: Option<GateSettings>,
     pub hooks: Hooks,
+    pub observe: ObserveSettings,
     /// In the order written; empty for a file without a grid.
     pub grids: Vec<Grid>,
     /// The file's path, as it was given.
@@ -176,7 +179,7 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head { name, description, seed, salt, report, capacity, compare, hooks, grids } = head;
+        let Head { name, description, seed, salt, report, capacity, compare, hooks, observe, grids } = head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
         Ok(Self {
             name,
@@ -187,6 +190,7 @@ impl Experiment {
             capacity,
             compare,
             hooks,
+            observe,
             grids,
             path,
             text,
@@ -271,6 +275,7 @@ struct Head {
     capacity: CapacitySettings,
     compare: Option<GateSettings>,
     hooks: Hooks,
+    observe: ObserveSettings,
     grids: Vec<Grid>,
 }
 
@@ -291,8 +296,9 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let capacity = capacity::read(root.sub("capacity"), &CapacitySettings::default());
     let compare = root.get("compare").map(|f| read::compare(f.section()));
     let hooks = read::hooks(root.sub("hooks"));
+    let observe = read::observe(root.sub("observe"));
     root.done();
-    Head { name, description, seed, salt, report, capacity, compare, hooks, grids }
+    Head { name, description, seed, salt, report, capacity, compare, hooks, observe, grids }
 }
 
 /// The grids, and the searches among them.

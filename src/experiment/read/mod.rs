@@ -8,6 +8,7 @@ mod custom;
 mod hooks;
 mod lengths;
 mod mix;
+mod observe;
 mod sampling;
 mod server;
 mod slo;
@@ -23,6 +24,7 @@ use serde_json::Value;
 pub(crate) use compare::compare;
 pub(crate) use hooks::hooks;
 pub(crate) use mix::refuse_strange_axes;
+pub(crate) use observe::observe;
 pub(super) use slo::{is_floor, read as slo};
 
 use super::mistake::{Mistake, MistakeKind, nearest};
