@@ -160,6 +160,7 @@ fn summary(x: f64) -> CellSummary {
             pass: true,
             status: SloStatus::Pass,
         }],
+        inside: None,
         workload_hash: "w".to_owned(),
         groups: Vec::new(),
         drift: Vec::new(),

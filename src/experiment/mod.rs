@@ -13,6 +13,7 @@ mod gate;
 mod gate_tests;
 mod grid;
 mod hooks;
+mod inside;
 mod length_table;
 #[cfg(test)]
 mod load_tests;
@@ -50,6 +51,10 @@ pub use gate::GateSettings;
 pub use grid::{Axis, Grid, Order};
 pub(crate) use grid::{Override, Point};
 pub use hooks::{Expect, Hook, HookAction, HookPoint, Hooks, OnFailure};
+pub use inside::{
+    GpusFrom, InsideSettings, JsonEndpoint, Limit, LimitOn, LimitUnit, NamedProcess, Pointer, ProcessAt,
+    ProcessesFrom,
+};
 pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub use mistake::{Mistake, MistakeKind, Mistakes};

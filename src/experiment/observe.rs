@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::inside::InsideSettings;
+
 /// What is read beside the load, and how often. No setting of a cell: it changes nothing that is
 /// asked of a server.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -14,11 +16,19 @@ pub struct ObserveSettings {
     pub every: Duration,
     /// A look at one address takes no longer.
     pub timeout: Duration,
+    /// Processes, GPUs, JSON, and the limits on them.
+    #[serde(flatten)]
+    pub inside: InsideSettings,
 }
 
 impl Default for ObserveSettings {
     fn default() -> Self {
-        Self { metrics: MetricsFrom::Auto, every: Duration::from_secs(1), timeout: Duration::from_secs(2) }
+        Self {
+            metrics: MetricsFrom::Auto,
+            every: Duration::from_secs(1),
+            timeout: Duration::from_secs(2),
+            inside: InsideSettings::default(),
+        }
     }
 }
 

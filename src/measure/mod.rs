@@ -3,6 +3,7 @@
 mod groups;
 mod identity;
 mod in_flight;
+pub mod inside;
 mod samples;
 mod select;
 mod slo;
@@ -17,6 +18,7 @@ use std::convert::Infallible;
 use serde::{Deserialize, Serialize};
 
 pub use groups::{GroupKind, GroupSummary};
+pub use inside::{Growth, Inside, InsideFigure, LimitVerdict};
 pub use samples::of_request;
 pub use slo::{SloStatus, SloVerdict};
 pub use stages::{Drift, DriftVerdict, Recovered, RecoveryVerdict, recovery};
@@ -49,6 +51,9 @@ pub struct CellSummary {
     pub validity: Validity,
     /// Verdict of each SLO rule.
     pub slo: Vec<SloVerdict>,
+    /// What was read of the server's processes, its GPUs and its machine, with the limits on them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Inside>,
     /// Hash of every prompt length, output length and due time: two runs may be paired only
     /// if it is the same.
     pub workload_hash: String,
@@ -75,9 +80,19 @@ impl CellSummary {
         self.groups.iter().filter(|g| g.kind == GroupKind::Stage)
     }
 
-    /// How all stands that was asked of the cell: each rule of its own, and each of its stages'
-    /// rules and recoveries.
+    /// How all stands that was asked of the cell: its SLOs, and the limits on its server.
     pub fn statuses(&self) -> impl Iterator<Item = SloStatus> {
+        self.slo_statuses().chain(self.limits().iter().map(|verdict| verdict.status))
+    }
+
+    /// The limits on its server, judged.
+    #[must_use]
+    pub fn limits(&self) -> &[LimitVerdict] {
+        self.inside.as_ref().map_or(&[], |inside| &inside.limits)
+    }
+
+    /// How each rule of its own stands, and each of its stages' rules and recoveries.
+    pub fn slo_statuses(&self) -> impl Iterator<Item = SloStatus> {
         let own = self.slo.iter().map(|verdict| verdict.status);
         own.chain(self.groups.iter().flat_map(GroupSummary::statuses))
     }
@@ -367,6 +382,7 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
         tokens: totals.tokens,
         validity: Validity { verdict: Verdict::Valid, reasons: Vec::new(), signals: BTreeMap::new() },
         slo: Vec::new(),
+        inside: None,
         workload_hash,
         groups: Vec::new(),
         drift: Vec::new(),

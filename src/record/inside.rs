@@ -39,3 +39,28 @@ pub const GPU_THROTTLED: &str = "gpu_throttled";
 pub const GPU_THROTTLE: &str = "gpu_throttle";
 /// Energy in joules since some time before.
 pub const GPU_ENERGY: &str = "gpu_energy_joules";
+
+/// All of them.
+pub const ALL: [&str; 21] = [
+    CPU_CORES,
+    CPU_SHARE,
+    MEMORY,
+    OPEN_FILES,
+    THREADS,
+    PROCESSES,
+    STARTED,
+    MACHINE_CPU,
+    MACHINE_MEMORY,
+    MACHINE_RECEIVED,
+    MACHINE_SENT,
+    GPU,
+    GPU_MEMORY,
+    GPU_MEMORY_SHARE,
+    GPU_POWER,
+    GPU_CLOCK,
+    GPU_MEMORY_CLOCK,
+    GPU_TEMPERATURE,
+    GPU_THROTTLED,
+    GPU_THROTTLE,
+    GPU_ENERGY,
+];

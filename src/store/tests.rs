@@ -212,6 +212,7 @@ pub(crate) fn summary(n: u32) -> CellSummary {
             pass: false,
             status: SloStatus::Fail,
         }],
+        inside: None,
         workload_hash: "w".to_owned(),
         groups: Vec::new(),
         drift: Vec::new(),

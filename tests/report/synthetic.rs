@@ -335,6 +335,7 @@ fn summary(spec: &Spec, fate: Fate, server: &Server) -> CellSummary {
                 SloVerdict::judge(rule, value)
             })
             .collect(),
+        inside: None,
         workload_hash: "0".repeat(16),
         groups: Vec::new(),
         drift: Vec::new(),

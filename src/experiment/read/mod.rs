@@ -6,6 +6,7 @@ mod connections;
 mod content;
 mod custom;
 mod hooks;
+mod inside;
 mod lengths;
 mod mix;
 mod observe;

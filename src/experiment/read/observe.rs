@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::inside::inside;
 use super::server::address;
 use super::target::headers;
 use crate::experiment::mistake::{Mistake, MistakeKind};
@@ -22,6 +23,7 @@ pub(crate) fn observe(section: Section<'_>) -> ObserveSettings {
         metrics: section.get("metrics").and_then(|f| metrics(&f)).unwrap_or(usual.metrics),
         every: section.get("every").and_then(|f| f.duration(OFTENEST, RAREST)).unwrap_or(usual.every),
         timeout: section.get("timeout").and_then(|f| f.duration(SHORTEST, LONGEST)).unwrap_or(usual.timeout),
+        inside: inside(&section),
     };
     section.done();
     settings
