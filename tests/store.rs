@@ -163,6 +163,7 @@ fn summary(x: f64) -> CellSummary {
         workload_hash: "w".to_owned(),
         groups: Vec::new(),
         drift: Vec::new(),
+        server: None,
         semi_open: true,
     }
 }
@@ -187,6 +188,7 @@ fn cell_run(ticks: u64) -> CellRun {
         foreign_chunks_in_window: 0,
         client: ClientHealth::default(),
         lost_records: None,
+        observed: None,
     }
 }
 

@@ -5,10 +5,12 @@
 //! nothing that a source does can end a cell or hold its load up: a source that fails is noted, and
 //! one that never returns is left behind.
 
+mod metrics;
 mod observer;
 
 use std::time::Duration;
 
+pub use metrics::Metrics;
 pub use observer::{Observer, Watch};
 
 pub use crate::record::{Reading, ReadingKind};
