@@ -164,6 +164,7 @@ fn summary(x: f64) -> CellSummary {
         workload_hash: "w".to_owned(),
         groups: Vec::new(),
         drift: Vec::new(),
+        server: None,
         semi_open: true,
     }
 }
@@ -188,6 +189,7 @@ fn cell_run(ticks: u64) -> CellRun {
         foreign_chunks_in_window: 0,
         client: ClientHealth::default(),
         lost_records: None,
+        observed: None,
     }
 }
 

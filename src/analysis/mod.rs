@@ -29,7 +29,7 @@ pub use records::{Records, read_requests, read_timeline};
 pub use run::{RunInfo, list_runs};
 pub use search::{probe_of, sentence};
 
-use crate::measure::CellSummary;
+use crate::measure::{CellSummary, ServerCourse};
 use crate::plan::Cell;
 use crate::record::Tick;
 use crate::search::Outcome;
@@ -86,6 +86,8 @@ pub struct CellData {
     pub records: Option<PathBuf>,
     /// A sample of its requests by send time; empty where not read.
     pub points: Vec<RequestPoint>,
+    /// The server's figures over the time of the cell; empty where not read, or not known.
+    pub server: Vec<ServerCourse>,
 }
 
 /// What a time strip shows of one request, and the diagnosis looks at.

@@ -271,6 +271,7 @@ mod tests {
                 timeline: Vec::new(),
                 records: None,
                 points: Vec::new(),
+                server: Vec::new(),
             }
         };
         (0..n).map(one).collect()

@@ -6,6 +6,7 @@ mod in_flight;
 pub mod inside;
 mod samples;
 mod select;
+mod server_side;
 mod slo;
 mod stages;
 mod totals;
@@ -20,6 +21,9 @@ use serde::{Deserialize, Serialize};
 pub use groups::{GroupKind, GroupSummary};
 pub use inside::{Growth, Inside, InsideFigure, LimitVerdict};
 pub use samples::of_request;
+pub use server_side::{
+    CountCheck, Made, SERVER_FIGURES, ServerCourse, ServerFigure, ServerSide, ServerValue, server_courses,
+};
 pub use slo::{SloStatus, SloVerdict};
 pub use stages::{Drift, DriftVerdict, Recovered, RecoveryVerdict, recovery};
 pub use trend::{Batches, Course};
@@ -66,6 +70,9 @@ pub struct CellSummary {
     /// judged. Empty where stages change the load, and so the figures, by plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<DriftVerdict>,
+    /// What was read of the server meanwhile; `None` where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerSide>,
 }
 
 impl CellSummary {
@@ -333,9 +340,11 @@ where
     let mut totals = totals::Totals::new(settings, totals::Scope::cell(settings), run.window);
     let mut groups = groups::Groups::of(settings, run);
     let mut drift = (!settings.level_changes()).then(|| Drift::new(run.window));
+    let mut asked = server_side::Asked::new(totals.whole_answers());
     for record in walk()? {
         let record = record?;
         totals.take(&record);
+        asked.take(&record);
         groups.take(&record);
         if let Some(drift) = &mut drift {
             drift.take(&record);
@@ -352,6 +361,11 @@ where
     let mut summary = summary_of(cell, run, totals);
     summary.groups = groups.finish();
     summary.drift = drift.map(|drift| drift.verdicts()).unwrap_or_default();
+    if let Some(observed) = &run.observed {
+        let side = server_side::server_side(observed, run.window, &asked);
+        validity::hear_server(&mut summary.validity, asked.verdict(&side.counts));
+        summary.server = Some(side);
+    }
     Ok(summary)
 }
 
@@ -386,6 +400,7 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
         workload_hash,
         groups: Vec::new(),
         drift: Vec::new(),
+        server: None,
     };
     summary.slo = settings.slo.rules.iter().map(|rule| SloVerdict::of(rule, &summary)).collect();
     let ttft = totals.ttft;

@@ -60,6 +60,17 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Validity {
     Validity { verdict, reasons: court.reasons, signals: court.signals }
 }
 
+/// Judge how the server's counts stand to this client's: the share by which they are off, and what
+/// that says.
+pub(super) fn hear_server(validity: &mut Validity, off: Option<(f64, String)>) {
+    let mut court = Court { scale_ms: 0.0, window_ms: 0.0, signals: BTreeMap::new(), reasons: Vec::new() };
+    court.hear(&table::SERVER_COUNTS, off.as_ref().map(|(off, _)| *off), |_, _| {
+        off.as_ref().map(|(_, text)| text.clone()).unwrap_or_default()
+    });
+    validity.signals.extend(court.signals);
+    court.reasons.into_iter().for_each(|reason| validity.add(&reason.signal, reason.verdict, reason.text));
+}
+
 /// Signals and reasons as they are found.
 struct Court {
     /// What limits that are shares of a latency are taken of.

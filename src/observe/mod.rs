@@ -5,8 +5,11 @@
 //! nothing that a source does can end a cell or hold its load up: a source that fails is noted, and
 //! one that never returns is left behind.
 
+mod fetch;
 mod gpu;
+mod json;
 mod machine;
+mod metrics;
 mod observer;
 mod proc;
 mod process;
@@ -14,7 +17,9 @@ mod process;
 use std::time::Duration;
 
 pub use gpu::Gpus;
+pub use json::Json;
 pub use machine::Machine;
+pub use metrics::Metrics;
 pub use observer::{Observer, Watch};
 pub use process::{Find, OwnServer, Processes};
 

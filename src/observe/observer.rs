@@ -14,6 +14,8 @@ use crate::record::{Observed, ObservedLook, ObservedSeries, Reading};
 /// How long a cell waits for the first look, and for the last: after it a source is taken for
 /// one that never comes back.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Before the last look: what a server counts once an answer has gone out, it has counted then.
+const SETTLE: Duration = Duration::from_millis(50);
 /// Failures in a row after which a source is asked only now and then.
 const FAILING: u32 = 3;
 /// Now and then: every so many looks.
@@ -65,7 +67,10 @@ impl Observer {
                 loop {
                     match stopped.recv_timeout(next.saturating_duration_since(Instant::now())) {
                         Err(RecvTimeoutError::Timeout) => look(&mut sources, &theirs, Ask::Well),
-                        Ok(()) => break look(&mut sources, &theirs, Ask::All),
+                        Ok(()) => {
+                            thread::sleep(SETTLE);
+                            break look(&mut sources, &theirs, Ask::All);
+                        }
                         // Nobody wants it any more.
                         Err(RecvTimeoutError::Disconnected) => break,
                     }

@@ -216,6 +216,7 @@ pub(crate) fn summary(n: u32) -> CellSummary {
         workload_hash: "w".to_owned(),
         groups: Vec::new(),
         drift: Vec::new(),
+        server: None,
         semi_open: false,
     }
 }
@@ -250,6 +251,7 @@ pub(crate) fn cell_run() -> CellRun {
         foreign_chunks_in_window: 0,
         client: ClientHealth::default(),
         lost_records: None,
+        observed: None,
     }
 }
 

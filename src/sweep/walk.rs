@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::bench::{self, Bench};
 use super::hooks::{After, Runner};
+use super::observing::Observing;
 use super::{Ending, SweepError};
 use crate::event::{Event, Look, Watcher};
 use crate::experiment::{Cooldown, HookPoint, Target, Workload};
@@ -125,6 +126,8 @@ pub(super) struct Walk<'a> {
     /// What a load core of this machine can do, if it was calibrated.
     ceiling: Option<Ceiling>,
     hooks: Option<Runner>,
+    /// What is read of servers while cells run.
+    observing: Option<Observing>,
 }
 
 impl<'a> Walk<'a> {
@@ -144,12 +147,18 @@ impl<'a> Walk<'a> {
             contaminated: None,
             ceiling,
             hooks: None,
+            observing: None,
         }
     }
 
     /// Run these hooks around each cell.
     pub(super) fn with_hooks(self, hooks: Runner) -> Self {
         Self { hooks: Some(hooks), ..self }
+    }
+
+    /// Watch the servers of each cell by this.
+    pub(super) fn observed_by(self, observing: Observing) -> Self {
+        Self { observing: Some(observing), ..self }
     }
 
     /// The hooks at the end of the sweep; its server still runs.
@@ -250,18 +259,26 @@ impl<'a> Walk<'a> {
         let asked = with_answers(cell, shown);
         let job = Job { cell: &asked, parts: parts(&keep.manifest().salt, cell, found)? };
         let mut log = keep.begin_cell(cell)?;
+        if let Some(observing) = &self.observing {
+            observing.own_server(self.bench.group());
+        }
+        let watch = self.observing.as_mut().and_then(|o| o.begin(cell, found, self.watcher));
         let watcher = &mut *self.watcher;
         let mut run = load::drive(&job, &mut log, self.control, &mut |look| match look {
             Look::Live(live) => watcher.on(&Event::Live(live)),
             Look::Ended(requests) => watcher.ended(requests),
         })?;
         run.client.ceiling = self.ceiling;
+        if let (Some(observing), Some(watch)) = (&mut self.observing, watch) {
+            run.observed = Some(observing.end(watch, run.epoch_monotonic_ns, self.watcher));
+        }
         if let Some(why) = log.answers_refused() {
             let text = format!("not all answers of the cell could be kept: {why}");
             self.watcher.on(&Event::Notice { text: &text });
         }
         let log = log.seal()?;
         let mut summary = measure::summarise_walks(cell, &run, || log.records())?;
+        summary.inside = self.observing.as_ref().and_then(|observing| observing.inside(&run, &summary));
         if let Some(text) = self.contaminated.take() {
             summary.validity.add(CONTAMINATED_NAME, Verdict::Warn, text);
         }

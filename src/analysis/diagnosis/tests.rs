@@ -95,7 +95,15 @@ fn steady(index: u32, level: Level) -> CellData {
             ..RequestPoint::default()
         })
         .collect();
-    CellData { cell, summary: Some(summary), skipped: None, timeline, records: None, points }
+    CellData {
+        cell,
+        summary: Some(summary),
+        skipped: None,
+        timeline,
+        records: None,
+        points,
+        server: Vec::new(),
+    }
 }
 
 fn run_of(cells: Vec<CellData>) -> RunData {
