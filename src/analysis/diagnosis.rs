@@ -7,6 +7,7 @@
 mod client;
 mod course;
 mod errors;
+mod growth;
 mod kinds;
 mod levels;
 mod requests;
@@ -89,9 +90,11 @@ pub fn diagnose(run: &RunData) -> Vec<Finding> {
     for cell in &run.cells {
         if let Some(summary) = usable(cell) {
             hits.extend(course::look(cell, summary));
+            hits.extend(growth::look(&cell.cell, summary));
             hits.extend(requests::look(cell, summary));
         }
     }
+    hits.extend(growth::sweep(run));
     hits.extend(requests::first(run));
     hits.extend(levels::prompts(run));
     let mut findings = merge(hits);

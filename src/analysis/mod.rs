@@ -11,6 +11,7 @@ pub mod diagnosis;
 pub mod grid;
 mod groups;
 pub mod history;
+pub mod inside;
 mod records;
 mod requests;
 mod run;

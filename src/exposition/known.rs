@@ -1,7 +1,7 @@
 //! What servers call their figures: the one table by which they are understood.
 
 use super::label_pairs;
-use crate::record::Reading;
+use crate::record::{Reading, inside};
 
 /// What the known servers have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +32,24 @@ pub enum Common {
     RequestsFailed,
     /// Requests whose client went away.
     RequestsAborted,
+    /// Cores that the server's processes keep busy.
+    ServerCores,
+    /// Bytes of memory that they have.
+    ServerMemory,
+    ServerFiles,
+    ServerThreads,
+    /// Share of the time in which the GPUs compute, and of their memory that is taken.
+    GpuUse,
+    GpuMemory,
+    GpuWatts,
+    GpuMhz,
+    GpuCelsius,
+    /// 1 while one is held back.
+    GpuThrottled,
+    /// Of the machine that this runs on.
+    MachineCpu,
+    MachineReceived,
+    MachineSent,
 }
 
 /// What is made of several series of one thing, such as one for each engine or model.
@@ -39,6 +57,7 @@ pub enum Common {
 pub enum Merge {
     Sum,
     Mean,
+    Max,
 }
 
 impl Common {
@@ -46,7 +65,9 @@ impl Common {
     #[must_use]
     pub const fn merge(self) -> Merge {
         match self {
-            Self::KvUse | Self::PrefixHitShare => Merge::Mean,
+            Self::KvUse | Self::PrefixHitShare | Self::GpuUse | Self::GpuMemory | Self::GpuMhz => Merge::Mean,
+            // What the kernel and the server itself say of one memory must not be added up.
+            Self::ServerMemory | Self::GpuCelsius | Self::GpuThrottled => Merge::Max,
             _ => Merge::Sum,
         }
     }
@@ -139,6 +160,20 @@ pub const KNOWN: &[Known] = &[
     of("llamacpp:prompt_tokens_total", C::PromptTokens),
     of("llamacpp:prompt_tokens_cached_total", C::PromptTokens),
     of("llamacpp:tokens_predicted_total", C::OutputTokens),
+    // What we read ourselves.
+    of(inside::CPU_CORES, C::ServerCores),
+    of(inside::MEMORY, C::ServerMemory),
+    of(inside::OPEN_FILES, C::ServerFiles),
+    of(inside::THREADS, C::ServerThreads),
+    of(inside::GPU, C::GpuUse),
+    of(inside::GPU_MEMORY_SHARE, C::GpuMemory),
+    of(inside::GPU_POWER, C::GpuWatts),
+    of(inside::GPU_CLOCK, C::GpuMhz),
+    of(inside::GPU_TEMPERATURE, C::GpuCelsius),
+    of(inside::GPU_THROTTLED, C::GpuThrottled),
+    of(inside::MACHINE_CPU, C::MachineCpu),
+    of(inside::MACHINE_RECEIVED, C::MachineReceived),
+    of(inside::MACHINE_SENT, C::MachineSent),
 ];
 
 impl Known {

@@ -8,7 +8,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub use growth::{GROWING, Growing, Growth, grows};
+pub use growth::{GROWING, Growing, Growth, grows, steps_grow};
 pub use limits::LimitVerdict;
 
 use crate::experiment::Limit;

@@ -120,6 +120,19 @@ pub const SERVER_FIGURES: &[ServerFigure] = &[
         1.0,
         "Output tokens that the server counted.",
     ),
+    figure("server_cpu", "CPU of the server", "cores", &[Told(C::ServerCores)], 1.0, "Cores that its processes keep busy."),
+    figure("server_memory", "memory of the server", "MB", &[Told(C::ServerMemory)], 1e-6, "Resident memory of its processes."),
+    figure("server_files", "open files", "", &[Told(C::ServerFiles)], 1.0, "Files and sockets that its processes have open."),
+    figure("server_threads", "threads", "", &[Told(C::ServerThreads)], 1.0, "Threads of its processes."),
+    figure("gpu", "GPU busy", "%", &[Told(C::GpuUse)], 100.0, "Share of the time in which the GPUs compute."),
+    figure("gpu_memory", "GPU memory in use", "%", &[Told(C::GpuMemory)], 100.0, "Share of the GPUs' memory that is taken."),
+    figure("gpu_power", "GPU power", "W", &[Told(C::GpuWatts)], 1.0, "Power of all GPUs together."),
+    figure("gpu_clock", "GPU clock", "MHz", &[Told(C::GpuMhz)], 1.0, "Clock of the GPUs' processors."),
+    figure("gpu_temperature", "GPU temperature", "°C", &[Told(C::GpuCelsius)], 1.0, "Of the hottest."),
+    figure("gpu_throttled", "GPU throttled", "%", &[Told(C::GpuThrottled)], 100.0, "Share of the looks at which one was held back."),
+    figure("machine_cpu", "CPU of this machine", "%", &[Told(C::MachineCpu)], 100.0, "Share of this machine's processors that are busy, whoever keeps them so."),
+    figure("machine_received", "network, in", "MB/s", &[Told(C::MachineReceived)], 1e-6, "What this machine received, loopback left out."),
+    figure("machine_sent", "network, out", "MB/s", &[Told(C::MachineSent)], 1e-6, "What this machine sent, loopback left out."),
 ];
 
 /// The server's side of a cell.
@@ -318,7 +331,12 @@ fn merge(all: &[Points], how: Merge) -> Points {
     let merged = |&(at, _): &(i64, f64)| {
         let values: Vec<f64> = all.iter().filter_map(|points| nearest(points, at)).collect();
         let sum: f64 = values.iter().sum();
-        (at, if how == Merge::Sum { sum } else { sum / values.len() as f64 })
+        let merged = match how {
+            Merge::Sum => sum,
+            Merge::Mean => sum / values.len() as f64,
+            Merge::Max => values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        };
+        (at, merged)
     };
     longest.iter().map(merged).collect()
 }

@@ -61,13 +61,18 @@ pub struct Processes {
     before: Option<(Instant, BTreeMap<Id, (u64, u32)>)>,
     /// The roots that were found by their port, which is dear to find out.
     listeners: Vec<Id>,
+    /// Looks in a row that found nobody there.
+    missed: u32,
 }
+
+/// Where nobody listens, one look in so many asks again.
+const NOW_AND_THEN: u32 = 10;
 
 impl Processes {
     /// `name` labels the readings. `asked`: that there are none is an error, else no readings.
     #[must_use]
     pub fn new(name: &str, find: Find, asked: bool) -> Self {
-        Self { title: format!("process {name}"), name: name.to_owned(), find, asked, before: None, listeners: Vec::new() }
+        Self { title: format!("process {name}"), name: name.to_owned(), find, asked, before: None, listeners: Vec::new(), missed: 0 }
     }
 
     /// The processes at the root, that live.
@@ -88,7 +93,12 @@ impl Processes {
                 if known.len() == self.listeners.len() && !known.is_empty() {
                     return known;
                 }
+                if !self.asked && !self.missed.is_multiple_of(NOW_AND_THEN) {
+                    self.missed += 1;
+                    return BTreeSet::new();
+                }
                 let found = proc::listeners(*port);
+                self.missed = if found.is_empty() { self.missed + 1 } else { 0 };
                 self.listeners =
                     all.iter().filter(|p| found.contains(&p.pid)).map(|p| (p.pid, p.began)).collect();
                 those(&|p| found.contains(&p.pid))

@@ -311,6 +311,55 @@ pub(super) const THROUGHPUT_UNSTEADY: Kind = server(
         "Look at the time strip for the period of it.",
     ],
 );
+pub(super) const SERVER_GROWS: Kind = server(
+    "server_grows",
+    "The server grows over a cell",
+    "Resident memory, GPU memory, open files or threads of what is read (`[observe]`) rise over the window: the nine steps between the means of its tenths are above 0 by more than chance (one-sided 99 %), and the rise matters (8 MB and 1 % of memory, 64 MB and 1 % of a GPU's, 10 files or 5 threads and 5 %).",
+    &[
+        "A leak: something that each request takes and nobody gives back.",
+        "A queue that grows, and what waits in it with it.",
+        "A cache without a bound, or one that is not yet full.",
+    ],
+    &[
+        "Run the cell longer: a cache fills up and stops, a leak doesn't.",
+        "Watch whether it comes back when the load has gone; repeat the cell to see it grow again.",
+        "Set observe.limits.memory_growth, so that a gate fails on it.",
+    ],
+);
+pub(super) const SERVER_KEEPS: Kind = server(
+    "server_keeps",
+    "The server is larger after each cell",
+    "The same figures, read after each cell of a process that was not started again: the steps from cell to cell are above 0 by more than chance (one-sided 99 %, three steps at least) and come to as much. A warning where the cells had run before, so that no higher load explains it.",
+    &["A leak: a cell that ran before should add nothing.", "A cache that keeps what it was asked and has no bound."],
+    &[
+        "Repeat one cell many times, and look at what stays after each.",
+        "Start the server again between cells (a hook, or an axis of the server) where the figures must not depend on it.",
+    ],
+);
+pub(super) const SERVER_RESTARTED: Kind = server(
+    "server_restarted",
+    "The server was another within a cell",
+    "The first of the watched processes has another beginning at the end of the cell than at its start.",
+    &[
+        "It crashed or was killed (out of memory), and something started it again.",
+        "A supervisor or a deployment replaced it.",
+    ],
+    &["Read its log and the kernel's at that time.", "Don't use the cell: repeat it."],
+);
+pub(super) const GPU_THROTTLED: Kind = server(
+    "gpu_throttled",
+    "A GPU was throttled",
+    "NVML tells a reason that holds the clock down, other than idleness or a setting; a warning from a tenth of the looks.",
+    &[
+        "Its power cap, which is usual at full load and still a limit.",
+        "Heat: cooling, dust, neighbours.",
+        "The power supply, or another GPU of its sync group.",
+    ],
+    &[
+        "Look at clock, power and temperature over the time of the cell.",
+        "Raise the power limit or improve cooling before anything is said about the server; compare runs only at like clocks.",
+    ],
+);
 pub(super) const STALLS: Kind = server(
     "stalls",
     "Answers stall in the middle",
@@ -403,6 +452,10 @@ pub const KINDS: &[Kind] = &[
     TPOT_GROWS,
     THROUGHPUT_FALLS,
     THROUGHPUT_UNSTEADY,
+    SERVER_GROWS,
+    SERVER_KEEPS,
+    SERVER_RESTARTED,
+    GPU_THROTTLED,
     STALLS,
     RETRIES,
     SHORT_ANSWERS,

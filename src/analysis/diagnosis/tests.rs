@@ -106,7 +106,12 @@ fn steady(index: u32, level: Level) -> CellData {
     }
 }
 
-fn run_of(cells: Vec<CellData>) -> RunData {
+/// A healthy cell.
+pub(super) fn plain(index: u32) -> CellData {
+    steady(index, CALM)
+}
+
+pub(super) fn run_of(cells: Vec<CellData>) -> RunData {
     RunData {
         search: None,
         path: "runs/x".into(),

@@ -81,11 +81,16 @@ impl Growth {
     }
 }
 
-/// Whether values in a row grow by more than chance: the mean of their steps is above 0, by
-/// Student's t, one-sided at 99 %. Never below four values.
+/// Whether values in a row grow by more than chance. Never below four values.
 #[must_use]
 pub fn grows(values: &[f64]) -> bool {
     let steps: Vec<f64> = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    values.len() >= 4
-        && paired_t(&steps).is_some_and(|test| test.t > student_t_quantile(LEVEL, test.df))
+    steps_grow(&steps)
+}
+
+/// Whether the mean of steps is above 0 by more than chance: Student's t, one-sided at 99 %. Never
+/// below three steps.
+#[must_use]
+pub fn steps_grow(steps: &[f64]) -> bool {
+    steps.len() >= 3 && paired_t(steps).is_some_and(|test| test.t > student_t_quantile(LEVEL, test.df))
 }

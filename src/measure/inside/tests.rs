@@ -70,7 +70,7 @@ fn walks_of_chance_are_seldom_called_growth() {
             grows(&walk)
         })
         .count();
-    // One in a hundred is meant: 20, give or take 4.4; by a line through them it would be one in three.
+    // One in a hundred is meant: 20, give or take 4.4; by a line through them it would be one in five.
     assert!((4..=40).contains(&alarms), "{alarms}");
     assert!(!grows(&[1.0, 2.0, 3.0]) && grows(&[1.0, 2.0, 3.0, 4.0]) && !grows(&[1.0; 9]));
 }
