@@ -8,7 +8,7 @@
 //! (`real_server`), one run held against another (`compare`), what many runs have in common (`history`), the
 //! API that a server is found to speak (`auto_api`), the load that a file gives (`determinism`), what a
 //! run's figures point to (`diagnosis`), mistakes in files (`mistakes`), several tasks and
-//! endpoints in a cell (`mix`), what the stages of a cell ask for (`stages`), the ready experiments
+//! endpoints in a cell (`mix`), what the stages of a cell ask for (`stages`), what is read `inside` a server, the ready experiments
 //! (`scenarios`), documents held to the tables they describe (`docs`) and to the tests they name (`coverage`), examples
 //! in them that are run (`examples`), and the
 //! imports (`architecture`).
@@ -32,6 +32,7 @@ mod examples;
 mod export;
 mod history;
 mod import;
+mod inside;
 mod life;
 mod load;
 mod memory;

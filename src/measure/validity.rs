@@ -14,7 +14,10 @@ use crate::record::{CellRun, ClientHealth, EndedBy, TICK_US, Tick, Window};
 use crate::stats::{Line, student_t_quantile};
 
 pub(super) use steady::BySending;
-pub use table::{CONTAMINATED_NAME, DATA_AGAIN_NAME, Limit, NOTHING_ANSWERED_NAME, SIGNALS, Signal, Unit};
+pub use table::{
+    CONTAMINATED_NAME, DATA_AGAIN_NAME, Limit, NOTHING_ANSWERED_NAME, SERVER_COUNTS_NAME, SIGNALS, Signal,
+    Unit,
+};
 
 /// Standard deviations of a steady number in flight that a pile has to exceed.
 const CHANCE_SD: f64 = 3.0;

@@ -395,15 +395,42 @@ pub(super) const SHORT_ANSWERS: Kind = Kind {
         ],
     )
 };
+pub(super) const TTFT_QUEUE: Kind = server(
+    "ttft_queue",
+    "TTFT follows the server's queue",
+    "In a cell, median TTFT by the second of sending and the number of requests waiting in the server rise and fall together: Spearman's ρ at least 0.7 and p below 0.01, over ten looks or more, and TTFT's highest tenth 1.2 times its lowest.",
+    &[
+        "All its places are taken: a request waits for another to end.",
+        "Long prompts are prefilled before those that wait.",
+    ],
+    &[
+        "Let more run at once (max_num_seqs, --parallel), if memory and TPOT allow.",
+        "Stay below the load at which requests begin to wait, or add replicas.",
+    ],
+);
+pub(super) const TTFT_KV: Kind = server(
+    "ttft_kv",
+    "TTFT follows the use of the KV cache",
+    "The same of the share of the KV cache in use.",
+    &[
+        "The cache is full: a request is let in only when another has ended, or one that runs is preempted.",
+        "Both follow the load: a full cache alone makes nobody wait.",
+    ],
+    &[
+        "Give the cache more memory, a shorter context, or a smaller type.",
+        "Look at preemptions and at the queue over the same time.",
+    ],
+);
 pub(super) const SERVER_GAUGES: Kind = Kind {
     server: false,
     ..server(
         "server_gauges",
         "What the client cannot see",
-        "Something above points to the server.",
+        "Something above points to the server: then its own figures, or that nobody looked at them.",
         &[],
         &[
-            "Keep the server's /metrics over the time of the run; each cell's start and end are in the report.",
+            "Read them beside the client's over the time of a cell: a queue speaks for too little capacity, a full cache for too little memory.",
+            "Where they are missing, let the server tell them (`--enable-metrics`, `--metrics`) and say where in observe.metrics.",
         ],
     )
 };
@@ -459,6 +486,8 @@ pub const KINDS: &[Kind] = &[
     STALLS,
     RETRIES,
     SHORT_ANSWERS,
+    TTFT_QUEUE,
+    TTFT_KV,
     SERVER_GAUGES,
     COMMON_LIMITS,
     HEALTHY,
