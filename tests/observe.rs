@@ -24,9 +24,16 @@ fn file(url: &str, more: &str) -> String {
     )
 }
 
+/// The sweep came to its end. On a machine that is too busy to measure on its cell may be invalid,
+/// which is no matter here.
+fn ended(output: &Output) {
+    let text = stderr(output);
+    assert!(text.contains("finished, 1 of 1 cell"), "{}\n{text}", stdout(output));
+}
+
 fn run(dir: &Path) -> (Output, PathBuf) {
     let output = plimsoll(dir, &["run", "small.toml", "--no-report"]);
-    assert_eq!(output.status.code(), Some(0), "{}\n{}", stdout(&output), stderr(&output));
+    ended(&output);
     let cell = find(dir, "summary.json").expect("a finished cell").parent().unwrap().to_owned();
     (output, cell)
 }
@@ -211,7 +218,7 @@ fn servers_that_answer_badly_are_noted_and_hold_nothing_up() {
     let dir = directory(&file("sim:", &more));
     let secret = [("OBSERVE_TEST_TOKEN", "Bearer hush-hush")];
     let output = Started::new(dir.path(), &["run", "small.toml", "--no-report"], &secret).output();
-    assert_eq!(output.status.code(), Some(0), "{}\n{}", stdout(&output), stderr(&output));
+    ended(&output);
     let cell = find(dir.path(), "summary.json").unwrap().parent().unwrap().to_owned();
     let summary = summary(&cell);
     assert!(summary["counts"]["ok"].as_u64().unwrap() > 0, "the load is none the worse: {summary}");
@@ -278,6 +285,6 @@ fn a_killed_run_with_a_hanging_source_can_be_resumed() {
     let run = only_run(dir.path());
     let output =
         plimsoll(dir.path(), &["run", "small.toml", "--no-report", "--resume", run.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(0), "{}\n{}", stdout(&output), stderr(&output));
+    ended(&output);
     assert!(stderr(&output).contains("no answer within 8s"), "{}", stderr(&output));
 }

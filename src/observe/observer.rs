@@ -204,7 +204,9 @@ impl Log {
     fn failed(&mut self, at: usize, error: &ObserveError) {
         let fate = &mut self.sources[at];
         fate.failed += 1;
-        fate.failed_in_row += 1;
+        // What is too long now is so the next time, and costs most.
+        let lasting = matches!(error, ObserveError::TooLong(_));
+        fate.failed_in_row += if lasting { FAILING } else { 1 };
         fate.why.get_or_insert_with(|| error.to_string());
     }
 
