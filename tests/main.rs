@@ -38,6 +38,7 @@ mod load;
 mod memory;
 mod mistakes;
 mod mix;
+mod observe;
 mod plan;
 mod providers;
 mod real_server;

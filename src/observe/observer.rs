@@ -1,6 +1,6 @@
 //! The thread that reads sources, and what it keeps.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{ObserveError, Source};
+use crate::exposition::{Common, Known, Merge};
 use crate::record::{Observed, ObservedLook, ObservedSeries, Reading};
 
 /// How long a cell waits for the first look, and for the last: after it a source is taken for
@@ -86,6 +87,12 @@ impl Observer {
 }
 
 impl Watch {
+    /// What the server said of itself at the last look, by [`Common::live`]'s names.
+    #[must_use]
+    pub fn now(&self) -> BTreeMap<String, f64> {
+        lock(&self.log).now.clone()
+    }
+
     /// Read everything once more and end. `epoch_ns` is the cell's epoch on `CLOCK_MONOTONIC`, in
     /// nanoseconds. Gives the sources back, for the next cell; none where one of them didn't come
     /// back in time.
@@ -131,6 +138,7 @@ fn look(sources: &mut [Box<dyn Source>], log: &Mutex<Log>, ask: Ask) {
     }
     let mut log = lock(log);
     log.looks_done += 1;
+    log.now = log.live();
     log.asked = None;
     log.cpu_ns += nanoseconds(ClockId::ThreadCPUTime).saturating_sub(cpu);
 }
@@ -154,6 +162,8 @@ struct Log {
     /// Place in `series`, by source, then by name and labels with a line break between.
     known: Vec<HashMap<String, usize>>,
     changes: usize,
+    /// What is shown while the cell runs.
+    now: BTreeMap<String, f64>,
     looks_done: u64,
     /// The source that is being read.
     asked: Option<usize>,
@@ -172,6 +182,7 @@ struct Fate {
 
 struct Kept {
     series: ObservedSeries,
+    known: Option<&'static Known>,
     /// The last look in which it was told.
     seen: usize,
 }
@@ -186,6 +197,7 @@ impl Log {
             series: Vec::new(),
             known,
             changes: 0,
+            now: BTreeMap::new(),
             looks_done: 0,
             asked: None,
             cpu_ns: 0,
@@ -204,7 +216,9 @@ impl Log {
     fn failed(&mut self, at: usize, error: &ObserveError) {
         let fate = &mut self.sources[at];
         fate.failed += 1;
-        fate.failed_in_row += 1;
+        // What is too long now is so the next time, and costs most.
+        let lasting = matches!(error, ObserveError::TooLong(_));
+        fate.failed_in_row += if lasting { FAILING } else { 1 };
         fate.why.get_or_insert_with(|| error.to_string());
     }
 
@@ -224,8 +238,9 @@ impl Log {
             let place = match self.known[at].get(&key) {
                 Some(place) => *place,
                 None => {
+                    let known = Known::find(&name, &labels).filter(|known| known.common.live().is_some());
                     let series = ObservedSeries { source: at, name, labels, kind, changes: Vec::new() };
-                    self.series.push(Kept { series, seen: look });
+                    self.series.push(Kept { series, known, seen: look });
                     self.known[at].insert(key.clone(), self.series.len() - 1);
                     self.series.len() - 1
                 }
@@ -245,6 +260,23 @@ impl Log {
                 kept.series.changes.push((look, None));
             }
         }
+    }
+
+    /// What every source said the last time that it said something, by common names.
+    fn live(&self) -> BTreeMap<String, f64> {
+        let mut all: BTreeMap<Common, Vec<f64>> = BTreeMap::new();
+        for kept in &self.series {
+            if let (Some(known), Some((_, Some(value)))) = (kept.known, kept.series.changes.last()) {
+                all.entry(known.common).or_default().push(value * known.scale);
+            }
+        }
+        let shown = |(common, values): (Common, Vec<f64>)| {
+            let (name, scale) = common.live()?;
+            let sum: f64 = values.iter().sum();
+            let value = if common.merge() == Merge::Sum { sum } else { sum / values.len() as f64 };
+            Some((name.to_owned(), value * scale))
+        };
+        all.into_iter().filter_map(shown).filter(|(_, value)| value.is_finite()).collect()
     }
 
     /// All of it, by the cell's clock.
@@ -363,6 +395,23 @@ mod tests {
         assert_eq!(observed.notes[0], "bad could not be read: no 1");
         let third = format!("third could not be read 1 of {good} times: no answer within 1s");
         assert_eq!(observed.notes[1..], [third]);
+    }
+
+    #[test]
+    fn what_servers_say_now_is_shown_while_a_cell_runs() {
+        let tell = |running, kv| {
+            source(if kv > 0.5 { "a" } else { "b" }, move |_| {
+                Ok(vec![
+                    Reading::gauge("vllm:num_requests_running", &[], running),
+                    Reading::gauge("vllm:kv_cache_usage_perc", &[], kv),
+                    Reading::counter("vllm:prompt_tokens_total", &[], 7.0),
+                ])
+            })
+        };
+        let watch =
+            Observer::new(vec![tell(3.0, 0.75), tell(2.0, 0.25)], Duration::from_secs(100)).watch().unwrap();
+        let want = [("kv_use".to_owned(), 50.0), ("running".to_owned(), 5.0)];
+        assert_eq!(watch.now(), BTreeMap::from(want));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::experiment::{Cooldown, HookPoint, Target, Workload};
 use crate::load::{self, Control, Job, JobPart};
 use crate::measure::validity::{CONTAMINATED_NAME, DATA_AGAIN_NAME};
 use crate::measure::{self, CellSummary, Verdict};
+use crate::observe::Watch;
 use crate::plan::Cell;
 use crate::record::{Ceiling, CellRun, EndedBy};
 use crate::server::{self, DiscoverError, Found, Idle, LaunchError};
@@ -265,7 +266,10 @@ impl<'a> Walk<'a> {
         let watch = self.observing.as_mut().and_then(|o| o.begin(cell, found, self.watcher));
         let watcher = &mut *self.watcher;
         let mut run = load::drive(&job, &mut log, self.control, &mut |look| match look {
-            Look::Live(live) => watcher.on(&Event::Live(live)),
+            Look::Live(mut live) => {
+                live.server = watch.as_ref().map(Watch::now).unwrap_or_default();
+                watcher.on(&Event::Live(live));
+            }
             Look::Ended(requests) => watcher.ended(requests),
         })?;
         run.client.ceiling = self.ceiling;
