@@ -60,7 +60,9 @@ const SERVER: &str = "process=\"server\"";
 
 /// Beside the server a child that takes `bytes` every twentieth of a second and keeps them.
 fn beside(bytes: u32) -> String {
-    format!("perl -e 'while (1) {{ push @kept, \"x\" x {bytes} if {bytes}; select undef, undef, undef, 0.05 }}' &")
+    format!(
+        "perl -e 'while (1) {{ push @kept, \"x\" x {bytes} if {bytes}; select undef, undef, undef, 0.05 }}' &"
+    )
 }
 
 #[test]
@@ -68,7 +70,8 @@ fn a_server_that_leaks_is_found_and_one_that_does_not_is_not() {
     let run = |bytes: u32| {
         let port = free_port();
         let cell = "duration = \"7s\"\nwarmup = \"500ms\"";
-        let dir = directory(&own_server(port, &beside(bytes), cell, "[observe.limits]\nmemory_growth = \"6MB\""));
+        let dir =
+            directory(&own_server(port, &beside(bytes), cell, "[observe.limits]\nmemory_growth = \"6MB\""));
         let output = plimsoll(dir.path(), &[&ARGS[..], &["--gate"]].concat());
         (summary(dir.path(), &output), output)
     };
@@ -110,8 +113,13 @@ fn a_server_beyond_a_limit_fails_the_gate_and_one_within_does_not() {
     let (within, output) = run("memory = \"100GB\"\ncpu = 1.0\nopen_files = 100000\nthreads = 10000", true);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).contains("most memory of the server (process server) is"), "{}", stdout(&output));
-    for name in ["server_cpu_cores", "server_cpu", "server_memory_bytes", "server_open_files", "server_threads"] {
-        assert!(figure(&within, name, SERVER).is_some_and(|f| f["mean"].as_f64().unwrap() > 0.0), "{name}: {within}");
+    for name in
+        ["server_cpu_cores", "server_cpu", "server_memory_bytes", "server_open_files", "server_threads"]
+    {
+        assert!(
+            figure(&within, name, SERVER).is_some_and(|f| f["mean"].as_f64().unwrap() > 0.0),
+            "{name}: {within}"
+        );
     }
     assert_eq!(figure(&within, "server_processes", SERVER).unwrap()["max"], 1.0);
     assert!(figure(&within, "machine_memory_bytes", "").is_some(), "{within}");
@@ -164,7 +172,8 @@ fn who_listens_at_the_targets_port_is_found_and_json_is_read() {
 
 #[test]
 fn processes_that_were_asked_for_and_are_not_there_are_told() {
-    let observe = "gpus = [77]\n[observe.processes]\ngone = { command = \"no such program runs anywhere [0-9]x\" }";
+    let observe =
+        "gpus = [77]\n[observe.processes]\ngone = { command = \"no such program runs anywhere [0-9]x\" }";
     let dir = directory(&file("sim:", observe));
     let output = plimsoll(dir.path(), &ARGS);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -182,7 +191,8 @@ fn stand_in() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let library = dir.path().join("libnvidia-ml.so.1");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testdata/nvml/fake.c");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).output().unwrap();
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let path = dir.path().to_owned();
     (dir, path)
@@ -216,7 +226,11 @@ fn gpus_are_read_through_nvml_with_their_energy() {
     assert!((joules - 300.0 * seconds).abs() < 30.0 * seconds, "{joules} J in {seconds} s");
     assert!(read["inside"]["energy_per_token_j"].as_f64().unwrap() > 0.0);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    assert!(stderr(&output).contains("GPU utilisation (GPU 0) is 87.0 %, limit 50.0 %"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("GPU utilisation (GPU 0) is 87.0 %, limit 50.0 %"),
+        "{}",
+        stderr(&output)
+    );
     let text = stdout(&output);
     assert!(text.contains("A GPU was throttled") && text.contains("power cap"), "{text}");
     assert!(text.contains("J an output token"), "{text}");

@@ -58,7 +58,8 @@ pub(super) fn growing(name: &str, value: f64) -> (&'static str, String) {
 pub(super) fn energy(inside: &Inside) -> Option<String> {
     let joules = inside.energy_j?;
     let (value, unit) = if joules >= 1e4 { (joules / 1e3, "kJ") } else { (joules, "J") };
-    let each = inside.energy_per_token_j.map_or_else(String::new, |j| format!(", {} J an output token", figure(j)));
+    let each =
+        inside.energy_per_token_j.map_or_else(String::new, |j| format!(", {} J an output token", figure(j)));
     Some(format!("the GPUs took {} {unit} over the window{each}", figure(value)))
 }
 

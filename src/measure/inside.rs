@@ -62,7 +62,8 @@ impl Inside {
     /// nothing of its kind was read and nothing is asked.
     #[must_use]
     pub fn of(observed: &Observed, window: Window, tokens: Option<f64>, limits: &[Limit]) -> Option<Self> {
-        let ours: Vec<Points> = observed.series.iter().filter(|s| is_inside(s)).map(|s| points(observed, s)).collect();
+        let ours: Vec<Points> =
+            observed.series.iter().filter(|s| is_inside(s)).map(|s| points(observed, s)).collect();
         let restarted: Vec<String> = ours
             .iter()
             .filter(|p| p.series.name == inside::STARTED)
@@ -121,7 +122,9 @@ fn points<'a>(observed: &Observed, series: &'a ObservedSeries) -> Points<'a> {
 
 impl Points<'_> {
     fn figure(&self, window: Window) -> Option<InsideFigure> {
-        let within = |(at, _): &&(i64, f64)| u64::try_from(*at).is_ok_and(|at| (window.start_us..window.end_us).contains(&at));
+        let within = |(at, _): &&(i64, f64)| {
+            u64::try_from(*at).is_ok_and(|at| (window.start_us..window.end_us).contains(&at))
+        };
         let mut values: Vec<f64> = self.all.iter().filter(within).map(|(_, value)| *value).collect();
         if values.is_empty() {
             values = self.all.iter().map(|(_, value)| *value).collect();
@@ -133,7 +136,11 @@ impl Points<'_> {
             mean: values.iter().sum::<f64>() / values.len() as f64,
             max,
             before: self.all.first().filter(|(at, _)| *at <= 0).map(|(_, value)| *value),
-            after: self.all.last().filter(|(at, _)| u64::try_from(*at).is_ok_and(|at| at >= window.end_us)).map(|(_, value)| *value),
+            after: self
+                .all
+                .last()
+                .filter(|(at, _)| u64::try_from(*at).is_ok_and(|at| at >= window.end_us))
+                .map(|(_, value)| *value),
         })
     }
 }

@@ -85,7 +85,8 @@ impl Source for Gpus {
         let mut readings = Vec::new();
         for &index in wanted {
             let device = nvml.device_by_index(index);
-            let device = device.map_err(|e| failed(format!("there is no GPU {index} ({count} in all): {e}")))?;
+            let device =
+                device.map_err(|e| failed(format!("there is no GPU {index} ({count} in all): {e}")))?;
             let look = Look {
                 utilisation: device.utilization_rates().ok().map(|rates| rates.gpu),
                 memory: device.memory_info().ok().map(|memory| (memory.used, memory.total)),

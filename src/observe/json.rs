@@ -55,8 +55,8 @@ fn readings(
     pointers: &BTreeMap<String, Pointer>,
     body: &[u8],
 ) -> Result<Vec<Reading>, ObserveError> {
-    let document: Value = serde_json::from_slice(body)
-        .map_err(|_| ObserveError::Failed("its answer is no JSON".to_owned()))?;
+    let document: Value =
+        serde_json::from_slice(body).map_err(|_| ObserveError::Failed("its answer is no JSON".to_owned()))?;
     let mut readings = Vec::new();
     let mut missing = None;
     for (reading, Pointer { pointer, scale }) in pointers {
@@ -90,7 +90,9 @@ mod tests {
 
     fn pointers(all: &[(&str, &str, f64)]) -> BTreeMap<String, Pointer> {
         all.iter()
-            .map(|(name, at, scale)| ((*name).to_owned(), Pointer { pointer: (*at).to_owned(), scale: *scale }))
+            .map(|(name, at, scale)| {
+                ((*name).to_owned(), Pointer { pointer: (*at).to_owned(), scale: *scale })
+            })
             .collect()
     }
 

@@ -38,7 +38,9 @@ impl Source for Machine {
         if let (Some((before, then)), Some((at, now))) = (std::mem::replace(&mut self.network, now), now) {
             let seconds = at.saturating_duration_since(before).as_secs_f64();
             // An interface that went away takes its counts with it.
-            let rate = |then: u64, now: u64| (seconds > 0.0).then(|| Some(now.checked_sub(then)? as f64 / seconds))?;
+            let rate = |then: u64, now: u64| {
+                (seconds > 0.0).then(|| Some(now.checked_sub(then)? as f64 / seconds))?
+            };
             let rates = [(MACHINE_RECEIVED, rate(then.0, now.0)), (MACHINE_SENT, rate(then.1, now.1))];
             all.extend(rates.into_iter().filter_map(|(name, value)| Some(Reading::gauge(name, &[], value?))));
         }

@@ -171,8 +171,16 @@ mod tests {
     #[test]
     fn a_process_is_read_whatever_its_name() {
         let line = "42 (a) R (b) S 7 40 40 0 -1 4194560 1 2 3 4 10 20 3 4 20 0 5 0 9999 1000 77 18446744073709551615";
-        let want =
-            Stat { pid: 42, parent: 7, group: 40, began: 9999, cpu: 37, threads: 5, resident: 77, dead: false };
+        let want = Stat {
+            pid: 42,
+            parent: 7,
+            group: 40,
+            began: 9999,
+            cpu: 37,
+            threads: 5,
+            resident: 77,
+            dead: false,
+        };
         assert_eq!(parse_stat(line), Some(want));
         assert!(parse_stat(&line.replace(" S 7", " Z 7")).unwrap().dead);
         for broken in ["", "42 (a) S 7", "42 a S 7 40"] {
@@ -206,7 +214,8 @@ mod tests {
 
     #[test]
     fn the_machine_is_read() {
-        let stat = "cpu  10 1 5 80 4 1 1 2 3 0\ncpu0 5 0 0 0\ncpu1 5 0 0 0\nintr 1\nctxt 2\nbtime 1700000000\n";
+        let stat =
+            "cpu  10 1 5 80 4 1 1 2 3 0\ncpu0 5 0 0 0\ncpu1 5 0 0 0\nintr 1\nctxt 2\nbtime 1700000000\n";
         assert_eq!(parse_cpu(stat), Some(Cpu { busy: 20, all: 104, count: 2 }));
         assert_eq!(parse_cpu("intr 1"), None);
         let meminfo = "MemTotal:  1000 kB\nMemFree: 1 kB\nMemAvailable:   400 kB\n";

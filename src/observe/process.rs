@@ -72,7 +72,15 @@ impl Processes {
     /// `name` labels the readings. `asked`: that there are none is an error, else no readings.
     #[must_use]
     pub fn new(name: &str, find: Find, asked: bool) -> Self {
-        Self { title: format!("process {name}"), name: name.to_owned(), find, asked, before: None, listeners: Vec::new(), missed: 0 }
+        Self {
+            title: format!("process {name}"),
+            name: name.to_owned(),
+            find,
+            asked,
+            before: None,
+            listeners: Vec::new(),
+            missed: 0,
+        }
     }
 
     /// The processes at the root, that live.
@@ -305,7 +313,9 @@ mod tests {
         let mut source = Processes::new("server", Find::Group(server.clone()), true);
         assert_eq!(source.read().unwrap(), [], "it is not started yet");
         let mut command = Command::new("/bin/sleep");
-        let held = Held(std::os::unix::process::CommandExt::process_group(&mut command, 0).arg("600").spawn().unwrap());
+        let held = Held(
+            std::os::unix::process::CommandExt::process_group(&mut command, 0).arg("600").spawn().unwrap(),
+        );
         server.set(Some(held.0.id()));
         let first = value(&source.read().unwrap(), STARTED).unwrap();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();

@@ -8,7 +8,9 @@ use crate::analysis::diagnosis::{self, Finding};
 use crate::analysis::words::{rule_text, value_with_unit};
 use crate::analysis::{self, RunData, inside};
 use crate::chart::{Family, Level, Loop, Repeats, count, families, figure, list};
-use crate::measure::{CellSummary, GroupSummary, LimitVerdict, RecoveryVerdict, SloStatus, SloVerdict, Verdict};
+use crate::measure::{
+    CellSummary, GroupSummary, LimitVerdict, RecoveryVerdict, SloStatus, SloVerdict, Verdict,
+};
 use crate::metrics;
 use crate::report::noise;
 

@@ -29,7 +29,13 @@ pub(super) struct Observing {
 
 impl Observing {
     pub(super) fn new(settings: &ObserveSettings) -> Self {
-        Self { settings: settings.clone(), sources: Vec::new(), of: Vec::new(), told: HashSet::new(), own: OwnServer::default() }
+        Self {
+            settings: settings.clone(),
+            sources: Vec::new(),
+            of: Vec::new(),
+            told: HashSet::new(),
+            own: OwnServer::default(),
+        }
     }
 
     /// The server that we started runs in this process group; `None`: none does.
@@ -135,7 +141,11 @@ pub(super) struct Address<'c> {
 }
 
 /// An address that the file names; the target's key is for the target alone.
-pub(super) fn named<'c>(target: &'c Target, found: &Found, wanted: &MetricsUrl) -> Result<Address<'c>, String> {
+pub(super) fn named<'c>(
+    target: &'c Target,
+    found: &Found,
+    wanted: &MetricsUrl,
+) -> Result<Address<'c>, String> {
     let (url, own) = place(&found.endpoint.base, wanted).map_err(|e| format!("{}: {e}", wanted.url))?;
     let mut headers = resolved(&wanted.headers, |name| std::env::var(name).ok())?;
     if own {

@@ -44,7 +44,12 @@ pub(super) fn look(cell: &Cell, summary: &CellSummary) -> Vec<Hit> {
     }
     for figure in read.named(inside::GPU_THROTTLED).filter(|figure| figure.mean > 0.0) {
         let severity = if figure.mean >= THROTTLED { Severity::Warning } else { Severity::Info };
-        hits.push(hit(&kinds::GPU_THROTTLED, severity, figure.mean, throttled(&place, figure, read.named(inside::GPU_THROTTLE))));
+        hits.push(hit(
+            &kinds::GPU_THROTTLED,
+            severity,
+            figure.mean,
+            throttled(&place, figure, read.named(inside::GPU_THROTTLE)),
+        ));
     }
     hits
 }
@@ -54,7 +59,9 @@ fn grown(growth: &Growth) -> String {
     let (what, from) = growing(&growth.name, growth.from);
     let ((_, to), (_, rate)) = (growing(&growth.name, growth.to), growing(&growth.name, growth.per_hour));
     let of = whose(&growth.labels);
-    format!("{what} of {of} went from {from} to {to} over the window, {rate} an hour if it goes on, by steps that are more than chance")
+    format!(
+        "{what} of {of} went from {from} to {to} over the window, {rate} an hour if it goes on, by steps that are more than chance"
+    )
 }
 
 fn throttled<'a>(
@@ -69,7 +76,11 @@ fn throttled<'a>(
     };
     let words: Vec<String> = reasons.filter_map(reason).collect();
     let share = self::figure(figure.mean * 100.0);
-    format!("At {place} {} was throttled at {share} % of the looks ({}).", whose(&figure.labels), list(&words, 6))
+    format!(
+        "At {place} {} was throttled at {share} % of the looks ({}).",
+        whose(&figure.labels),
+        list(&words, 6)
+    )
 }
 
 /// What one process was at over the sweep.
@@ -150,7 +161,14 @@ impl Life<'_> {
             self.steps.len(),
         );
         let (place, cells) = (String::new(), self.cells.clone());
-        Some(Hit { kind: &kinds::SERVER_KEEPS, severity, weight: self.last / self.first.max(1.0), place, evidence, cells })
+        Some(Hit {
+            kind: &kinds::SERVER_KEEPS,
+            severity,
+            weight: self.last / self.first.max(1.0),
+            place,
+            evidence,
+            cells,
+        })
     }
 }
 

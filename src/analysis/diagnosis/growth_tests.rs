@@ -15,8 +15,10 @@ fn run(cells: &[(u32, f64, f64)]) -> RunData {
     for (i, (kind, after, started)) in cells.iter().enumerate() {
         let mut data = super::super::tests::plain(i as u32);
         data.cell.id = crate::plan::CellId(format!("{kind:016}"));
-        let figures =
-            vec![figure(inside::MEMORY, *after, before, *after), figure(inside::STARTED, *started, *started, *started)];
+        let figures = vec![
+            figure(inside::MEMORY, *after, before, *after),
+            figure(inside::STARTED, *started, *started, *started),
+        ];
         let summary = data.summary.as_mut().unwrap();
         summary.started_at = format!("2026-01-01T00:{i:02}:00Z");
         summary.inside = Some(Inside { figures, ..Inside::default() });
@@ -35,7 +37,9 @@ fn what_stays_after_each_cell_is_found() {
     // Two cells in turn, and 10 MB stay each time.
     let (severity, text) = told(&steps(|i| i % 2, |i| 510e6 + 10e6 * f64::from(i))).unwrap();
     assert_eq!(severity, Severity::Warning);
-    for words in ["Resident memory of process server", "500 MB", "580 MB", "10 MB with each", "had run before"] {
+    for words in
+        ["Resident memory of process server", "500 MB", "580 MB", "10 MB with each", "had run before"]
+    {
         assert!(text.contains(words), "{text}");
     }
     // Each cell asks for more than the one before: that it keeps more may be that.
@@ -83,8 +87,16 @@ fn growth_restarts_and_throttling_of_a_cell_are_findings() {
     let hits = look(&data.cell, &summary);
     let codes: Vec<&str> = hits.iter().map(|hit| hit.kind.code).collect();
     assert_eq!(codes, ["server_grows", "server_restarted", "gpu_throttled"]);
-    assert!(hits[0].evidence.contains("from 100 MB to 150 MB over the window, 6 GB an hour"), "{}", hits[0].evidence);
+    assert!(
+        hits[0].evidence.contains("from 100 MB to 150 MB over the window, 6 GB an hour"),
+        "{}",
+        hits[0].evidence
+    );
     let throttled = &hits[2];
-    assert!(throttled.evidence.contains("GPU 0 was throttled at 40.0 % of the looks (power cap)"), "{}", throttled.evidence);
+    assert!(
+        throttled.evidence.contains("GPU 0 was throttled at 40.0 % of the looks (power cap)"),
+        "{}",
+        throttled.evidence
+    );
     assert_eq!(throttled.severity, Severity::Warning);
 }

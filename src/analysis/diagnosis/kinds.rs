@@ -330,7 +330,10 @@ pub(super) const SERVER_KEEPS: Kind = server(
     "server_keeps",
     "The server is larger after each cell",
     "The same figures, read after each cell of a process that was not started again: the steps from cell to cell are above 0 by more than chance (one-sided 99 %, three steps at least) and come to as much. A warning where the cells had run before, so that no higher load explains it.",
-    &["A leak: a cell that ran before should add nothing.", "A cache that keeps what it was asked and has no bound."],
+    &[
+        "A leak: a cell that ran before should add nothing.",
+        "A cache that keeps what it was asked and has no bound.",
+    ],
     &[
         "Repeat one cell many times, and look at what stays after each.",
         "Start the server again between cells (a hook, or an axis of the server) where the figures must not depend on it.",

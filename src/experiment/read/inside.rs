@@ -133,7 +133,8 @@ fn endpoint(field: &Field<'_>) -> Option<JsonEndpoint> {
     }
     let headers = headers(&section.sub("headers"));
     let pointers = pointers.map(|f| {
-        let all: Option<_> = f.section().entries().map(|f| Some((f.name().to_owned(), pointer(&f)?))).collect();
+        let all: Option<_> =
+            f.section().entries().map(|f| Some((f.name().to_owned(), pointer(&f)?))).collect();
         all.unwrap_or_default()
     });
     let url = url.and_then(|f| address(&f, true, ("not where something can be asked", JSON_URL)));
@@ -153,7 +154,9 @@ fn pointer(field: &Field<'_>) -> Option<Pointer> {
         let text = field.str()?;
         if !text.is_empty() && !text.starts_with('/') {
             let mistake = Mistake::new(MistakeKind::BadValue, "not a JSON pointer");
-            field.mistake(mistake.found(field.node.describe()).allowed("such as \"/memory/rss\" or \"/data/0/used\""));
+            field.mistake(
+                mistake.found(field.node.describe()).allowed("such as \"/memory/rss\" or \"/data/0/used\""),
+            );
             return None;
         }
         Some(text.to_owned())
@@ -164,7 +167,8 @@ fn pointer(field: &Field<'_>) -> Option<Pointer> {
     let section = field.section();
     let at = section.get("pointer");
     if at.is_none() {
-        let mistake = Mistake::new(MistakeKind::Missing, "missing").allowed("{ pointer = \"/memory/mb\", scale = 1e6 }");
+        let mistake = Mistake::new(MistakeKind::Missing, "missing")
+            .allowed("{ pointer = \"/memory/mb\", scale = 1e6 }");
         section.reader.add(section.origin, section.key("pointer"), mistake);
     }
     let scale = section.get("scale").and_then(|f| f.number_in("more than 0", |x| x > 0.0)).unwrap_or(1.0);
@@ -287,7 +291,11 @@ mod tests {
             ("gpus = 1", "observe.gpus", "[0, 1]"),
             ("json = { a = { pointers = {} } }", "observe.json.a.url", "missing"),
             ("json = { a = { url = \"/x\" } }", "observe.json.a.pointers", "missing"),
-            ("json = { a = { url = \"/\", pointers = { x = \"y\" } } }", "observe.json.a.pointers.x", "pointer"),
+            (
+                "json = { a = { url = \"/\", pointers = { x = \"y\" } } }",
+                "observe.json.a.pointers.x",
+                "pointer",
+            ),
             (
                 "json = { a = { url = \"/\", pointers = {}, headers = { Cookie = \"c\" } } }",
                 "observe.json.a.headers.Cookie",

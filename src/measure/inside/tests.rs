@@ -10,7 +10,8 @@ fn window() -> Window {
 
 /// A look a second from −1 s on; each series by a function of the second.
 fn observed(series: &[(&str, &str, &dyn Fn(f64) -> f64)]) -> Observed {
-    let looks: Vec<ObservedLook> = (-1..=13).map(|s| ObservedLook { at_us: s * 1_000_000, source: 0 }).collect();
+    let looks: Vec<ObservedLook> =
+        (-1..=13).map(|s| ObservedLook { at_us: s * 1_000_000, source: 0 }).collect();
     let series = series
         .iter()
         .map(|(name, labels, value)| ObservedSeries {
@@ -58,20 +59,28 @@ fn a_steady_rise_is_growth_and_nothing_else_is() {
 fn walks_of_chance_are_seldom_called_growth() {
     use rand::{RngExt, SeedableRng};
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(6);
+    let mut sure_lines = 0;
     let alarms = (0..2000)
         .filter(|_| {
-            let mut at = 0.0;
-            let walk: Vec<f64> = (0..10)
-                .map(|_| {
+            let (mut at, mut means) = (0.0, Vec::new());
+            for _ in 0..10 {
+                let mut sum = 0.0;
+                for _ in 0..20 {
                     at += random.random_range(-1.0..1.0);
-                    at
-                })
-                .collect();
-            grows(&walk)
+                    sum += at;
+                }
+                means.push(sum / 20.0);
+            }
+            let at: Vec<f64> = (0..10).map(f64::from).collect();
+            let line = crate::stats::regress(&at, &means).unwrap();
+            sure_lines += u32::from(line.t > crate::stats::student_t_quantile(0.99, 8.0));
+            grows(&means)
         })
         .count();
-    // One in a hundred is meant: 20, give or take 4.4; by a line through them it would be one in five.
-    assert!((4..=40).contains(&alarms), "{alarms}");
+    // Neighbouring means share a little, so that it is two in a hundred: 40, give or take 6.3.
+    assert!((15..=70).contains(&alarms), "{alarms}");
+    // A line through them is sure in one of four.
+    assert!((400..=600).contains(&sure_lines), "{sure_lines}");
     assert!(!grows(&[1.0, 2.0, 3.0]) && grows(&[1.0, 2.0, 3.0, 4.0]) && !grows(&[1.0; 9]));
 }
 
