@@ -14,8 +14,8 @@ use crate::server::ClientError;
 /// See the module.
 pub struct Json {
     /// As the table of sources has it.
-    title: String,
     name: String,
+    label: String,
     pointers: BTreeMap<String, Pointer>,
     fetch: Fetch,
 }
@@ -34,19 +34,19 @@ impl Json {
         timeout: Duration,
     ) -> Result<Self, ClientError> {
         let fetch = Fetch::new(target, url, headers, timeout)?;
-        Ok(Self { title: format!("json {name}"), name: name.to_owned(), pointers, fetch })
+        Ok(Self { name: format!("json {name}"), label: name.to_owned(), pointers, fetch })
     }
 }
 
 impl Source for Json {
     fn name(&self) -> &str {
-        &self.title
+        &self.name
     }
 
     /// # Errors
     /// When it doesn't answer with JSON, or a pointer points to no number.
     fn read(&mut self) -> Result<Vec<Reading>, ObserveError> {
-        readings(&self.name, &self.pointers, &self.fetch.get("application/json")?)
+        readings(&self.label, &self.pointers, &self.fetch.get("application/json")?)
     }
 }
 

@@ -48,17 +48,19 @@ impl OwnServer {
 
 /// A process for good: its pid and its beginning.
 type Id = (u32, u64);
+/// CPU time of each process in clock ticks, with its parent.
+type Times = BTreeMap<Id, (u64, u32)>;
 
 /// See the module.
 pub struct Processes {
     /// As the table of sources has it.
-    title: String,
     name: String,
+    label: String,
     find: Find,
     /// Whether it is a mistake when there are none: somebody asked for them.
     asked: bool,
     /// CPU time of each process at the last reading, with its parent.
-    before: Option<(Instant, BTreeMap<Id, (u64, u32)>)>,
+    before: Option<(Instant, Times)>,
     /// The roots that were found by their port, which is dear to find out.
     listeners: Vec<Id>,
     /// Looks in a row that found nobody there.
@@ -73,8 +75,8 @@ impl Processes {
     #[must_use]
     pub fn new(name: &str, find: Find, asked: bool) -> Self {
         Self {
-            title: format!("process {name}"),
-            name: name.to_owned(),
+            name: format!("process {name}"),
+            label: name.to_owned(),
             find,
             asked,
             before: None,
@@ -116,8 +118,7 @@ impl Processes {
 
     /// Cores kept busy since the last reading; `None` at the first.
     fn cores(&mut self, now: Instant, mine: &[&Stat]) -> Option<f64> {
-        let times: BTreeMap<Id, (u64, u32)> =
-            mine.iter().map(|p| ((p.pid, p.began), (p.cpu, p.parent))).collect();
+        let times: Times = mine.iter().map(|p| ((p.pid, p.began), (p.cpu, p.parent))).collect();
         let (then, before) = self.before.replace((now, times))?;
         let ticks = used(&before, mine);
         let seconds = now.saturating_duration_since(then).as_secs_f64();
@@ -131,7 +132,7 @@ impl Processes {
 /// The time of one that has ended and was waited for is now its parent's, of which what was
 /// counted already is taken off. One that is new counts from its beginning where it descends
 /// from one that was there; else it was merely not ours to count before.
-fn used(before: &BTreeMap<Id, (u64, u32)>, now: &[&Stat]) -> u64 {
+fn used(before: &Times, now: &[&Stat]) -> u64 {
     let known = |pid: u32| before.keys().any(|(known, _)| *known == pid);
     let grown: u64 = now
         .iter()
@@ -164,7 +165,7 @@ fn family<'a>(all: &'a [Stat], roots: &BTreeSet<u32>) -> Vec<&'a Stat> {
 
 impl Source for Processes {
     fn name(&self) -> &str {
-        &self.title
+        &self.name
     }
 
     /// # Errors
@@ -200,7 +201,7 @@ impl Source for Processes {
             (PROCESSES, Some(mine.iter().filter(|p| !p.dead).count() as f64)),
             (STARTED, started),
         ];
-        let labels = [("process", self.name.as_str())];
+        let labels = [("process", self.label.as_str())];
         let reading = |(name, value): (&str, Option<f64>)| Some(Reading::gauge(name, &labels, value?));
         Ok(values.into_iter().filter_map(reading).collect())
     }

@@ -8,8 +8,11 @@ fn window() -> Window {
     Window { start_us: 2_000_000, end_us: 12_000_000, ended_by: EndedBy::Duration }
 }
 
+/// Name, labels, and the value by the second.
+type Made<'a> = (&'a str, &'a str, &'a dyn Fn(f64) -> f64);
+
 /// A look a second from −1 s on; each series by a function of the second.
-fn observed(series: &[(&str, &str, &dyn Fn(f64) -> f64)]) -> Observed {
+fn observed(series: &[Made<'_>]) -> Observed {
     let looks: Vec<ObservedLook> =
         (-1..=13).map(|s| ObservedLook { at_us: s * 1_000_000, source: 0 }).collect();
     let series = series
