@@ -83,7 +83,7 @@ pub fn run(args: &AbArgs) -> Result<Exit, Failure> {
     }
     // Before the sweep, which may take hours.
     let gate = args.gate.as_deref().map(GateSettings::load).transpose().map_err(Failure::usage)?;
-    let resumed = args.resume.as_deref().map(both).transpose()?;
+    let resumed = args.resume.as_deref().map(|run| both(run, NAMES)).transpose()?;
     let mut planned = Vec::new();
     for sets in &own {
         planned.push(args.source.plan_side(sets)?);
@@ -111,9 +111,8 @@ fn own_sets(url: Option<&str>, sets: &[String]) -> Vec<String> {
     url.map(target).into_iter().chain(sets.iter().cloned()).collect()
 }
 
-/// The runs of a pair, the baseline's first, by one of them.
-fn both(run: &Path) -> Result<[PathBuf; 2], Failure> {
-    let [a, b] = NAMES;
+/// The runs of a pair whose names end so, in this order, by one of them.
+pub(super) fn both(run: &Path, [a, b]: [&str; 2]) -> Result<[PathBuf; 2], Failure> {
     // As `runs/x-a/` has its name behind a dot or a slash.
     let run = run.components().collect::<PathBuf>();
     if let Some(other) = other_side(&run, a, b) {
@@ -176,10 +175,10 @@ mod tests {
     fn either_run_of_a_pair_leads_to_both() {
         let pair = ["runs/x-a", "runs/x-b"].map(PathBuf::from);
         for word in ["runs/x-a", "runs/x-b", "runs/x-b/", "./runs/x-a/."] {
-            let found = both(Path::new(word)).unwrap();
+            let found = both(Path::new(word), NAMES).unwrap();
             assert!(found.iter().zip(&pair).all(|(found, want)| found.ends_with(want)), "{word}: {found:?}");
         }
-        let Err(error) = both(Path::new("runs/x")) else { panic!("runs/x is no side") };
+        let Err(error) = both(Path::new("runs/x"), NAMES) else { panic!("runs/x is no side") };
         assert!(error.error.to_string().contains("-a and -b"));
     }
 }

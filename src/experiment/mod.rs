@@ -17,6 +17,7 @@ mod length_table;
 #[cfg(test)]
 mod load_tests;
 mod mistake;
+mod notify;
 mod observe;
 pub mod presets;
 mod quantity;
@@ -32,6 +33,7 @@ mod stages;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod tree;
 #[cfg(test)]
 mod workload_tests;
@@ -52,7 +54,9 @@ pub(crate) use grid::{Override, Point};
 pub use hooks::{Expect, Hook, HookAction, HookPoint, Hooks, OnFailure};
 pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
+pub(crate) use mistake::nearest;
 pub use mistake::{Mistake, MistakeKind, Mistakes};
+pub use notify::{End, Notify, Webhook, WebhookFormat};
 pub use observe::{MetricsFrom, MetricsUrl, ObserveSettings};
 pub use quantity::Quantity;
 pub(crate) use reader::Reader;
@@ -64,6 +68,7 @@ pub use settings::{
     TokenizerChoice, Workload,
 };
 pub use template::template;
+pub use tracing::Tracing;
 pub(crate) use tree::{Node, Origin, Table};
 
 use reader::{Field, Section};
@@ -86,6 +91,10 @@ pub struct Experiment {
     pub compare: Option<GateSettings>,
     pub hooks: Hooks,
     pub observe: ObserveSettings,
+    /// `[notify]`, where there is one. It changes nothing of what runs.
+    pub notify: Option<Notify>,
+    /// `[tracing]`, where there is one. It changes no cell's identity.
+    pub tracing: Option<Tracing>,
     /// In the order written; empty for a file without a grid.
     pub grids: Vec<Grid>,
     /// The file's path, as it was given.
@@ -179,7 +188,20 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head { name, description, seed, salt, report, capacity, compare, hooks, observe, grids } = head;
+        let Head {
+            name,
+            description,
+            seed,
+            salt,
+            report,
+            capacity,
+            compare,
+            hooks,
+            observe,
+            notify,
+            tracing,
+            grids,
+        } = head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
         Ok(Self {
             name,
@@ -191,6 +213,8 @@ impl Experiment {
             compare,
             hooks,
             observe,
+            notify,
+            tracing,
             grids,
             path,
             text,
@@ -276,6 +300,8 @@ struct Head {
     compare: Option<GateSettings>,
     hooks: Hooks,
     observe: ObserveSettings,
+    notify: Option<Notify>,
+    tracing: Option<Tracing>,
     grids: Vec<Grid>,
 }
 
@@ -297,8 +323,10 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let compare = root.get("compare").map(|f| read::compare(f.section()));
     let hooks = read::hooks(root.sub("hooks"));
     let observe = read::observe(root.sub("observe"));
+    let notify = root.get("notify").map(|f| read::notify(f.section()));
+    let tracing = root.get("tracing").map(|f| read::tracing(f.section()));
     root.done();
-    Head { name, description, seed, salt, report, capacity, compare, hooks, observe, grids }
+    Head { name, description, seed, salt, report, capacity, compare, hooks, observe, notify, tracing, grids }
 }
 
 /// The grids, and the searches among them.

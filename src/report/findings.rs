@@ -196,6 +196,7 @@ fn throughput(believable: &[&Repeats<'_>], families: &[Family<'_>]) -> Option<St
     let keeps_up: Vec<&Repeats<'_>> = believable.iter().copied().filter(|r| !r.flags().overloaded).collect();
     let (from, but) = match keeps_up.as_slice() {
         [] => (believable, ", where the server is overloaded"),
+        some if some.len() < believable.len() => (some, ", of the loads that don't overload it"),
         some => (some, ""),
     };
     let most = *from.iter().max_by(|a, b| mean(a).total_cmp(&mean(b)))?;

@@ -20,7 +20,7 @@ const REACH: f64 = 1.5;
 /// A group of a family, judged.
 pub(super) fn build(family: &Family<'_>, group: &Group<'_>, judge: &Judge<'_>) -> Shape {
     let judged: Vec<Judged> = group.levels.iter().map(|level| judge.level(family, level)).collect();
-    let limit = limit::find(&judged);
+    let limit = limit::find(&judged, family.kind);
     let levels: Vec<LevelResult> = judged.into_iter().map(|j| j.result).collect();
     let cell = group.levels[0].repeats.cell();
     let lengths = (!family.x.path.starts_with("workload.")).then(|| lengths(cell)).flatten();

@@ -143,6 +143,34 @@ fn the_limit_lies_where_the_line_between_two_levels_crosses() {
 }
 
 #[test]
+fn an_open_loops_limit_is_not_above_what_was_completed() {
+    let mut run = ladder(&[(2.0, &[500.0]), (4.0, &[2000.0]), (8.0, &[9000.0])]);
+    for (i, rate) in [(1, 2.4), (2, 2.5)] {
+        summary_of(&mut run, i).scalars.insert("completed_rps".into(), rate);
+    }
+    let limit = only(&run).limit;
+    assert_eq!((limit.value, limit.low, limit.high), (Some(2.5), Some(2.0), Some(4.0)));
+    // Nor below a level that meets the SLO.
+    for i in [1, 2] {
+        summary_of(&mut run, i).scalars.insert("completed_rps".into(), 1.9);
+    }
+    assert_eq!(only(&run).limit.value, Some(2.0));
+}
+
+#[test]
+fn a_window_whose_arrivals_came_at_another_rate_is_told() {
+    let mut run = ladder(&[(2.0, &[500.0]), (4.0, &[2000.0])]);
+    for (i, rate) in [(0, 2.05), (1, 3.3)] {
+        summary_of(&mut run, i).scalars.insert("offered_rps".into(), rate);
+    }
+    let said = answers(&capacity(&run, &Options::default())).join(" ");
+    assert!(said.contains("at another rate in so short a window: 3.30 req/s in that of 4 req/s;"), "{said}");
+    summary_of(&mut run, 1).scalars.insert("offered_rps".into(), 3.9);
+    let said = answers(&capacity(&run, &Options::default())).join(" ");
+    assert!(!said.contains("another rate"), "{said}");
+}
+
+#[test]
 fn repeats_give_the_interval() {
     let shape = only(&ladder(&[
         (2.0, &[500.0, 505.0, 495.0, 501.0]),
@@ -407,6 +435,10 @@ fn the_best_setting_is_named_with_those_not_told_apart() {
     let best = &found.best[0];
     assert_eq!((best.setting.as_str(), best.ties.as_slice()), ("slots 64", &["slots 32".to_owned()][..]));
     assert!(best.text.contains("not told apart from it: slots 32"), "{}", best.text);
+    let traffic = Some(traffic(&[Flow { rps: 3.0, tokens: None }]));
+    let plan = capacity(&run, &Options { traffic, ..Options::default() }).plan.unwrap();
+    let said = "Planned on slots 64, which carries most of the 3 settings that were measured.";
+    assert!(plan.cautions.iter().any(|c| c == said), "{:?}", plan.cautions);
 }
 
 #[test]
@@ -430,8 +462,14 @@ fn runs_of_the_same_cells_are_further_repeats() {
     let levels: [(f64, &[f64]); 2] = [(2.0, &[500.0]), (4.0, &[2000.0])];
     let (a, mut b) = (ladder(&levels), ladder(&levels));
     b.id = "y".into();
-    let (pooled, notes) = pool(vec![a, b]);
+    let mut other = ladder(&levels);
+    other.id = "w".into();
+    other.cells.iter_mut().for_each(|c| c.cell.seed += 100);
+    let (pooled, notes) = pool(vec![ladder(&levels), other]);
     assert_eq!((pooled.len(), notes.len(), pooled[0].1.len()), (1, 0, 2));
+    let (pooled, notes) = pool(vec![a, b]);
+    assert_eq!((pooled.len(), notes.len(), pooled[0].1.len()), (1, 1, 2));
+    assert!(notes[0].contains("x and y sent the same requests in 2 of their cells"), "{notes:?}");
     assert_eq!(only(&pooled[0].0).levels[0].repeats, 2);
     let (a, mut other) = (ladder(&levels), ladder(&levels));
     other.id = "z".into();

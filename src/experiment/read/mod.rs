@@ -8,12 +8,14 @@ mod custom;
 mod hooks;
 mod lengths;
 mod mix;
+mod notify;
 mod observe;
 mod sampling;
 mod server;
 mod slo;
 mod stage;
 mod target;
+mod tracing;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -24,8 +26,10 @@ use serde_json::Value;
 pub(crate) use compare::compare;
 pub(crate) use hooks::hooks;
 pub(crate) use mix::refuse_strange_axes;
+pub(crate) use notify::notify;
 pub(crate) use observe::observe;
 pub(super) use slo::{is_floor, read as slo};
+pub(crate) use tracing::tracing;
 
 use super::mistake::{Mistake, MistakeKind, nearest};
 use super::reader::{Reader, Section};

@@ -131,6 +131,7 @@ impl Launcher {
             cwd = None;
         }
         let spec = Spec {
+            input: None,
             words: &words,
             cwd: cwd.as_deref(),
             env: &server.env,
