@@ -43,6 +43,7 @@ pub mod observe;
 pub mod plan;
 pub mod progress;
 pub mod provider;
+pub mod publish;
 pub mod record;
 pub mod report;
 pub mod scenarios;

@@ -20,6 +20,7 @@ mod mistake;
 mod notify;
 mod observe;
 pub mod presets;
+mod publish;
 mod quantity;
 mod range;
 mod read;
@@ -58,6 +59,7 @@ pub(crate) use mistake::nearest;
 pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub use notify::{End, Notify, Webhook, WebhookFormat};
 pub use observe::{MetricsFrom, MetricsUrl, ObserveSettings};
+pub use publish::{GrafanaSettings, OtlpEndpoint, OtlpSettings, PublishSettings, PushMethod, PushSettings};
 pub use quantity::Quantity;
 pub(crate) use reader::Reader;
 pub use search::SearchRules;
@@ -95,6 +97,7 @@ pub struct Experiment {
     pub notify: Option<Notify>,
     /// `[tracing]`, where there is one. It changes no cell's identity.
     pub tracing: Option<Tracing>,
+    pub publish: PublishSettings,
     /// In the order written; empty for a file without a grid.
     pub grids: Vec<Grid>,
     /// The file's path, as it was given.
@@ -200,6 +203,7 @@ impl Experiment {
             observe,
             notify,
             tracing,
+            publish,
             grids,
         } = head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
@@ -215,6 +219,7 @@ impl Experiment {
             observe,
             notify,
             tracing,
+            publish,
             grids,
             path,
             text,
@@ -302,6 +307,7 @@ struct Head {
     observe: ObserveSettings,
     notify: Option<Notify>,
     tracing: Option<Tracing>,
+    publish: PublishSettings,
     grids: Vec<Grid>,
 }
 
@@ -325,8 +331,23 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let observe = read::observe(root.sub("observe"));
     let notify = root.get("notify").map(|f| read::notify(f.section()));
     let tracing = root.get("tracing").map(|f| read::tracing(f.section()));
+    let publish = read::publish(root.sub("publish"));
     root.done();
-    Head { name, description, seed, salt, report, capacity, compare, hooks, observe, notify, tracing, grids }
+    Head {
+        name,
+        description,
+        seed,
+        salt,
+        report,
+        capacity,
+        compare,
+        hooks,
+        observe,
+        notify,
+        tracing,
+        publish,
+        grids,
+    }
 }
 
 /// The grids, and the searches among them.

@@ -10,6 +10,7 @@ mod lengths;
 mod mix;
 mod notify;
 mod observe;
+mod publish;
 mod sampling;
 mod server;
 mod slo;
@@ -28,6 +29,7 @@ pub(crate) use hooks::hooks;
 pub(crate) use mix::refuse_strange_axes;
 pub(crate) use notify::notify;
 pub(crate) use observe::observe;
+pub(crate) use publish::publish;
 pub(super) use slo::{is_floor, read as slo};
 pub(crate) use tracing::tracing;
 
