@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::Args;
 
 use super::compare::{Format, conclude, own_gate};
-use super::run::{announce, failure, watch_signals};
+use super::run::{announce, failure, press, watch_signals};
 use super::source::{Planned, SourceArgs, target};
 use super::{Exit, Failure, noise, say, say_err};
 use crate::analysis::RunData;
@@ -59,7 +59,7 @@ pub struct AbArgs {
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
     /// How to show progress.
-    #[arg(long, default_value = "auto", value_name = "auto|bar|plain|json|none", value_parser = str::parse::<progress::Mode>)]
+    #[arg(long, default_value = "auto", value_name = "auto|bar|tui|plain|json|none", value_parser = str::parse::<progress::Mode>)]
     progress: progress::Mode,
     /// Where the comparison goes; it gets its own directory there.
     #[arg(long, default_value = "reports", value_name = "DIR")]
@@ -108,7 +108,7 @@ pub fn run(args: &AbArgs) -> Result<Exit, Failure> {
     }
     let control = Control::default();
     watch_signals(&control, announce)?;
-    let mut watcher = progress::watcher(args.progress);
+    let mut watcher = progress::watcher(args.progress, press(&control));
     let swept = in_turn(&[side(0), side(1)], &control, watcher.as_mut()).map_err(failure)?;
     drop(watcher);
     match swept.as_slice() {
