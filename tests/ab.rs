@@ -4,7 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use rustix::process::Signal;
 use serde_json::Value;
+
+use crate::rig::program::{Started, directory, find};
+use crate::rig::wait_for;
 
 const EXPERIMENT: &str = r#"
 name = "pair"
@@ -160,6 +164,7 @@ fn the_same_server_twice_is_no_regression() {
     ];
     let output = believed(dir, &args);
     assert_eq!(output.status.code(), Some(0), "{}\n{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stderr).contains("same server with the same settings"), "{}", text(&output.stderr));
     assert!(!dir.join("reports").exists());
 }
 
@@ -214,4 +219,30 @@ fn the_noise_of_a_server_is_measured_kept_and_raises_margins() {
     let row = rows.iter().find(|row| row["metric"] == "tpot" && row["stat"] == "p50").unwrap();
     let margin = row["margin"].as_f64().unwrap();
     assert!((margin - 1f64.exp_m1()).abs() < 1e-9, "{margin}");
+}
+
+#[test]
+fn pairs_that_were_interrupted_are_gone_on_with() {
+    let dir = directory(EXPERIMENT);
+    let args = ["calibrate", "--server", "small.toml", "--pairs", "3", "--progress", "none"];
+    let cache = dir.path().join("calibration.json");
+    let env = [("PLIMSOLL_CALIBRATION", cache.to_str().unwrap())];
+    let started = Started::new(dir.path(), &args, &env);
+    wait_for("a first cell", || find(dir.path(), "summary.json"));
+    started.signal(Signal::INT);
+    let output = started.output();
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{errors}");
+    let first = find(dir.path(), "summary.json").unwrap();
+    let before = std::fs::read(&first).unwrap();
+    let run = run_of(dir.path(), "aa1");
+    let run = run.strip_prefix(dir.path()).unwrap().to_str().unwrap();
+    let command = format!("plimsoll calibrate --server small.toml --pairs 3 --resume {run}");
+    assert!(errors.contains(&command), "{errors}");
+    let output = Started::new(dir.path(), &[&args[..], &["--resume", run]].concat(), &env).output();
+    // A machine that could not measure says so, and has gone on all the same.
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read(&first).unwrap(), before, "what was finished is kept");
+    assert_eq!(summaries(&run_of(dir.path(), "aa1")).len(), 3);
+    assert_eq!(summaries(&run_of(dir.path(), "aa2")).len(), 3);
 }

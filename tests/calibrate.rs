@@ -202,7 +202,7 @@ fn in_a_flood_the_client_counts_what_the_server_sent() {
             Arc::clone(&found.tokenizer),
         )),
     };
-    let job = Job { cell, parts: vec![part] };
+    let job = Job { cell, parts: vec![part], traces: None };
     let mut kept = Kept::default();
     let run = drive(&job, &mut kept, &Control::default(), &mut |_| ()).unwrap();
     let mut truth = simulator.stop();

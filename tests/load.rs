@@ -116,7 +116,7 @@ fn with_job<T>(cell: &Cell, address: SocketAddr, work: impl FnOnce(&Job<'_>) -> 
         provider: cell.settings.target.provider().expect("this provider is there").into(),
         source: Arc::new(source),
     };
-    work(&Job { cell, parts: vec![part] })
+    work(&Job { cell, parts: vec![part], traces: None })
 }
 
 /// Run it; the records by number.

@@ -254,7 +254,7 @@ fn a_report_is_one_page_and_its_figures() {
     let mut names: Vec<String> =
         std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    assert_eq!(names, ["index.html", "profile.png", "strip-001.png"]);
+    assert_eq!(names, ["index.html", "profile.png", "strip-001.png", "summary.md"]);
     assert!(written.figures.iter().all(|f| f.is_file()));
 }
 
@@ -294,7 +294,7 @@ fn the_page_has_every_cell_and_its_json_is_whole() {
     for run in synthetic::gallery() {
         let page = page(&run);
         for cell in &run.cells {
-            assert!(page.contains(&format!("data-cell=\"{}\"", cell.cell.index + 1)), "{}", run.name);
+            assert!(page.contains(&format!("<tr data-cell=\"{}\"", cell.cell.index + 1)), "{}", run.name);
         }
         let mut blobs = 0;
         for part in page.split("<script type=\"application/json\"").skip(1) {

@@ -80,7 +80,7 @@ fn hold(text: &str) -> Held {
         provider: found.provider(&cell.settings.target).expect("a provider").into(),
         source: Arc::new(source),
     };
-    let job = Job { cell: &cell, parts: vec![part] };
+    let job = Job { cell: &cell, parts: vec![part], traces: None };
     let mut memory = Memory::default();
     let run = drive(&job, &mut memory, &Control::default(), &mut |_| {}).expect("the engine itself works");
     let mut records = memory.0;

@@ -19,6 +19,7 @@ mod search;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
+mod traces;
 pub mod words;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub use groups::{Estimate, Group, Series, groups, series};
 pub use records::{Records, read_requests, read_timeline};
 pub use run::{RunInfo, list_runs};
 pub use search::{probe_of, sentence};
+pub use traces::{TracedRequest, slowest_traced};
 
 use crate::measure::{CellSummary, ServerCourse};
 use crate::plan::Cell;

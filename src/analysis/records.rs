@@ -344,6 +344,9 @@ pub fn read_requests(path: &Path) -> Result<Vec<RequestRecord>, AnalysisError> {
     if r.has("choices") {
         fill(&mut requests, r.small("choices")?, |q, v| q.choices = v);
     }
+    if r.has("trace_id") {
+        fill(&mut requests, r.words("trace_id")?, |q, v| q.trace_id = v);
+    }
     Ok(requests)
 }
 

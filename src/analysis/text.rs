@@ -15,6 +15,12 @@ pub fn figure(value: f64) -> String {
     grouped(&format!("{value:.decimals$}"))
 }
 
+/// A p value: `0.034`, or `<0.001`.
+#[must_use]
+pub fn probability(p: f64) -> String {
+    if p < 0.001 { "<0.001".to_owned() } else { format!("{p:.3}") }
+}
+
 /// A whole number with thousands separators.
 #[must_use]
 pub fn count(value: u64) -> String {

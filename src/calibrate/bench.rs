@@ -98,7 +98,7 @@ impl<'a> Bench<'a> {
             provider: (entry.build)(&provider::Options::default()).into(),
             source: Arc::new(source),
         };
-        let job = Job { cell, parts: vec![part] };
+        let job = Job { cell, parts: vec![part], traces: None };
         let mut seen = Seen::default();
         let run = load::drive(&job, &mut seen, self.control, &mut |_| ())?;
         if self.control.finish() {

@@ -99,16 +99,22 @@ impl Axis {
             }
             Scale::Linear => (0.0, (max * 1.5).max(1.0)),
         };
-        let mut axis = Self { label: label.into(), unit: unit.into(), scale, range, ticks: Vec::new() };
+        Self { label: label.into(), unit: unit.into(), scale, range, ticks: Vec::new() }.with_ticks(&sorted)
+    }
+
+    /// With ticks at these places, rising, but for those that are too near to the one before.
+    #[must_use]
+    pub fn with_ticks(mut self, places: &[f64]) -> Self {
         let mut last = f64::NEG_INFINITY;
-        for level in sorted {
-            let share = axis.share(level);
+        self.ticks.clear();
+        for &at in places {
+            let share = self.share(at);
             if share - last >= 0.05 {
-                axis.ticks.push(Tick { at: level, text: text::tick(level) });
+                self.ticks.push(Tick { at, text: text::tick(at) });
                 last = share;
             }
         }
-        axis
+        self
     }
 
     /// A change in percent from `low` to `high`, with signed ticks; 0 lies inside.

@@ -1,7 +1,7 @@
 //! The greatest load within the SLO over prompt and output length.
 
 use super::axis::Scale;
-use super::{Body, Chart, Flags, HeatMap, HeatPanel, MAX_PANELS, text};
+use super::{Body, Chart, Flags, HeatMap, HeatPanel, MAX_PANELS, pieces, text};
 use crate::analysis::RunData;
 use crate::analysis::capacity::{LimitState, Shape, limit_text};
 use crate::analysis::grid::{self, Loop};
@@ -17,7 +17,7 @@ pub(super) fn build(run: &RunData) -> Vec<Chart> {
     let both = [Loop::Closed, Loop::Open].map(|k| capacity.shapes.iter().any(|s| s.kind == k));
     [Loop::Closed, Loop::Open]
         .into_iter()
-        .filter_map(|kind| {
+        .flat_map(|kind| {
             let shapes: Vec<&Shape> =
                 capacity.shapes.iter().filter(|s| s.kind == kind && s.is_load).collect();
             let suffix = if kind == Loop::Open && both == [true, true] { "-open" } else { "" };
@@ -35,10 +35,10 @@ fn lengths(shapes: &[&Shape], path: &str) -> Vec<f64> {
     out
 }
 
-fn of_kind(kind: Loop, shapes: &[&Shape], suffix: &str) -> Option<Chart> {
+fn of_kind(kind: Loop, shapes: &[&Shape], suffix: &str) -> Vec<Chart> {
     let (xs, ys) = (lengths(shapes, PROMPT), lengths(shapes, OUTPUT));
     if xs.len() < 2 || ys.len() < 2 {
-        return None;
+        return Vec::new();
     }
     let mut panels: Vec<HeatPanel> = Vec::new();
     for shape in shapes {
@@ -64,30 +64,31 @@ fn of_kind(kind: Loop, shapes: &[&Shape], suffix: &str) -> Option<Chart> {
         panels[k].values[j][i] = shape.limit.value.map(whole);
         panels[k].tags[j][i] = tag(shape);
     }
-    panels.truncate(MAX_PANELS);
     let found: Vec<f64> = panels.iter().flat_map(|p| p.values.iter().flatten().flatten().copied()).collect();
-    let range = grid::extent(&found).filter(|(lo, _)| *lo > 0.0)?;
+    let Some(range) = grid::extent(&found).filter(|(lo, _)| *lo > 0.0) else { return Vec::new() };
     let log = range.1 / range.0 > LOG_FROM;
     // From nothing on, so that loads that are nearly alike look so.
     let range = if log { range } else { (0.0, range.1) };
     let first = shapes[0];
     let unit = if first.axis_unit.is_empty() { "users" } else { &first.axis_unit };
-    Some(Chart {
-        id: format!("capacity-heatmap{suffix}"),
-        title: "Greatest load within the SLO by prompt and output length".to_owned(),
+    let value_label = format!("greatest load ({unit}){}", if log { ", log scale" } else { "" });
+    let caption = caption(shapes);
+    pieces(&panels, MAX_PANELS, &|panels, id, title| Chart {
+        id: format!("capacity-heatmap{suffix}{id}"),
+        title: format!("Greatest load within the SLO by prompt and output length{title}"),
         subtitle: format!(
             "The figure is the load in {unit}; under it stands what breaks first. ≥: no measured load fails."
         ),
-        caption: caption(shapes),
+        caption: caption.clone(),
         body: Body::HeatMap(HeatMap {
             x_label: "prompt tokens".to_owned(),
             y_label: "output tokens asked for".to_owned(),
-            xs: xs.into_iter().map(text::tick).collect(),
-            ys: ys.into_iter().map(text::tick).collect(),
-            value_label: format!("greatest load ({unit}){}", if log { ", log scale" } else { "" }),
+            xs: xs.iter().copied().map(text::tick).collect(),
+            ys: ys.iter().copied().map(text::tick).collect(),
+            value_label: value_label.clone(),
             scale: if log { Scale::Log } else { Scale::Linear },
             range,
-            panels,
+            panels: panels.to_vec(),
         }),
     })
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::axis::Scale;
-use super::{Body, Chart, HeatMap, HeatPanel, MAX_PANELS, lines, text};
+use super::{Body, Chart, HeatMap, HeatPanel, MAX_PANELS, lines, pieces, text};
 use crate::analysis::RunData;
 use crate::analysis::grid::{self, Flags, Loop, Repeats, short_name, value_text};
 
@@ -74,18 +74,10 @@ fn of_kind(cells: &[Repeats<'_>], shown: &Shown, suffix: &str) -> Vec<Chart> {
     let found: Vec<f64> = panels.iter().flat_map(|p| p.values.iter().flatten().flatten().copied()).collect();
     let Some((lo, hi)) = grid::extent(&found).filter(|(_, hi)| *hi > 0.0) else { return Vec::new() };
     let log = lo > 0.0 && hi / lo > LOG_FROM;
-    let of = panels.len().div_ceil(MAX_PANELS);
-    let chunks: Vec<Vec<HeatPanel>> = panels.chunks(MAX_PANELS).map(<[_]>::to_vec).collect();
     let caption = caption(cells, shown);
-    let chart = |(i, panels): (usize, Vec<HeatPanel>)| Chart {
-        id: format!("{}{suffix}{}", shown.id, if of > 1 { format!("-{}", i + 1) } else { String::new() }),
-        title: format!(
-            "{} by {} and {}{}",
-            shown.title,
-            short_name(&x),
-            short_name(&y),
-            if of > 1 { format!(" ({} of {of})", i + 1) } else { String::new() }
-        ),
+    pieces(&panels, MAX_PANELS, &|panels, id, title| Chart {
+        id: format!("{}{suffix}{id}", shown.id),
+        title: format!("{} by {} and {}{title}", shown.title, short_name(&x), short_name(&y)),
         subtitle: format!(
             "Each field is a cell of the grid{}; the figure in it is its {}, in {}.",
             if cells.iter().any(|r| r.cells.len() > 1) { ", the mean over its repeats" } else { "" },
@@ -101,10 +93,9 @@ fn of_kind(cells: &[Repeats<'_>], shown: &Shown, suffix: &str) -> Vec<Chart> {
             value_label: format!("{} ({}){}", shown.title, shown.unit, if log { ", log scale" } else { "" }),
             scale: if log { Scale::Log } else { Scale::Linear },
             range: (lo, hi),
-            panels,
+            panels: panels.to_vec(),
         }),
-    };
-    chunks.into_iter().enumerate().map(chart).collect()
+    })
 }
 
 /// The two axes of the map and the rest. Two axes beside the load are the map, with panels

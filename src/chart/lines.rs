@@ -2,7 +2,7 @@
 //! the sentences of their captions.
 
 use super::axis::Axis;
-use super::{Chart, Draw, Look, MAX_PANELS, Panel, Point, Series, text};
+use super::{Chart, Draw, Look, MAX_PANELS, Panel, Point, Series, pieces, text};
 use crate::analysis::grid::{Estimate, Family, Group, Level};
 
 /// Most series of one panel.
@@ -108,15 +108,7 @@ pub(super) fn figures(panels: Vec<Panel>, make: &dyn Fn(Vec<Panel>, &str, &str) 
     if heights(&panels).iter().all(|y| *y == 0.0) {
         return Vec::new();
     }
-    let of = panels.len().div_ceil(MAX_PANELS);
-    panels
-        .chunks(MAX_PANELS)
-        .enumerate()
-        .map(|(i, chunk)| match of {
-            1 => make(chunk.to_vec(), "", ""),
-            _ => make(chunk.to_vec(), &format!("-{}", i + 1), &format!(" ({} of {of})", i + 1)),
-        })
-        .collect()
+    pieces(&panels, MAX_PANELS, &|panels, id, title| make(panels.to_vec(), id, title))
 }
 
 /// Every y of `panels`, with the ends of their bars.

@@ -21,13 +21,14 @@ mod strip;
 mod throughput;
 mod tradeoff;
 
+pub use crate::analysis::compare::percent;
 pub use crate::analysis::grid::{
     Estimate, Family, Flags, Group, Level, Loop, Repeats, X, families, short_name, value_text,
 };
 pub use axis::{Axis, Scale, Tick};
 pub use comparison::{
-    COMPARISON_CHARTS, Compared, ComparisonChartDef, MAX_CELLS, MAX_ROWS, Samples, effect_text,
-    of_comparison, percent, worsening, worst_first,
+    COMPARISON_CHARTS, Compared, ComparisonChartDef, MAX_CELLS, MAX_ROWS, Samples, of_comparison, worsening,
+    worst_first,
 };
 pub use history::history;
 pub use lines::upper_first;
@@ -431,4 +432,44 @@ pub const CHARTS: &[ChartDef] = &[
 pub fn all(run: &RunData) -> Vec<Chart> {
     let wanted = |def: &&ChartDef| run.figures.as_ref().is_none_or(|names| names.iter().any(|n| n == def.id));
     CHARTS.iter().filter(wanted).flat_map(|def| (def.build)(run)).collect()
+}
+
+/// Charts of `all` in pieces of at most `most`; `make` gets a piece and a suffix for id and title.
+fn pieces<T>(all: &[T], most: usize, make: &dyn Fn(&[T], &str, &str) -> Chart) -> Vec<Chart> {
+    let of = all.len().div_ceil(most);
+    let name = |i: usize| match of {
+        1 => (String::new(), String::new()),
+        _ => (format!("-{}", i + 1), format!(" ({} of {of})", i + 1)),
+    };
+    let piece = |(i, piece): (usize, &[T])| {
+        let (id, title) = name(i);
+        make(piece, &id, &title)
+    };
+    all.chunks(most).enumerate().map(piece).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_goes_into_further_figures() {
+        let chart = |piece: &[u32], id: &str, title: &str| Chart {
+            id: format!("a{id}"),
+            title: format!("A{title}"),
+            subtitle: String::new(),
+            caption: format!("{piece:?}"),
+            body: Body::Matrix(Matrix { columns: Vec::new(), rows: Vec::new() }),
+        };
+        let told = |n: u32| -> Vec<String> {
+            let all: Vec<u32> = (0..n).collect();
+            pieces(&all, 3, &chart)
+                .into_iter()
+                .map(|c| format!("{} {} {}", c.id, c.title, c.caption))
+                .collect()
+        };
+        assert!(told(0).is_empty());
+        assert_eq!(told(3), ["a A [0, 1, 2]"]);
+        assert_eq!(told(4), ["a-1 A (1 of 2) [0, 1, 2]", "a-2 A (2 of 2) [3]"]);
+    }
 }

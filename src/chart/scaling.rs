@@ -21,8 +21,9 @@ pub(super) fn build(run: &RunData) -> Vec<Chart> {
             series: vec![measured(s, usl), fit(usl, usl.points.first().map_or(1.0, |p| p.0))],
         })
         .collect();
-    let x = Axis::levels("concurrent users", "", &lines::widths(&panels));
-    let x = Axis { ticks: ticks(&x, usl), ..x };
+    // The fitted line's points are no levels.
+    let levels: Vec<f64> = usl.points.iter().map(|p| p.0).chain([usl.reach]).collect();
+    let x = Axis::levels("concurrent users", "", &lines::widths(&panels)).with_ticks(&levels);
     let y = Axis::from_zero("completed", "req/s", &lines::heights(&panels));
     let with = if panels.len() > 1 { format!("With {}: ", first.label) } else { String::new() };
     let caption = lines::upper_first(&format!("{with}{}", words(usl)));
@@ -35,20 +36,6 @@ pub(super) fn build(run: &RunData) -> Vec<Chart> {
         body: Body::Lines(Lines { x: x.clone(), y: y.clone(), panels, references: Vec::new() }),
     }
     })
-}
-
-/// Ticks at the measured levels: the fitted line's points are none.
-fn ticks(axis: &Axis, usl: &UslFit) -> Vec<super::Tick> {
-    let mut last = f64::NEG_INFINITY;
-    let levels = usl.points.iter().map(|p| p.0).chain([usl.reach]);
-    let mut out = Vec::new();
-    for at in levels {
-        if axis.share(at) - last >= 0.05 {
-            last = axis.share(at);
-            out.push(super::Tick { at, text: text::tick(at) });
-        }
-    }
-    out
 }
 
 fn measured(shape: &Shape, usl: &UslFit) -> Series {

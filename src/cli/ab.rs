@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::Args;
 
 use super::compare::{Format, conclude, own_gate};
-use super::run::{announce, failure, watch_signals};
+use super::run::{announce, failure, press, watch_signals};
 use super::source::{Planned, SourceArgs, target};
 use super::{Exit, Failure, noise, say, say_err};
 use crate::analysis::RunData;
@@ -59,7 +59,7 @@ pub struct AbArgs {
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
     /// How to show progress.
-    #[arg(long, default_value = "auto", value_name = "auto|bar|plain|json|none", value_parser = str::parse::<progress::Mode>)]
+    #[arg(long, default_value = "auto", value_name = "auto|bar|tui|plain|json|none", value_parser = str::parse::<progress::Mode>)]
     progress: progress::Mode,
     /// Where the comparison goes; it gets its own directory there.
     #[arg(long, default_value = "reports", value_name = "DIR")]
@@ -83,10 +83,18 @@ pub fn run(args: &AbArgs) -> Result<Exit, Failure> {
     }
     // Before the sweep, which may take hours.
     let gate = args.gate.as_deref().map(GateSettings::load).transpose().map_err(Failure::usage)?;
-    let resumed = args.resume.as_deref().map(both).transpose()?;
+    let resumed = args.resume.as_deref().map(|run| both(run, NAMES)).transpose()?;
     let mut planned = Vec::new();
     for sets in &own {
         planned.push(args.source.plan_side(sets)?);
+    }
+    if let [a, b] = planned.as_slice()
+        && same_asked(a, b)
+    {
+        say_err(
+            "both sides are the same server with the same settings: what is found is chance (plimsoll calibrate --server FILE \
+             tells how large that is)",
+        );
     }
     let side = |at: usize| {
         let Planned { experiment, plan } = &planned[at];
@@ -95,9 +103,12 @@ pub fn run(args: &AbArgs) -> Result<Exit, Failure> {
         let options = Options { runs: args.out.clone(), resume, sets, no_server: true };
         Side { name: NAMES[at], experiment, plan, options }
     };
+    if planned.iter().any(|side| side.experiment.publish.is_wanted()) {
+        say_err("ab gives its figures to nobody: [publish] has no effect on it");
+    }
     let control = Control::default();
     watch_signals(&control, announce)?;
-    let mut watcher = progress::watcher(args.progress);
+    let mut watcher = progress::watcher(args.progress, press(&control));
     let swept = in_turn(&[side(0), side(1)], &control, watcher.as_mut()).map_err(failure)?;
     drop(watcher);
     match swept.as_slice() {
@@ -106,14 +117,22 @@ pub fn run(args: &AbArgs) -> Result<Exit, Failure> {
     }
 }
 
+/// Whether both sides ask the same of the same server.
+fn same_asked(a: &Planned, b: &Planned) -> bool {
+    let settings = |planned: &Planned| {
+        let cells = planned.plan.cells.iter().map(|cell| &cell.settings);
+        cells.map(|settings| serde_json::to_string(settings).ok()).collect::<Option<Vec<_>>>()
+    };
+    settings(a).is_some() && settings(a) == settings(b)
+}
+
 /// What only one side is told.
 fn own_sets(url: Option<&str>, sets: &[String]) -> Vec<String> {
     url.map(target).into_iter().chain(sets.iter().cloned()).collect()
 }
 
-/// The runs of a pair, the baseline's first, by one of them.
-fn both(run: &Path) -> Result<[PathBuf; 2], Failure> {
-    let [a, b] = NAMES;
+/// The runs of a pair whose names end so, in this order, by one of them.
+pub(super) fn both(run: &Path, [a, b]: [&str; 2]) -> Result<[PathBuf; 2], Failure> {
     // As `runs/x-a/` has its name behind a dot or a slash.
     let run = run.components().collect::<PathBuf>();
     if let Some(other) = other_side(&run, a, b) {
@@ -176,10 +195,10 @@ mod tests {
     fn either_run_of_a_pair_leads_to_both() {
         let pair = ["runs/x-a", "runs/x-b"].map(PathBuf::from);
         for word in ["runs/x-a", "runs/x-b", "runs/x-b/", "./runs/x-a/."] {
-            let found = both(Path::new(word)).unwrap();
+            let found = both(Path::new(word), NAMES).unwrap();
             assert!(found.iter().zip(&pair).all(|(found, want)| found.ends_with(want)), "{word}: {found:?}");
         }
-        let Err(error) = both(Path::new("runs/x")) else { panic!("runs/x is no side") };
+        let Err(error) = both(Path::new("runs/x"), NAMES) else { panic!("runs/x is no side") };
         assert!(error.error.to_string().contains("-a and -b"));
     }
 }

@@ -23,6 +23,7 @@ pub struct BaselineArgs {
 enum What {
     /// Keep a run under a name; a name that is taken goes over to it.
     Set {
+        /// The name, such as `main`.
         name: String,
         /// The run's directory, measured here or imported.
         run: PathBuf,
@@ -39,12 +40,14 @@ enum What {
     },
     /// Show one with its run.
     Show {
+        /// The name that it has.
         name: String,
         #[command(flatten)]
         place: Place,
     },
     /// Forget a name; the run stays.
     Rm {
+        /// The name that it has.
         name: String,
         #[command(flatten)]
         place: Place,

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Exit, Failure, say};
 use crate::analysis::RunData;
 use crate::analysis::capacity::{self, Capacity, Options, WHAT_IFS};
-use crate::experiment::{CapacitySettings, slo_of_words};
+use crate::experiment::{CapacitySettings, nearest, slo_of_words};
 use crate::report;
 
 /// Arguments of `capacity`.
@@ -99,11 +99,8 @@ fn what_if(text: &str) -> Result<(String, Vec<f64>), Failure> {
     };
     let key = key.trim();
     if !WHAT_IFS.contains(&key) {
-        let near = WHAT_IFS
-            .into_iter()
-            .max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
-        let near = near.filter(|n| strsim::jaro_winkler(n, key) > 0.75);
-        let hint = near.map_or_else(String::new, |n| format!("; did you mean {n}?"));
+        let near = nearest(key, WHAT_IFS);
+        let hint = near.map_or_else(|| ".".to_owned(), |n| format!("; did you mean {n:?}?"));
         return Err(wrong(format!("there is no key {key:?}{hint} Keys: {keys}")));
     }
     let number = |v: &str| {
@@ -135,7 +132,7 @@ mod tests {
         assert_eq!((key.as_str(), values.as_slice()), ("growth", &[0.0, 0.5, 1.0][..]));
         for (text, told) in [
             ("growth", "such as growth=0,0.5,1"),
-            ("grwth=1", "did you mean growth?"),
+            ("grwth=1", "did you mean \"growth\"?"),
             ("headroom=0", "headroom can't be \"0\""),
             ("spares=1.5", "spares can't be \"1.5\""),
             ("gpu-price=-1", "gpu-price can't be \"-1\""),

@@ -26,7 +26,7 @@ pub struct ExportArgs {
     #[arg(long, short, required_unless_present = "list", value_name = "FORMAT",
           value_parser = clap::builder::PossibleValuesParser::new(FORMATS.iter().map(|f| f.name)))]
     format: Option<String>,
-    /// Only the cell with this index.
+    /// Only the cell with this `cell_index` of summary.csv, which counts from 0.
     #[arg(long, value_name = "N")]
     cell: Option<u32>,
     /// A file, or a directory for several; `-` prints it. Without it, files get the format's

@@ -16,7 +16,9 @@ mod import;
 mod init;
 mod lists;
 mod noise;
+mod notify;
 mod plan;
+mod publish;
 mod rebuild;
 mod report;
 mod run;
@@ -130,8 +132,7 @@ enum Command {
     Export(export::ExportArgs),
     /// Read results of other tools into a run.
     Import(import::ImportArgs),
-    /// Measure what this machine's client can do at most, so that cells can be held against it; or,
-    /// with --server, how much equal runs differ, so that margins can.
+    /// Measure what this machine's client can do at most; with --server, how much equal runs differ.
     Calibrate(calibrate::CalibrateArgs),
     /// Serve the embedded simulator, an OpenAI-compatible server without a model.
     Sim(sim::SimArgs),

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 
-use super::run::{announce, failure, watch_signals};
+use super::ab::both;
+use super::run::{announce, failure, press, watch_signals};
 use super::{Exit, Failure, say, say_err};
 use crate::analysis::RunData;
 use crate::analysis::compare::{Comparison, Noise, Row, compare, compare_with};
@@ -34,8 +35,11 @@ pub struct NoiseArgs {
     /// Where the runs of the pairs are kept.
     #[arg(long, default_value = "runs", value_name = "DIR", requires = "server")]
     out: PathBuf,
+    /// Go on with the runs of these pairs: either will do.
+    #[arg(long, value_name = "RUN", requires = "server")]
+    resume: Option<PathBuf>,
     /// How to show progress.
-    #[arg(long, default_value = "auto", value_name = "auto|bar|plain|json|none", requires = "server", value_parser = str::parse::<progress::Mode>)]
+    #[arg(long, default_value = "auto", value_name = "auto|bar|tui|plain|json|none", requires = "server", value_parser = str::parse::<progress::Mode>)]
     progress: progress::Mode,
 }
 
@@ -49,13 +53,16 @@ pub(super) fn run(args: &NoiseArgs, json: bool) -> Option<Result<Exit, Failure>>
 
 fn measure(args: &NoiseArgs, file: &Path, json: bool) -> Result<Exit, Failure> {
     let (experiment, plan) = pairs(args, file)?;
-    let options = Options { runs: args.out.clone(), resume: None, sets: args.set.clone(), no_server: true };
-    let sides =
-        NAMES.map(|name| Side { name, experiment: &experiment, plan: &plan, options: options.clone() });
+    let resumed = args.resume.as_deref().map(|run| both(run, NAMES)).transpose()?;
+    let side = |at: usize| {
+        let resume = resumed.as_ref().map(|runs| runs[at].clone());
+        let options = Options { runs: args.out.clone(), resume, sets: args.set.clone(), no_server: true };
+        Side { name: NAMES[at], experiment: &experiment, plan: &plan, options }
+    };
     let control = Control::default();
     watch_signals(&control, announce)?;
-    let mut watcher = progress::watcher(args.progress);
-    let swept = in_turn(&sides, &control, watcher.as_mut()).map_err(failure)?;
+    let mut watcher = progress::watcher(args.progress, press(&control));
+    let swept = in_turn(&[side(0), side(1)], &control, watcher.as_mut()).map_err(failure)?;
     drop(watcher);
     let [first, second] = swept.as_slice() else {
         return Err(anyhow!("two sides left {} runs", swept.len()).into());
@@ -63,10 +70,19 @@ fn measure(args: &NoiseArgs, file: &Path, json: bool) -> Result<Exit, Failure> {
     match &first.ending {
         Ending::Finished => {}
         Ending::Interrupted => {
-            say_err("interrupted: no noise is kept of half the pairs");
+            say_err(&format!(
+                "interrupted; go on with: {} --resume {}",
+                again(args, file),
+                first.run.display()
+            ));
             return Ok(Exit::Interrupted);
         }
-        Ending::Stopped { reason } => return Err(anyhow!("stopped: {reason}").into()),
+        Ending::Stopped { reason } => {
+            let again = again(args, file);
+            return Err(
+                anyhow!("stopped: {reason}; go on with: {again} --resume {}", first.run.display()).into()
+            );
+        }
     }
     let (one, other) = (RunData::load_figures(&first.run)?, RunData::load_figures(&second.run)?);
     let gate = experiment.compare.clone().unwrap_or_default();
@@ -100,6 +116,12 @@ fn measure(args: &NoiseArgs, file: &Path, json: bool) -> Result<Exit, Failure> {
         )),
     }
     Ok(Exit::Fine)
+}
+
+/// The command that measures the same pairs.
+fn again(args: &NoiseArgs, file: &Path) -> String {
+    let sets: String = args.set.iter().map(|set| format!(" --set '{set}'")).collect();
+    format!("plimsoll calibrate --server {} --pairs {}{sets}", file.display(), args.pairs)
 }
 
 /// The experiment with as many repeats as pairs were asked for, and prompts of its own for each

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::{Exit, Failure, say};
+use super::{Exit, Failure, say, say_err};
 use crate::analysis::RunData;
 use crate::chart::{MAX_RUNS, Overlaid};
 use crate::report;
@@ -13,7 +13,7 @@ use crate::report;
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  plimsoll report runs/20260101T120000Z-capacity --out reports\n  plimsoll report --compare runs/20260101T120000Z-capacity runs/20260108T120000Z-capacity\n  plimsoll report --compare --label old --label new runs/A runs/B"
+    after_help = "Examples:\n  plimsoll report runs/20260101T120000Z-capacity --out reports\n  plimsoll report --format markdown runs/20260101T120000Z-capacity > comment.md\n  plimsoll report --compare runs/20260101T120000Z-capacity runs/20260108T120000Z-capacity\n  plimsoll report --compare --label old --label new runs/A runs/B"
 )]
 pub struct ReportArgs {
     /// Run directories.
@@ -22,12 +22,24 @@ pub struct ReportArgs {
     /// Where reports go; each run, or overlay, gets its own directory there.
     #[arg(long, default_value = "reports", value_name = "DIR")]
     out: PathBuf,
+    /// What is printed of each run.
+    #[arg(long, value_enum, default_value_t = Format::Terminal)]
+    format: Format,
     /// Draw the sweep figures of 2 to 6 runs over each other, on one page.
     #[arg(long)]
     compare: bool,
     /// With --compare: what a run is called in the legends, once for each run, in their order.
     #[arg(long = "label", value_name = "NAME", requires = "compare")]
     labels: Vec<String>,
+}
+
+/// What is printed of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// The figures as a table, and what they point to.
+    Terminal,
+    /// A few lines for a chat or a pull request, as in summary.md beside the page.
+    Markdown,
 }
 
 /// Read each run, print its summary, write its report.
@@ -38,7 +50,13 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     for path in &args.runs {
         let data = RunData::load(path).map_err(Failure::usage)?;
         let written = report::write(&data, &args.out.join(&data.id))?;
-        say(&report::terminal::summary(&data, Some(&written.page)));
+        match args.format {
+            Format::Terminal => say(&report::terminal::summary(&data, Some(&written.page))),
+            Format::Markdown => {
+                say(&report::summary::Summary::of(&data).markdown());
+                say_err(&format!("Report: {}", written.page.display()));
+            }
+        }
     }
     Ok(Exit::Fine)
 }

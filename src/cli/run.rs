@@ -1,20 +1,26 @@
 //! `plimsoll run`: the main job.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use super::compare::{Format, Found, conclude, find_run};
+use super::compare::{Format, conclude, find_run};
+use super::notify::{self, Known};
+use super::publish::{self, PublishArgs};
 use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, chain, say, say_err};
-use crate::analysis::compare::{self, GateSettings};
+use crate::analysis::compare::{self, Comparison, GateSettings};
 use crate::analysis::{CellData, RunData, inside, sentence};
+use crate::event::Watchers;
 use crate::experiment::{Experiment, Gate};
 use crate::load::Control;
 use crate::measure::{CellSummary, SloStatus, Verdict};
 use crate::search::{End, Outcome};
 use crate::sweep::{self, Ending, Options, SweepError, Swept};
+use crate::tracing::{self, Sending};
 use crate::{progress, report};
 
 /// Arguments of `run`.
@@ -42,7 +48,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
     /// How to show progress.
-    #[arg(long, default_value = "auto", value_name = "auto|bar|plain|json|none", value_parser = str::parse::<progress::Mode>)]
+    #[arg(long, default_value = "auto", value_name = "auto|bar|tui|plain|json|none", value_parser = str::parse::<progress::Mode>)]
     progress: progress::Mode,
     /// Where the report goes; the run gets its own directory there (else where `report.out`
     /// of the file says, else in `reports`).
@@ -59,44 +65,93 @@ pub struct RunArgs {
     #[arg(long)]
     no_server: bool,
     /// Exit 1 if a cell, or a stage of it, misses an SLO or does not recover, and 4 if a cell is
-    /// invalid; as `slo.gate = true` of the file.
+    /// invalid; as `slo.gate = true` of the file. Of a search: exit 1 if no load passes.
     #[arg(long)]
     gate: bool,
     /// Compare with no baseline, though the file's [compare] names one: for the run that is to
     /// become it.
     #[arg(long)]
     no_compare: bool,
+    #[command(flatten)]
+    publish: PublishArgs,
 }
+
+/// Longest that spans are waited for after a sweep.
+const SPANS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Plan, sweep, report, compare.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let Planned { experiment, plan } = args.source.plan()?;
     // Before the sweep, which may take hours.
     let baseline = baseline(args, &experiment)?;
+    let publishing = args.publish.settings(&args.source, &experiment)?;
     let control = Control::default();
     watch_signals(&control, announce)?;
-    let mut watcher = progress::watcher(args.progress);
+    let mut shown = progress::watcher(args.progress, press(&control));
     if args.show_response {
         if args.progress == progress::Mode::None {
             return Err(Failure::usage(anyhow!(
                 "--show-response beside --progress none: nothing would show it"
             )));
         }
-        watcher = progress::with_answers(watcher);
+        shown = progress::with_answers(shown);
     }
+    let mut watchers = Watchers::default();
+    watchers.add(shown);
+    let sending = spans(&experiment, &mut watchers)?;
+    let published = publish::start(&publishing, &experiment.name, &control, &mut watchers)?;
     let options = Options {
         runs: args.out.clone(),
         resume: args.resume.clone(),
         sets: args.source.sets(),
         no_server: args.no_server,
     };
-    let swept = sweep::run(&experiment, &plan, &options, &control, watcher.as_mut()).map_err(failure)?;
-    drop(watcher);
-    match (report(args, &experiment, &swept), &swept.ending) {
+    let swept = sweep::run(&experiment, &plan, &options, &control, &mut watchers).map_err(failure);
+    drop(watchers);
+    if let Some(lost) = sending.and_then(|sending| sending.finish(SPANS_WITHIN)) {
+        say_err(&format!("note: {lost}"));
+    }
+    let mut known = Known::default();
+    let ran = swept.is_ok();
+    let end = swept.and_then(|swept| conclude_run(args, &experiment, baseline, &swept, &mut known));
+    notify::tell(&experiment, &known, &end);
+    publish::finish(published, ran);
+    end
+}
+
+/// Let this client's spans be sent, if the experiment says where to.
+fn spans(experiment: &Experiment, watchers: &mut Watchers) -> anyhow::Result<Option<Sending>> {
+    let Some(tracing) = &experiment.tracing else { return Ok(None) };
+    let exporter = tracing::exporter(tracing).context("cannot start the sending of spans")?;
+    Ok(exporter.map(|(watcher, sending)| {
+        watchers.add(watcher);
+        sending
+    }))
+}
+
+/// Report and compare what was swept; what came of it is `known` afterwards.
+fn conclude_run(
+    args: &RunArgs,
+    experiment: &Experiment,
+    baseline: Option<Against>,
+    swept: &Swept,
+    known: &mut Known,
+) -> Result<Exit, Failure> {
+    known.run = Some(swept.run.clone());
+    if let Ending::Stopped { reason } = &swept.ending {
+        known.stopped = Some(reason.clone());
+    }
+    match (report(args, experiment, swept, known), &swept.ending) {
         (Ok(data), ending) => {
-            let exit = verdict(args, ending, &data);
+            let data = known.data.insert(data);
+            let exit = verdict(args, ending, data);
             match baseline.filter(|_| matches!(ending, Ending::Finished)) {
-                Some(baseline) => Ok(first_of(exit, compare_with(args, &baseline, &data)?)),
+                Some(baseline) => {
+                    let (compared, comparison) = compare_with(args, &baseline, data)?;
+                    known.comparison = Some(comparison);
+                    notify::write_compared(known)?;
+                    Ok(first_of(exit, compared))
+                }
                 None => Ok(exit),
             }
         }
@@ -112,7 +167,8 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
 
 /// A baseline, and what a run is held to beside it.
 struct Against {
-    run: Found,
+    name: Option<String>,
+    data: RunData,
     gate: GateSettings,
 }
 
@@ -127,19 +183,22 @@ fn baseline(args: &RunArgs, experiment: &Experiment) -> Result<Option<Against>, 
             experiment.path.display()
         )),
     })?;
-    Ok(Some(Against { run, gate: gate.clone() }))
+    // What can't be read now can't be in the end, when hours of measuring hang on it.
+    let data = RunData::load_figures(&run.path).map_err(Failure::usage)?;
+    Ok(Some(Against { name: run.name, data, gate: gate.clone() }))
 }
 
 /// Hold the run against its baseline, print and write what comes of it.
-fn compare_with(args: &RunArgs, baseline: &Against, data: &RunData) -> Result<Exit, Failure> {
-    let base = RunData::load_figures(&baseline.run.path)?;
-    let noise = super::noise::of_runs(&base, data);
-    let mut comparison = compare::compare_with(&base, data, &baseline.gate, noise.as_ref());
-    comparison.baseline.baseline.clone_from(&baseline.run.name);
+fn compare_with(args: &RunArgs, baseline: &Against, data: &RunData) -> Result<(Exit, Comparison), Failure> {
+    let base = &baseline.data;
+    let noise = super::noise::of_runs(base, data);
+    let mut comparison = compare::compare_with(base, data, &baseline.gate, noise.as_ref());
+    comparison.baseline.baseline.clone_from(&baseline.name);
     let reports = args.reports.clone().unwrap_or_else(|| PathBuf::from("reports"));
     let reports = (!args.no_report).then_some(reports.as_path());
     say_out(args, "\n");
-    conclude(&comparison, (&base, data), Format::Terminal, reports, |text| say_out(args, text))
+    let exit = conclude(&comparison, (base, data), Format::Terminal, reports, |text| say_out(args, text))?;
+    Ok((exit, comparison))
 }
 
 /// Of two ends of a run the one to tell: the run's own, unless there is nothing wrong with it.
@@ -162,15 +221,22 @@ pub(super) fn failure(error: SweepError) -> Failure {
 }
 
 /// Read the run again, write its report unless told not to, and print its summary.
-fn report(args: &RunArgs, experiment: &Experiment, swept: &Swept) -> anyhow::Result<RunData> {
+fn report(
+    args: &RunArgs,
+    experiment: &Experiment,
+    swept: &Swept,
+    known: &mut Known,
+) -> anyhow::Result<RunData> {
     let data = RunData::load(&swept.run)?;
     let out = match (&args.reports, &experiment.report.out) {
         (Some(dir), _) => dir.join(&data.id),
         (None, Some(out)) => out.clone(),
         (None, None) => Path::new("reports").join(&data.id),
     };
-    let page = if args.no_report { None } else { Some(report::write(&data, &out)?.page) };
-    let summary = report::terminal::summary(&data, page.as_deref());
+    if !args.no_report {
+        known.page = Some(report::write(&data, &out)?.page);
+    }
+    let summary = report::terminal::summary(&data, known.page.as_deref());
     say_out(args, &summary);
     Ok(data)
 }
@@ -299,11 +365,30 @@ fn why_nothing(data: &RunData) -> &'static str {
 }
 
 pub(super) fn announce(control: &Control) {
-    say_err(if control.now() {
+    let words = if control.now() {
         "dropping what is in flight"
     } else {
         "ending: what is in flight is awaited; Ctrl-C again drops it"
-    });
+    };
+    if !progress::tell(words) {
+        say_err(words);
+    }
+}
+
+/// What Ctrl-C does, for a display that hears it itself.
+pub(super) fn press(control: &Control) -> progress::Press {
+    let control = control.clone();
+    Arc::new(move || press_once(&control, announce))
+}
+
+/// One press, told to `pressed`; a third ends the process at once.
+fn press_once(control: &Control, pressed: fn(&Control)) {
+    if control.now() {
+        progress::restore();
+        std::process::exit(Exit::Interrupted as i32);
+    }
+    control.press();
+    pressed(control);
 }
 
 /// Turn SIGINT and SIGTERM into presses of `control`, each told to `pressed`; a third ends
@@ -331,11 +416,7 @@ pub(super) fn watch_signals(control: &Control, pressed: fn(&Control)) -> anyhow:
                         _ = interrupt.recv() => {}
                         _ = terminate.recv() => {}
                     }
-                    if control.now() {
-                        std::process::exit(Exit::Interrupted as i32);
-                    }
-                    control.press();
-                    pressed(&control);
+                    press_once(&control, pressed);
                 }
             });
         })

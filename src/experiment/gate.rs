@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::quantity::Quantity;
-use super::reader::Reader;
+use super::reader::{Reader, Section};
 use super::tree::{self, Sources, Table};
 use super::{ExperimentError, Mistakes, apply_set, directory, mistake, read};
 
@@ -87,25 +87,36 @@ impl GateSettings {
     /// # Errors
     /// Every mistake in that section, in the order of the file.
     pub fn of_experiment(path: &Path, text: &str, sets: &[String]) -> Result<Option<Self>, Mistakes> {
-        let mut sources = Sources::new(path.display().to_string(), text.to_owned());
-        let (mut base, mut mistakes) = tree::parse(&sources);
-        for set in sets {
-            mistakes.extend(apply_set(&mut base, &mut sources, set).err().map(|mistake| *mistake));
-        }
-        let Some(entry) = base.entry("compare") else { return Ok(None) };
-        // The section alone, or the others would be unknown keys.
-        let alone = Table(vec![entry.clone()]);
-        read_from(path, &sources, mistakes, |reader| read::compare(reader.root(&alone).sub("compare")))
-            .map(Some)
+        alone(path, text, sets, "compare", read::compare)
     }
 }
 
-fn read_from(
+/// The section `key` of an experiment file's text, with the `--set` overrides that it ran with, read
+/// by `read`, and nothing else of the file. `None` without such a section.
+pub(super) fn alone<T>(
+    path: &Path,
+    text: &str,
+    sets: &[String],
+    key: &'static str,
+    read: impl FnOnce(Section<'_>) -> T,
+) -> Result<Option<T>, Mistakes> {
+    let mut sources = Sources::new(path.display().to_string(), text.to_owned());
+    let (mut base, mut mistakes) = tree::parse(&sources);
+    for set in sets {
+        mistakes.extend(apply_set(&mut base, &mut sources, set).err().map(|mistake| *mistake));
+    }
+    let Some(entry) = base.entry(key) else { return Ok(None) };
+    // The section alone, or the others would be unknown keys.
+    let alone = Table(vec![entry.clone()]);
+    read_from(path, &sources, mistakes, |reader| read(reader.root(&alone).sub(key))).map(Some)
+}
+
+fn read_from<T>(
     path: &Path,
     sources: &Sources,
     syntax: Vec<mistake::Mistake>,
-    read: impl FnOnce(&Reader<'_>) -> GateSettings,
-) -> Result<GateSettings, Mistakes> {
+    read: impl FnOnce(&Reader<'_>) -> T,
+) -> Result<T, Mistakes> {
     let reader = Reader::new(sources, directory(path));
     let gate = read(&reader);
     let mut mistakes = reader.take();

@@ -18,8 +18,10 @@ mod length_table;
 #[cfg(test)]
 mod load_tests;
 mod mistake;
+mod notify;
 mod observe;
 pub mod presets;
+mod publish;
 mod quantity;
 mod range;
 mod read;
@@ -33,6 +35,7 @@ mod stages;
 mod template;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod tree;
 #[cfg(test)]
 mod workload_tests;
@@ -57,8 +60,11 @@ pub use inside::{
 };
 pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
+pub(crate) use mistake::nearest;
 pub use mistake::{Mistake, MistakeKind, Mistakes};
+pub use notify::{End, Notify, Webhook, WebhookFormat};
 pub use observe::{MetricsFrom, MetricsUrl, ObserveSettings};
+pub use publish::{GrafanaSettings, OtlpEndpoint, OtlpSettings, PublishSettings, PushMethod, PushSettings};
 pub use quantity::Quantity;
 pub(crate) use reader::Reader;
 pub use search::SearchRules;
@@ -69,6 +75,7 @@ pub use settings::{
     TokenizerChoice, Workload,
 };
 pub use template::template;
+pub use tracing::Tracing;
 pub(crate) use tree::{Node, Origin, Table};
 
 use reader::{Field, Section};
@@ -91,6 +98,11 @@ pub struct Experiment {
     pub compare: Option<GateSettings>,
     pub hooks: Hooks,
     pub observe: ObserveSettings,
+    /// `[notify]`, where there is one. It changes nothing of what runs.
+    pub notify: Option<Notify>,
+    /// `[tracing]`, where there is one. It changes no cell's identity.
+    pub tracing: Option<Tracing>,
+    pub publish: PublishSettings,
     /// In the order written; empty for a file without a grid.
     pub grids: Vec<Grid>,
     /// The file's path, as it was given.
@@ -184,7 +196,21 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head { name, description, seed, salt, report, capacity, compare, hooks, observe, grids } = head;
+        let Head {
+            name,
+            description,
+            seed,
+            salt,
+            report,
+            capacity,
+            compare,
+            hooks,
+            observe,
+            notify,
+            tracing,
+            publish,
+            grids,
+        } = head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
         Ok(Self {
             name,
@@ -196,6 +222,9 @@ impl Experiment {
             compare,
             hooks,
             observe,
+            notify,
+            tracing,
+            publish,
             grids,
             path,
             text,
@@ -281,6 +310,9 @@ struct Head {
     compare: Option<GateSettings>,
     hooks: Hooks,
     observe: ObserveSettings,
+    notify: Option<Notify>,
+    tracing: Option<Tracing>,
+    publish: PublishSettings,
     grids: Vec<Grid>,
 }
 
@@ -302,8 +334,25 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let compare = root.get("compare").map(|f| read::compare(f.section()));
     let hooks = read::hooks(root.sub("hooks"));
     let observe = read::observe(root.sub("observe"));
+    let notify = root.get("notify").map(|f| read::notify(f.section()));
+    let tracing = root.get("tracing").map(|f| read::tracing(f.section()));
+    let publish = read::publish(root.sub("publish"));
     root.done();
-    Head { name, description, seed, salt, report, capacity, compare, hooks, observe, grids }
+    Head {
+        name,
+        description,
+        seed,
+        salt,
+        report,
+        capacity,
+        compare,
+        hooks,
+        observe,
+        notify,
+        tracing,
+        publish,
+        grids,
+    }
 }
 
 /// The grids, and the searches among them.

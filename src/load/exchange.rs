@@ -35,6 +35,7 @@ pub(super) async fn perform(flight: &mut Flight, mut prepared: Prepared) {
     let echo = prepared.echo.take();
     flight.kept =
         prepared.asks.take().map(|asks| Box::new(Texts { prompt: Some(*asks), ..Texts::default() }));
+    flight.record.trace_id = prepared.trace.map(|trace| trace.to_string());
     let sent = flight.sent();
     let mut alarm = Alarm::new(flight.core.clock, flight.core.lanes[flight.lane].limits, sent);
     match respond(flight, &mut alarm, prepared).await {

@@ -19,7 +19,7 @@ use super::{Job, JobPart, LoadError};
 use crate::experiment::{HttpVersion, Target, Workload};
 use crate::plan;
 use crate::provider::{self, Call, Provider, WireRequest};
-use crate::record::{Excerpt, PROMPT_CHARS};
+use crate::record::{Excerpt, PROMPT_CHARS, TraceId, Traces};
 use crate::server::{self, Endpoint};
 use crate::workload::{Request, Source, random};
 
@@ -46,6 +46,8 @@ pub(super) struct Prepared {
     pub(super) turn: Option<u32>,
     /// Content chunks of the answer after which it is cut off; `None`: it is read to its end.
     pub(super) cut_after: Option<u32>,
+    /// The trace that it bears the name of.
+    pub(super) trace: Option<TraceId>,
     /// What it asks, where its texts are to be kept.
     pub(super) asks: Option<Box<Excerpt>>,
 }
@@ -59,7 +61,8 @@ pub(super) struct Maker {
 impl Maker {
     pub(super) fn new(job: &Job<'_>, dialers: &Dialers) -> Result<Self, LoadError> {
         let parts = job.cell.settings.parts().zip(&job.parts).enumerate();
-        let parts = parts.map(|(i, (asked, part))| PartMaker::new(job.cell, asked, part, dialers.of_part(i)));
+        let parts = parts
+            .map(|(i, (asked, part))| PartMaker::new(job.cell, job.traces, asked, part, dialers.of_part(i)));
         Ok(Self { deal: Deal::of(job), parts: parts.collect::<Result<_, _>>()? })
     }
 
@@ -102,6 +105,7 @@ struct PartMaker {
     /// A proxy takes requests for the target: they name its whole URL.
     proxied: bool,
     cell_index: u32,
+    traces: Option<Traces>,
     stream: bool,
     sampling: serde_json::Map<String, serde_json::Value>,
     extra_body: serde_json::Map<String, serde_json::Value>,
@@ -118,6 +122,7 @@ struct PartMaker {
 impl PartMaker {
     fn new(
         cell: &plan::Cell,
+        traces: Option<Traces>,
         (target, workload): (&Target, &Workload),
         part: &JobPart,
         dialer: &Dialer,
@@ -149,6 +154,7 @@ impl PartMaker {
             headers,
             proxied: proxied.is_some(),
             cell_index: cell.index,
+            traces,
             seed: cell.seed,
             stream,
             sampling: workload.sampling.clone(),
@@ -191,6 +197,10 @@ impl PartMaker {
             }
         }
         put_header(&mut headers, "x-request-id", &format!("plimsoll-{}-{seq}", self.cell_index))?;
+        let trace = self.traces.and_then(|traces| traces.of(seq));
+        if let Some(trace) = trace {
+            put_header(&mut headers, "traceparent", &trace.traceparent())?;
+        }
         let url = self.url(&wire);
         let (echo, choices) = (wire.echo.take(), wire.choices);
         let request = match self.version {
@@ -211,6 +221,7 @@ impl PartMaker {
             max_tokens: asked.max_tokens,
             session: session.map(|(session, _)| session),
             turn: session.map(|(_, turn)| turn),
+            trace,
             cut_after: self.cancel.and_then(|share| cut_after(share, self.seed, seq, asked.max_tokens)),
         })
     }

@@ -45,7 +45,7 @@ use crate::event::Look;
 use crate::experiment::{Arrivals, Load, Workload};
 use crate::plan::Cell;
 use crate::provider::Provider;
-use crate::record::{CellRun, ClientHealth, RecordSink};
+use crate::record::{CellRun, ClientHealth, RecordSink, Traces};
 use crate::server::{ClientError, Endpoint};
 use crate::workload::Source;
 use tally::Course;
@@ -57,6 +57,8 @@ pub struct Job<'a> {
     /// As many as [`Settings::parts()`](crate::experiment::Settings::parts()) has, in its order:
     /// one for a cell that is not mixed.
     pub parts: Vec<JobPart>,
+    /// Which arrivals bear the name of a trace; `None`: none.
+    pub traces: Option<Traces>,
 }
 
 impl Job<'_> {

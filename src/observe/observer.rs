@@ -102,11 +102,17 @@ impl Watch {
         let sources = self.ended.recv_timeout(PATIENCE);
         let mut log = lock(&self.log);
         let mut observed = log.take(epoch_ns);
-        let sources = sources.unwrap_or_else(|_| {
+        let sources = sources.unwrap_or_else(|gone| {
+            if gone == RecvTimeoutError::Disconnected {
+                observed.notes.push(
+                    "what reads the server has broken down: nothing more was read in this cell".to_owned(),
+                );
+                return Vec::new();
+            }
             let name = log.asked.map(|at| observed.sources[at].clone()).unwrap_or_default();
-            observed
-                .notes
-                .push(format!("{name} did not come back within {PATIENCE:?} and is not read any more"));
+            observed.notes.push(format!(
+                "{name} did not come back within {PATIENCE:?}: nothing more was read in this cell"
+            ));
             Vec::new()
         });
         (observed, sources)

@@ -11,10 +11,12 @@ mod answer;
 mod cell_run;
 pub mod inside;
 mod observed;
+mod trace;
 
 pub use answer::{ANSWER_CHARS, BODY_CHARS, Excerpt, KeptAnswer, PROMPT_CHARS, Texts};
 pub use cell_run::{Ceiling, CellRun, ClientHealth, EndedBy, StageWindow, TICK_US, Tick, Window};
 pub use observed::{Observed, ObservedLook, ObservedSeries, Reading, ReadingKind, labels};
+pub use trace::{TraceId, Traces};
 
 use serde::{Deserialize, Serialize};
 
@@ -215,6 +217,9 @@ pub struct RequestRecord {
     /// of each, all else counts over all of them.
     #[serde(default)]
     pub choices: Option<u32>,
+    /// The trace whose name it bore in `traceparent`: 32 hexadecimal digits. `None`: it bore none.
+    #[serde(default)]
+    pub trace_id: Option<String>,
 }
 
 impl RequestRecord {
@@ -266,6 +271,7 @@ impl RequestRecord {
             server_ttft_us: None,
             server_e2e_us: None,
             choices: None,
+            trace_id: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use super::page::{self, Table};
 use super::terminal::align;
 use super::{ReportError, Written, write_page};
 use crate::analysis::history::{Course, FEW, History, LevelChange};
+use crate::analysis::text::probability;
 use crate::analysis::words;
 use crate::chart::{self, figure};
 use crate::metrics;
@@ -66,7 +67,7 @@ fn of_metric(history: &History, courses: &[Course]) -> String {
     out
 }
 
-/// `+8.3 %, worse, from 2026-11-12 on (run …): 120 ms → 130 ms, p < 0.0001`.
+/// `+8.3 %, worse, from 2026-11-12 on (run …): 120 ms → 130 ms, p <0.001`.
 fn change_text(history: &History, course: &Course, change: &LevelChange) -> String {
     let run = &history.runs[change.run];
     let value = |v| words::value_with_unit(&course.metric.metric, v);
@@ -78,12 +79,13 @@ fn change_text(history: &History, course: &Course, change: &LevelChange) -> Stri
         run.id,
         value(change.before),
         value(change.after),
-        p_text(change.p)
+        p_of(change)
     )
 }
 
-fn p_text(p: f64) -> String {
-    if p < 1e-4 { "p < 0.0001".to_owned() } else { format!("p = {p:.4}") }
+/// `p 0.034`
+fn p_of(change: &LevelChange) -> String {
+    format!("p {}", probability(change.p))
 }
 
 /// Write `index.html` and a PNG per figure into `out`, which is made if need be.
@@ -123,7 +125,7 @@ pub(super) fn changes_table(history: &History) -> Table {
             },
             value(change.before),
             value(change.after),
-            Field::text(p_text(change.p)),
+            Field::text(p_of(change)),
         ]
     };
     let rows = history.courses.iter().flat_map(|c| c.changes.iter().map(move |change| row(c, change)));

@@ -18,6 +18,7 @@ mod plotly;
 pub mod png;
 mod signs;
 mod stages;
+pub mod summary;
 pub mod terminal;
 
 use std::io::Write;
@@ -54,9 +55,11 @@ pub enum ReportError {
     Page(#[from] minijinja::Error),
     #[error("cannot put the figures' data into the page: {0}")]
     Json(#[from] serde_json::Error),
+    #[error("cannot read the traced requests: {0}")]
+    Records(#[from] crate::analysis::AnalysisError),
 }
 
-/// Write `index.html` and a PNG per figure into `out`, which is made if need be. Each file
+/// Write `index.html`, `summary.md` and a PNG per figure into `out`, which is made if need be. Each file
 /// appears whole or not at all; files of an earlier report are replaced.
 ///
 /// # Errors
@@ -65,6 +68,8 @@ pub fn write(run: &RunData, out: &Path) -> Result<Written, ReportError> {
     let charts = chart::all(run);
     let (strips, others): (Vec<&Chart>, Vec<&Chart>) =
         charts.iter().partition(|c| matches!(c.body, Body::Strip(_)));
+    std::fs::create_dir_all(out).map_err(|source| ReportError::Io { path: out.into(), source })?;
+    summary::write(&summary::Summary::of(run), out)?;
     let strips_left_out = strips.len().saturating_sub(MAX_STRIP_FILES);
     let drawn: Vec<&Chart> = others.into_iter().chain(strips.into_iter().take(MAX_STRIP_FILES)).collect();
     Ok(Written { strips_left_out, ..write_page(&page::of_run(run, &charts)?, &drawn, out)? })

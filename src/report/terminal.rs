@@ -5,6 +5,7 @@ use std::path::Path;
 use super::columns::COLUMNS;
 use super::{contention, findings, groups, stages};
 use crate::analysis::RunData;
+use crate::analysis::capacity::{Capacity, SloSource, Standing};
 use crate::analysis::diagnosis::{self, Severity};
 use crate::chart::{Repeats, count, figure};
 use crate::measure::{GroupKind, SloStatus, Verdict};
@@ -19,7 +20,8 @@ pub fn summary(run: &RunData, report: Option<&Path>) -> String {
         out.push_str(&format!("{sentence}\n"));
     }
     out.push('\n');
-    out.push_str(&table(run));
+    let rows = rows(run);
+    out.push_str(&format!("{}Latencies in ms.{}\n", align(&rows), doubt(&rows)));
     out.push('\n');
     for sentence in &found.figures {
         out.push_str(&format!("{sentence}\n"));
@@ -36,8 +38,8 @@ pub fn summary(run: &RunData, report: Option<&Path>) -> String {
     out
 }
 
-/// A row per cell; figures are means over its usable repeats.
-fn table(run: &RunData) -> String {
+/// A row per cell below a head; figures are means over its usable repeats, latencies in ms.
+pub(super) fn rows(run: &RunData) -> Vec<Vec<String>> {
     let shown: Vec<_> = COLUMNS.iter().filter(|c| c.terminal).collect();
     let cells = Repeats::all(run);
     let repeated = cells.iter().any(|r| r.cells.len() > 1);
@@ -62,10 +64,11 @@ fn table(run: &RunData) -> String {
         row.extend(shown.iter().map(|c| {
             repeats.estimate(c.metric, c.stat).map_or_else(|| "–".to_owned(), |e| figure(e.mean * c.times))
         }));
-        row.extend([validity(repeats).to_owned(), verdict(repeats).to_owned()]);
+        let doubt = if is_sure(run.capacity(), repeats) { "" } else { "?" };
+        row.extend([validity(repeats).to_owned(), format!("{}{doubt}", verdict(repeats))]);
         rows.push(row);
     }
-    format!("{}Latencies in ms.\n", align(&rows))
+    rows
 }
 
 /// A table for each cell that has tasks or endpoints, a row for each of them.
@@ -127,11 +130,35 @@ pub(super) fn validity(repeats: &Repeats<'_>) -> &'static str {
 
 /// How the worst rule of all usable repeats stands.
 pub(super) fn verdict(repeats: &Repeats<'_>) -> &'static str {
+    if repeats.silent() > 0 {
+        return "no answer";
+    }
     if repeats.flags().invalid {
         return "–";
     }
     let usable = repeats.usable();
     usable.iter().flat_map(|s| s.statuses()).max().map_or("–", SloStatus::word)
+}
+
+/// What the question marks of the rows mean, where there are any.
+pub(super) fn doubt(rows: &[Vec<String>]) -> &'static str {
+    let unsure = rows.iter().filter_map(|row| row.last()).any(|verdict| verdict.ends_with('?'));
+    if unsure { " PASS?, FAIL?: by the figure, from too few requests to be 95 % sure." } else { "" }
+}
+
+/// Whether the level of these cells is sure to meet the experiment's SLO, or to miss it. What isn't
+/// judged so is as it is.
+fn is_sure(capacity: &Capacity, repeats: &Repeats<'_>) -> bool {
+    let first = repeats.cells.first().map(|c| c.cell.index);
+    let mut levels = capacity.shapes.iter().flat_map(|s| &s.levels);
+    let level = levels.find(|l| first.is_some_and(|i| l.cells.contains(&i)));
+    let said = match verdict(repeats) {
+        word if word == SloStatus::Pass.word() => Some(true),
+        word if word == SloStatus::Fail.word() => Some(false),
+        _ => None,
+    };
+    let own = capacity.slo.source == SloSource::Experiment;
+    !own || said.is_none() || level.is_none_or(|l| l.verdict != Standing::Undecided || l.met != said)
 }
 
 /// Left-aligned first column, the rest right-aligned.
@@ -220,40 +247,57 @@ fn pointers(run: &RunData, found: &findings::Findings, page: bool, out: &mut Str
     }
 }
 
-/// Cells that a grid pruned, and why.
+/// Cells that were passed over, and why.
+pub(super) fn passed_over(run: &RunData) -> Vec<String> {
+    let skipped = run.cells.iter().filter_map(|c| Some((c, c.skipped.as_ref()?)));
+    skipped
+        .map(|(cell, skipped)| {
+            let label = Repeats { cells: vec![cell] }.label();
+            format!("{label}, repeat {}: {}", cell.cell.repeat, skipped.reason)
+        })
+        .collect()
+}
+
+/// The first of them.
 fn skipped(run: &RunData, out: &mut String) {
     const MOST: usize = 10;
-    let skipped: Vec<_> = run.cells.iter().filter_map(|c| Some((c, c.skipped.as_ref()?))).collect();
+    let skipped = passed_over(run);
     if skipped.is_empty() {
         return;
     }
     out.push_str("\nSkipped\n");
-    for (cell, skipped) in skipped.iter().take(MOST) {
-        let label = Repeats { cells: vec![cell] }.label();
-        out.push_str(&format!("  {label}, repeat {}: {}\n", cell.cell.repeat, skipped.reason));
+    for line in skipped.iter().take(MOST) {
+        out.push_str(&format!("  {line}\n"));
     }
     if skipped.len() > MOST {
         out.push_str(&format!("  and {} more; summary.csv has them all\n", skipped.len() - MOST));
     }
 }
 
-/// Up to ten lines of what was invalid and why.
-fn invalid(run: &RunData, out: &mut String) {
-    const MOST: usize = 10;
+/// What cells have to be doubted, and why, with whether they are invalid.
+pub(super) fn doubted(run: &RunData) -> Vec<(bool, String)> {
     let repeated = run.cells.iter().any(|c| c.cell.repeat > 1);
-    let lines: Vec<String> = run
-        .cells
+    run.cells
         .iter()
         .filter_map(|c| Some((c, c.summary.as_ref()?)))
         .filter(|(_, s)| s.validity.verdict != Verdict::Valid)
         .map(|(c, s)| {
-            let word = if s.validity.verdict == Verdict::Invalid { "INVALID" } else { "warn   " };
             let reasons: Vec<String> = s.validity.reasons.iter().map(|r| r.text.clone()).collect();
             let label = Repeats { cells: vec![c] }.label();
             let repeat = if repeated { format!(", repeat {}", c.cell.repeat) } else { String::new() };
-            format!("  {word}  {label}{repeat}: {}\n", reasons.join("; "))
+            let text = format!("{label}{repeat}: {}", reasons.join("; "));
+            (s.validity.verdict == Verdict::Invalid, text)
         })
-        .collect();
+        .collect()
+}
+
+/// Up to ten lines of what was invalid and why.
+fn invalid(run: &RunData, out: &mut String) {
+    const MOST: usize = 10;
+    let word = |invalid| if invalid { "INVALID" } else { "warn   " };
+    let doubted = doubted(run).into_iter();
+    let lines: Vec<String> =
+        doubted.map(|(invalid, text)| format!("  {}  {text}\n", word(invalid))).collect();
     skipped(run, out);
     if lines.is_empty() {
         return;

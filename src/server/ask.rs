@@ -153,6 +153,17 @@ impl Asker {
         self.whole(self.headed(request), limit)
     }
 
+    /// POST a text of any type, for as long as `limit`.
+    pub fn post_as(
+        &self,
+        url: &Url,
+        (content_type, body): (&str, String),
+        limit: Duration,
+    ) -> Result<Answer, AskError> {
+        let request = self.client.post(url.clone()).header("content-type", content_type).body(body);
+        self.whole(self.headed(request), limit)
+    }
+
     /// POST a JSON document.
     pub fn post(&self, url: &Url, body: String) -> Result<Answer, AskError> {
         let request = self.client.post(url.clone()).header("content-type", "application/json").body(body);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub fn run_hook(
     stop: &Stop,
 ) -> Result<(), HookError> {
     match &hook.action {
-        HookAction::Command(words) => command(words, hook.timeout, variables, stop),
+        HookAction::Command(words) => run_command(words, None, hook.timeout, variables, stop),
         HookAction::Request { url, method, body, expect_status, expect } => {
             let (parsed, own) = address(base, url).map_err(|e| HookError::Failed(format!("{url}: {e}")))?;
             let what = format!("{method} {}", shown(&parsed));
@@ -89,16 +90,16 @@ fn look(expect: &Expect, body: &[u8]) -> Result<(), String> {
 }
 
 /// The beginning of an answer, in one line.
-fn words(body: &[u8]) -> String {
+pub(super) fn words(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.chars().filter(|c| !c.is_control()).take(TOLD).collect()
 }
 
-/// What a command says, until it has ended.
-struct Said(PathBuf);
+/// What a command says or reads, until it has ended.
+struct Private(PathBuf);
 
-impl Drop for Said {
+impl Drop for Private {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
@@ -106,28 +107,51 @@ impl Drop for Said {
 
 /// A new file that only we may read. One of a process that was killed may still be there under its
 /// number, which is ours now.
-fn said() -> Result<(Said, File), (PathBuf, std::io::Error)> {
+fn private() -> Result<(Private, File), (PathBuf, std::io::Error)> {
     let mut number = 0u32;
     loop {
         let path = std::env::temp_dir().join(format!("plimsoll-hook-{}-{number}", std::process::id()));
         match OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path) {
-            Ok(file) => return Ok((Said(path), file)),
+            Ok(file) => return Ok((Private(path), file)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err((path, error)),
         }
     }
 }
 
-fn command(
+/// Run a command to its end, with `input` as its standard input and `variables` in its environment.
+/// It is well when it exits with 0.
+///
+/// # Errors
+/// When it fails, takes longer than `timeout`, or `stop` says so.
+pub fn run_command(
     words: &[String],
+    input: Option<&str>,
     timeout: Duration,
     variables: &BTreeMap<String, String>,
     stop: &Stop,
 ) -> Result<(), HookError> {
     let line = words.join(" ");
     let failed = |why: String| HookError::Failed(format!("{line}: {why}"));
-    let (said, log) = said().map_err(|(path, e)| failed(format!("cannot create {}: {e}", path.display())))?;
-    let spec = Spec { words, cwd: None, env: variables, signal: StopSignal::Term, grace: GRACE };
+    let file = || private().map_err(|(path, e)| failed(format!("cannot create {}: {e}", path.display())));
+    let (said, log) = file()?;
+    // A file, not a pipe: who doesn't read it holds nobody up.
+    let asked = match input {
+        Some(text) => {
+            let (path, mut file) = file()?;
+            file.write_all(text.as_bytes()).map_err(|e| failed(format!("cannot write its input: {e}")))?;
+            Some(path)
+        }
+        None => None,
+    };
+    let spec = Spec {
+        words,
+        cwd: None,
+        env: variables,
+        input: asked.as_ref().map(|asked| asked.0.as_path()),
+        signal: StopSignal::Term,
+        grace: GRACE,
+    };
     let mut process = Process::start(&spec, &log).map_err(|e| failed(e.to_string()))?;
     let until = Instant::now() + timeout;
     let end = loop {
@@ -166,13 +190,14 @@ mod tests {
         let words = ["sh", "-c", script].map(str::to_owned);
         let variables = BTreeMap::from([("PLIMSOLL_CELL".to_owned(), "3".to_owned())]);
         let stop: Stop = Arc::new(move || stop);
-        command(&words, timeout, &variables, &stop)
+        run_command(&words, Some("two\nlines"), timeout, &variables, &stop)
     }
 
     #[test]
     fn a_command_is_well_when_it_exits_with_0() {
         let long = Duration::from_secs(60);
         sh("test \"$PLIMSOLL_CELL\" = 3", long, false).unwrap();
+        sh("test \"$(tail -n 1)\" = lines", long, false).unwrap();
         let error = sh("echo out of luck >&2; exit 7", long, false).unwrap_err().to_string();
         assert!(error.contains("exit status: 7: out of luck"), "{error}");
         let error = sh("echo hm; sleep 600", Duration::from_millis(300), false).unwrap_err().to_string();

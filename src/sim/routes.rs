@@ -65,7 +65,7 @@ async fn told(shared: Arc<Shared>, conn: Arc<Conn>, request: Request<Incoming>, 
     let id = header_id(&head.headers);
     let mut abandoned = Abandoned { conn: &conn, armed: id.is_some() };
     if let Some(id) = &id {
-        conn.begin(record(id, path.to_owned(), conn.read_ns()));
+        conn.begin(record(id, &head, conn.read_ns()));
     }
     let body = read(body).await?;
     abandoned.armed = false;
@@ -108,10 +108,12 @@ async fn read(body: Incoming) -> Result<bytes::Bytes, std::io::Error> {
     Ok(body.collect().await.map_err(std::io::Error::other)?.to_bytes())
 }
 
-fn record(id: &str, path: String, arrival_ns: u64) -> TruthRecord {
+fn record(id: &str, head: &hyper::http::request::Parts, arrival_ns: u64) -> TruthRecord {
+    let traceparent = head.headers.get("traceparent").and_then(|value| value.to_str().ok());
     TruthRecord {
         request_id: id.to_owned(),
-        path,
+        path: head.uri.path().to_owned(),
+        traceparent: traceparent.map(str::to_owned),
         stream: false,
         arrival_ns,
         prompt_read_ns: None,
@@ -150,7 +152,7 @@ async fn compute(shared: Arc<Shared>, conn: Arc<Conn>, request: Request<Incoming
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let id = header_id(&head.headers).unwrap_or_else(|| format!("{:016x}", tokens::mix(number + 1)));
-    conn.begin(record(&id, path.to_owned(), arrival_ns));
+    conn.begin(record(&id, &head, arrival_ns));
     let mut abandoned = Abandoned { conn: &conn, armed: true };
     let bytes = read(body).await?;
     abandoned.armed = false;

@@ -87,6 +87,9 @@ pub struct TruthRecord {
     /// HTTP status, if one was sent.
     pub status: Option<u16>,
     pub outcome: TruthOutcome,
+    /// The request's `traceparent`, as it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// All finished requests, in the order in which they ended.
@@ -162,6 +165,7 @@ pub(super) fn sample(id: &str) -> TruthRecord {
         preemptions: 0,
         status: None,
         outcome: TruthOutcome::Rejected,
+        traceparent: None,
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::atomic::{self, Lock};
 use super::{MANIFEST, StoreError, stored};
+use crate::experiment::nearest;
 
 /// Name of the file in the directory of runs.
 pub const BASELINES: &str = "baselines.json";
@@ -179,8 +180,7 @@ impl Baselines {
 
 fn no_such(runs: &Path, name: &str, all: &BTreeMap<String, Baseline>) -> BaselineError {
     let known: Vec<String> = all.keys().cloned().collect();
-    let near = known.iter().map(|k| (strsim::jaro_winkler(k, name), k)).max_by(|a, b| a.0.total_cmp(&b.0));
-    let nearest = near.filter(|(score, _)| *score > 0.8).map(|(_, k)| k.clone());
+    let nearest = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
     BaselineError::NoSuch { name: name.to_owned(), runs: runs.to_owned(), known, nearest }
 }
 

@@ -142,6 +142,7 @@ impl Serialize for Line<'_> {
             server_ttft_us,
             server_e2e_us,
             choices,
+            trace_id,
         )
     }
 }

@@ -197,6 +197,7 @@ fn records_frame(rows: &[RequestRecord]) -> PolarsResult<DataFrame> {
         column!(rows, "server_ttft_us", |r| r.server_ttft_us, Option<u64>),
         column!(rows, "server_e2e_us", |r| r.server_e2e_us, Option<u64>),
         column!(rows, "choices", |r| r.choices, Option<u32>),
+        column!(rows, "trace_id", |r| r.trace_id.as_deref(), Option<&str>),
     ];
     DataFrame::new(rows.len(), columns)
 }

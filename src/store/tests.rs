@@ -60,6 +60,7 @@ pub(crate) fn record(seq: u64) -> RequestRecord {
         server_ttft_us: some(150),
         server_e2e_us: some(800),
         choices: seq.is_multiple_of(5).then_some(2),
+        trace_id: seq.is_multiple_of(3).then(|| format!("{:032x}", seq + 1)),
     }
 }
 

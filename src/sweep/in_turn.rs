@@ -96,7 +96,12 @@ pub fn in_turn(
     }
     // One file's word for all: they are measured alike.
     let observing = Observing::new(&first.experiment.observe);
-    walk(sides, &mut runs, Walk::new(control, watcher, bench, ceiling).observed_by(observing))
+    let traced = sides.first().map_or(0.0, |side| super::traced(side.experiment));
+    walk(
+        sides,
+        &mut runs,
+        Walk::new(control, watcher, bench, ceiling).with_traced(traced).observed_by(observing),
+    )
 }
 
 /// Whether the same is asked, in the same order.

@@ -59,6 +59,11 @@ pub struct Options {
     pub no_server: bool,
 }
 
+/// Share of the requests that bear the name of a trace.
+fn traced(experiment: &Experiment) -> f64 {
+    experiment.tracing.as_ref().map_or(0.0, |tracing| tracing.share)
+}
+
 /// How a sweep ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
@@ -115,6 +120,10 @@ pub enum SweepError {
         begun_with(set)
     )]
     OtherExperiment { run: PathBuf, difference: String, set: Vec<String> },
+    #[error(
+        "cell {cell} of the run's plan.json is none of its searches: the file is damaged; start a new run"
+    )]
+    NoSearch { cell: u32 },
     #[error("runs that take turns must ask the same of their servers, and here they don't: {difference}")]
     OtherCells { difference: String },
     #[error(
@@ -191,7 +200,9 @@ pub fn run(
         bench.launch_by(launcher(experiment, options, resumed.as_ref(), control));
     }
     let hooks = Runner::new(&experiment.hooks, control);
-    if let Some(run) = resumed.as_ref().filter(|_| left.is_empty() && plan.searches.is_empty()) {
+    if let Some(run) = resumed.as_ref().filter(|_| left.is_empty())
+        && (plan.searches.is_empty() || searching::is_over(run)?)
+    {
         return Ok(Swept { run: run.path().to_owned(), ending: Ending::Finished });
     }
     let first = first_up(left.iter().copied().chain(searched), &mut bench, watcher)?;
@@ -227,6 +238,7 @@ pub fn run(
     });
     let mut walk = Walk::new(control, watcher, bench, ceiling)
         .with_hooks(hooks)
+        .with_traced(traced(experiment))
         .observed_by(Observing::new(&experiment.observe));
     let (mut ending, of, pruned) = if plan.searches.is_empty() {
         let mut agenda = Listed::new(&run, plan, &expected, &left);

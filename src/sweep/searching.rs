@@ -14,7 +14,7 @@ use crate::load;
 use crate::measure::CellSummary;
 use crate::plan::{self, Cell, Plan, Searched};
 use crate::search::{self, End, Next, Outcome, Probe};
-use crate::store::{RunDir, Skipped};
+use crate::store::{self, RunDir, Skipped};
 
 /// See the module.
 pub(super) struct Searching<'a> {
@@ -192,12 +192,27 @@ fn probe(run: &RunDir, search: &Searched, cell: &Cell) -> Result<Option<Probe>, 
 /// Adds to a plan made anew what the searches of `run` have decided on since.
 pub(super) fn catch_up(experiment: &Experiment, plan: &mut Plan, run: &Plan) -> Result<(), SweepError> {
     for cell in run.cells.iter().skip(plan.cells.len()) {
-        let number = run.searches.iter().position(|search| search.cells.contains(&cell.index));
-        let Some(search) = number.and_then(|number| plan.searches.get(number)) else { continue };
-        let Some(load) = search.load(cell) else { continue };
-        let again = plan::probe(experiment, plan, search, load, cell.repeat)?;
-        plan.searches[number.unwrap_or_default()].cells.push(again.index);
+        let of = |(number, found): (usize, &Searched)| {
+            let search = plan.searches.get(number).filter(|_| found.cells.contains(&cell.index))?;
+            Some((number, plan::probe(experiment, plan, search, search.load(cell)?, cell.repeat)))
+        };
+        let Some((number, again)) = run.searches.iter().enumerate().find_map(of) else {
+            return Err(SweepError::NoSearch { cell: cell.index + 1 });
+        };
+        let again = again?;
+        plan.searches[number].cells.push(again.index);
         plan.cells.push(again);
     }
     Ok(())
+}
+
+/// Whether every search of the run has found what it looked for, or why it can't.
+pub(super) fn is_over(run: &RunDir) -> Result<bool, SweepError> {
+    let path = run.path().join(store::SEARCH_JSON);
+    // Killed before it was written, a run has found nothing yet.
+    if !path.exists() {
+        return Ok(false);
+    }
+    let found: Vec<Outcome> = store::read_json(&path)?;
+    Ok(found.iter().all(|one| one.end.is_some()))
 }

@@ -16,7 +16,7 @@ use crate::measure::validity::{CONTAMINATED_NAME, DATA_AGAIN_NAME};
 use crate::measure::{self, CellSummary, Verdict};
 use crate::observe::Watch;
 use crate::plan::Cell;
-use crate::record::{Ceiling, CellRun, EndedBy};
+use crate::record::{Ceiling, CellRun, EndedBy, Traces};
 use crate::server::{self, DiscoverError, Found, Idle, LaunchError};
 use crate::store::{RunDir, Served};
 use crate::workload::Source;
@@ -129,6 +129,8 @@ pub(super) struct Walk<'a> {
     hooks: Option<Runner>,
     /// What is read of servers while cells run.
     observing: Option<Observing>,
+    /// Share of the requests that bear the name of a trace.
+    traced: f64,
 }
 
 impl<'a> Walk<'a> {
@@ -149,6 +151,7 @@ impl<'a> Walk<'a> {
             ceiling,
             hooks: None,
             observing: None,
+            traced: 0.0,
         }
     }
 
@@ -160,6 +163,18 @@ impl<'a> Walk<'a> {
     /// Watch the servers of each cell by this.
     pub(super) fn observed_by(self, observing: Observing) -> Self {
         Self { observing: Some(observing), ..self }
+    }
+
+    /// Let this share of each cell's requests bear the name of a trace.
+    pub(super) fn with_traced(self, traced: f64) -> Self {
+        Self { traced, ..self }
+    }
+
+    /// Which requests of a cell are traced. Their names are no other cell's, repeat's or run's.
+    fn traces(&self, run: &RunDir, cell: &Cell) -> Option<Traces> {
+        let manifest = run.manifest();
+        let (seed, repeat) = (cell.seed.to_string(), cell.repeat.to_string());
+        Traces::new(self.traced, &[&manifest.run, &manifest.salt, &cell.id.0, &repeat, &seed])
     }
 
     /// The hooks at the end of the sweep; its server still runs.
@@ -258,7 +273,11 @@ impl<'a> Walk<'a> {
         self.watcher.on(&Event::CellStarted { cell, of: *of, expected_s: *expected_s });
         let shown = self.watcher.answers();
         let asked = with_answers(cell, shown);
-        let job = Job { cell: &asked, parts: parts(&keep.manifest().salt, cell, found)? };
+        let job = Job {
+            cell: &asked,
+            parts: parts(&keep.manifest().salt, cell, found)?,
+            traces: self.traces(keep, cell),
+        };
         let mut log = keep.begin_cell(cell)?;
         if let Some(observing) = &self.observing {
             observing.own_server(self.bench.group());
@@ -355,8 +374,9 @@ impl<'a> Walk<'a> {
             {
                 let waited = began.elapsed().as_secs_f64();
                 let which = if several { format!(" {}", server.endpoint.base) } else { String::new() };
-                self.contaminated =
-                    Some(format!("the server{which} was still busy after {waited:.1} s of cooldown: {what}"));
+                self.contaminated = Some(format!(
+                    "the server{which} wasn't seen to be idle after {waited:.1} s of cooldown: {what}"
+                ));
             }
         }
     }

@@ -130,7 +130,7 @@ fn a_mistake_of_our_own_is_an_error_and_no_censored_request() {
     let mut sink = Memory::default();
     let ended = with_job(&cell, server.address, |job| {
         let part = JobPart { provider: Arc::new(Broken), ..job.parts[0].clone() };
-        let job = Job { cell: job.cell, parts: vec![part] };
+        let job = Job { cell: job.cell, parts: vec![part], traces: None };
         drive(&job, &mut sink, &Control::default(), &mut |_| {})
     });
     assert!(matches!(ended, Err(LoadError::Panicked { .. })), "{:?}", ended.err());

@@ -178,7 +178,7 @@ fn a_record_never_quotes_a_key() {
         let headers = vec![("authorization".to_owned(), "Bearer sk-do-not-tell".to_owned())];
         let mut part = job.parts[0].clone();
         part.endpoint.headers = headers;
-        let job = Job { cell: job.cell, parts: vec![part] };
+        let job = Job { cell: job.cell, parts: vec![part], traces: None };
         drive(&job, &mut sink, &Control::default(), &mut |_| {})
     });
     run.unwrap();

@@ -45,7 +45,8 @@ fn a_client_that_cannot_keep_up_says_so_of_every_arrival() {
             Arc::new(Slow((plimsoll::provider::find("openai-chat").unwrap().build)(
                 &plimsoll::provider::Options::default(),
             )));
-        let job = Job { cell: job.cell, parts: vec![JobPart { provider, ..job.parts[0].clone() }] };
+        let job =
+            Job { cell: job.cell, parts: vec![JobPart { provider, ..job.parts[0].clone() }], traces: None };
         drive(&job, &mut sink, &Control::default(), &mut |_| {})
     })
     .unwrap();
@@ -95,7 +96,7 @@ fn a_request_that_cannot_be_built_is_this_clients_error() {
     let result = with_job(&cell, "127.0.0.1:1".parse().unwrap(), |job| {
         let mut part = job.parts[0].clone();
         part.endpoint.headers.push(("x-key".to_owned(), "se\ncret".to_owned()));
-        let job = Job { cell: job.cell, parts: vec![part] };
+        let job = Job { cell: job.cell, parts: vec![part], traces: None };
         drive(&job, &mut Memory::default(), &Control::default(), &mut |_| {})
     });
     let error = result.err().unwrap().to_string();

@@ -33,7 +33,7 @@ struct Ran {
 fn run(text: &str) -> Ran {
     let cell = plan_of(text).cells.remove(0);
     let parts = (0..cell.settings.parts.len()).map(|i| part(&cell, i)).collect();
-    let job = Job { cell: &cell, parts };
+    let job = Job { cell: &cell, parts, traces: None };
     let mut memory = Memory::default();
     let run = drive(&job, &mut memory, &Control::default(), &mut |_| {}).expect("the engine itself works");
     let mut records = memory.0;

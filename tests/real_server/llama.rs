@@ -155,7 +155,7 @@ fn put(cell: &Cell, found: &Found) -> (Vec<RequestRecord>, CellSummary) {
         provider: found.provider(&cell.settings.target).expect("a provider").into(),
         source: Arc::new(source),
     };
-    let job = Job { cell, parts: vec![part] };
+    let job = Job { cell, parts: vec![part], traces: None };
     let mut memory = Memory::default();
     let run = drive(&job, &mut memory, &Control::default(), &mut |_| {}).expect("the engine itself works");
     let mut records = memory.0;

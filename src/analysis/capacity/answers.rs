@@ -31,7 +31,8 @@ fn upper(text: &str) -> String {
 
 /// A level of a shape's axis in words: whole users, rates to three digits, measured levels as
 /// they are.
-fn amount(shape: &Shape, x: f64) -> String {
+#[must_use]
+pub fn load_text(shape: &Shape, x: f64) -> String {
     if let Some(level) = shape.levels.iter().find(|l| l.x == x) {
         return level.label.clone();
     }
@@ -56,7 +57,7 @@ pub fn limit_text(shape: &Shape) -> String {
     let limit = &shape.limit;
     match (limit.state, limit.value) {
         (LimitState::Between, Some(value)) => {
-            let plain = amount(shape, value);
+            let plain = load_text(shape, value);
             match (limit.low, limit.high, limit.interval) {
                 (Some(low), Some(high), _) if !staged(shape) => {
                     format!("{plain} ({}–{})", bare(shape, low), bare(shape, high))
@@ -64,10 +65,10 @@ pub fn limit_text(shape: &Shape) -> String {
                 _ => plain,
             }
         }
-        (LimitState::AtLeast, Some(value)) => format!("at least {}", amount(shape, value)),
+        (LimitState::AtLeast, Some(value)) => format!("at least {}", load_text(shape, value)),
         (LimitState::TooLow, _) => "none measured".to_owned(),
         (LimitState::Below, _) => {
-            let least = limit.first_missed.map(|x| amount(shape, x));
+            let least = limit.first_missed.map(|x| load_text(shape, x));
             least.map_or_else(|| "nothing".to_owned(), |least| format!("less than {least}"))
         }
         _ => "not known".to_owned(),
@@ -100,19 +101,19 @@ fn of_shape(shape: &Shape, several: bool) -> String {
     let mut out = match limit.state {
         LimitState::Unknown => format!("the SLO could not be judged{at}: no level has a valid cell."),
         LimitState::TooLow => {
-            let last = limit.low.map_or_else(String::new, |x| amount(shape, x));
+            let last = limit.low.map_or_else(String::new, |x| load_text(shape, x));
             let why = bound.map_or_else(String::new, |b| format!(" ({})", b.text));
             format!(
                 "no measured {load} meets the SLO{at}: up to {last} it brings too little{why}. More may do; measure it."
             )
         }
         LimitState::Below => {
-            let first = limit.first_missed.map_or_else(String::new, |x| amount(shape, x));
+            let first = limit.first_missed.map_or_else(String::new, |x| load_text(shape, x));
             let why = bound.map_or_else(String::new, |b| format!(" ({})", b.text));
             format!("no measured {load} meets the SLO{at}: the limit lies below {first}{why}.")
         }
         LimitState::AtLeast => {
-            let last = limit.value.map_or_else(String::new, |x| amount(shape, x));
+            let last = limit.value.map_or_else(String::new, |x| load_text(shape, x));
             let nearest =
                 bound.map_or_else(String::new, |b| format!(" Nearest to its limit there: {}.", b.text));
             match shape.levels.iter().filter(|l| l.met.is_some()).count() {
@@ -125,7 +126,7 @@ fn of_shape(shape: &Shape, several: bool) -> String {
         LimitState::Between if limit.non_monotone => no_clean_limit(shape, &at),
         LimitState::Between => {
             let binds = bound.map_or_else(String::new, |b| {
-                let first = limit.first_missed.map_or_else(String::new, |x| amount(shape, x));
+                let first = limit.first_missed.map_or_else(String::new, |x| load_text(shape, x));
                 format!("; {} binds: with {first} {}", b.name, b.text)
             });
             let completes = shape
@@ -151,7 +152,7 @@ fn no_clean_limit(shape: &Shape, at: &str) -> String {
     let up_to = shape
         .limit
         .last_met
-        .map_or_else(String::new, |x| format!(" Without a miss it holds up to {}.", amount(shape, x)));
+        .map_or_else(String::new, |x| format!(" Without a miss it holds up to {}.", load_text(shape, x)));
     format!(
         "meets the SLO with {greatest}{at} but not with {lower}, where {why}: there is no clean limit.{up_to}"
     )
@@ -179,7 +180,7 @@ fn how_sure(shape: &Shape) -> String {
     if let (LimitState::AtLeast, Some(pass)) =
         (limit.state, limit.last_pass.filter(|_| limit.last_pass < limit.last_met))
     {
-        out.push_str(&format!(" Sure up to {}", amount(shape, pass)));
+        out.push_str(&format!(" Sure up to {}", load_text(shape, pass)));
         out.push_str(&undecided(limit.last_met).map_or_else(|| ".".to_owned(), |why| format!(": {why}.")));
     }
     if limit.low.is_some() && !limit.sure_low {
@@ -191,10 +192,36 @@ fn how_sure(shape: &Shape) -> String {
             &undecided(limit.first_missed).map_or_else(|| ".".to_owned(), |why| format!(": {why}.")),
         );
     }
+    out.push_str(&other_rates(shape));
     if limit.interval == IntervalFrom::Bracket && limit.state == LimitState::Between && limit.sure_low {
         out.push_str(" The interval is that of the levels on either side.");
     }
     out
+}
+
+/// How far the rate of what was due in a level's windows may be from the level, as a share of it.
+const RATE_OFF: f64 = 0.05;
+
+/// The levels on either side of the limit whose windows were too short for arrivals at random to
+/// come at the level's rate.
+fn other_rates(shape: &Shape) -> String {
+    let limit = &shape.limit;
+    if shape.axis != "load.qps" {
+        return String::new();
+    }
+    let beside = |l: &&super::LevelResult| Some(l.x) == limit.last_met || Some(l.x) == limit.first_missed;
+    let off = |l: &super::LevelResult| {
+        let rate = l.offered_rps.filter(|rate| (rate / l.x - 1.0).abs() > RATE_OFF)?;
+        Some(format!("{} req/s in that of {}", figure(rate), l.label))
+    };
+    let off: Vec<String> = shape.levels.iter().filter(beside).filter_map(off).collect();
+    if off.is_empty() {
+        return String::new();
+    }
+    format!(
+        " Arrivals at random came at another rate in so short a window: {}; longer windows place the limit better.",
+        list(&off, 2)
+    )
 }
 
 /// Levels that say nothing.

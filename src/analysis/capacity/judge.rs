@@ -9,10 +9,9 @@ use crate::analysis::requests::{Requests, below, higher_is_better, is_per_reques
 use crate::analysis::text::{count, figure};
 use crate::analysis::words::{metric_name, staged_load, value_with_unit, verdict_text};
 use crate::experiment::{Slo, SloRule};
-use crate::measure::validity::NOTHING_ANSWERED_NAME;
 use crate::measure::{CellSummary, SloStatus, SloVerdict, Verdict};
 use crate::metrics::{Unit, metric};
-use crate::stats::{Share, Stopping, effective_n, effective_share_n, paired_t};
+use crate::stats::{Moments, Share, Stopping, effective_n, effective_share_n, paired_t};
 
 /// Independent requests from which the mean of a single repeat can be judged.
 const LEAST_FOR_A_MEAN: f64 = 10.0;
@@ -96,12 +95,13 @@ impl<'a> Judge<'a> {
                 .filter(|_| family.x.is_load())
                 .unwrap_or_else(|| family.x.level(level.x)),
             verdict: standing(&rules, overloaded, &cells, repeats),
-            met: (!cells.is_empty() && !rules.is_empty()).then(|| !overloaded && rules.iter().all(|r| r.met)),
+            met: met(&rules, overloaded || repeats.silent() > 0).filter(|_| !cells.is_empty()),
             overloaded,
             repeats: cells.len(),
             left_out: ran - cells.len(),
             goodput_rps: mean("goodput_rps", ""),
             attainment: mean("attainment", ""),
+            offered_rps: mean("offered_rps", ""),
             completed_rps: mean("completed_rps", ""),
             output_tps: mean("output_tps", ""),
             user_tps: mean("tpot", "p50").filter(|ms| *ms > 0.0).map(|ms| 1000.0 / ms),
@@ -126,11 +126,13 @@ impl<'a> Judge<'a> {
         let requests = if needed { self.read(cells, &wanted) } else { None };
         for (rule, values) in rules.iter_mut().zip(values) {
             let plain: Vec<f64> = values.iter().map(|(_, v)| *v).collect();
-            rule.value = centre(rule, &plain);
+            // As tables have it.
+            rule.value = Moments::of(&plain).mean();
             rule.met = rule.value.is_some_and(|v| within(rule, v));
             if rule.value.is_none() {
-                // What was not measured is not met.
-                rule.verdict = Standing::Fail;
+                // Where nothing was answered it is missed; else too little was measured to say.
+                let answered = cells.iter().filter_map(|c| c.summary.as_ref()).any(|s| s.counts.ok > 0);
+                rule.verdict = if answered { Standing::Unjudged } else { Standing::Fail };
                 rule.text = verdict_text(&SloVerdict::judge(&rule_of(rule), None));
                 continue;
             }
@@ -181,18 +183,6 @@ pub(super) fn is_latency(name: &str) -> bool {
     metric(name).is_some_and(|m| {
         matches!(m.unit, Unit::Ms | Unit::Seconds | Unit::TokensPerSecond | Unit::RequestsPerSecond)
     })
-}
-
-/// Geometric mean where all are positive and the figure is one by nature, else the mean.
-fn centre(rule: &RuleResult, values: &[f64]) -> Option<f64> {
-    if values.is_empty() {
-        return None;
-    }
-    let n = values.len() as f64;
-    if is_latency(&rule.metric) && values.iter().all(|v| *v > 0.0) {
-        return Some((values.iter().map(|v| v.ln()).sum::<f64>() / n).exp());
-    }
-    Some(values.iter().sum::<f64>() / n)
 }
 
 fn figures(rule: &SloRule, cells: &[&CellData]) -> Vec<(u32, f64)> {
@@ -278,7 +268,7 @@ fn of_one_mean(rule: &RuleResult, requests: Option<&[Requests]>) -> Option<(f64,
     if n_eff < LEAST_FOR_A_MEAN {
         return None;
     }
-    let moments = crate::stats::Moments::of(&samples);
+    let moments = Moments::of(&samples);
     let (mean, std) = (moments.mean()?, moments.std()?);
     let reach = crate::stats::student_t_quantile(CONFIDENCE, n_eff - 1.0) * std / n_eff.sqrt();
     Some((mean - reach, mean + reach))
@@ -312,7 +302,8 @@ fn text_of(rule: &RuleResult) -> String {
         (Method::Requests, Some(n), _) => {
             let worth = rule.n_eff.filter(|e| *e < 0.9 * n as f64);
             let worth = worth.map_or_else(String::new, |e| format!(", worth {} independent ones", figure(e)));
-            let least = least_without_violation(rule);
+            // Where it seems to be beyond, it isn't a pass that more requests would bring.
+            let least = least_without_violation(rule).filter(|_| rule.met);
             let least =
                 least.map_or_else(String::new, |n| format!("; {} are the least that can do", count(n)));
             let beyond = rule.violations.unwrap_or(0);
@@ -326,7 +317,7 @@ fn text_of(rule: &RuleResult) -> String {
 }
 
 /// Independent requests, none beyond the limit, that it takes to pass; told where there are fewer.
-fn least_without_violation(rule: &RuleResult) -> Option<u64> {
+pub(super) fn least_without_violation(rule: &RuleResult) -> Option<u64> {
     let share =
         if rule.metric == "error_rate" { 1.0 - rule.limit } else { share_asked(&rule.metric, &rule.stat)? };
     let least = ((1.0 - CONFIDENCE).ln() / share.ln()).ceil();
@@ -394,14 +385,26 @@ fn of_stages(cells: &[&CellData]) -> Vec<RuleResult> {
 /// The worst of the rules; overload fails, whatever they say.
 fn standing(rules: &[RuleResult], overloaded: bool, cells: &[&CellData], repeats: &Repeats<'_>) -> Standing {
     if cells.is_empty() {
-        let silent = |s: &CellSummary| s.validity.reasons.iter().any(|r| r.signal == NOTHING_ANSWERED_NAME);
-        let mut ran = repeats.summaries().peekable();
-        return if ran.peek().is_some() && ran.all(silent) { Standing::Silent } else { Standing::Unjudged };
+        let ran = repeats.summaries().count();
+        return if ran > 0 && repeats.silent() == ran { Standing::Silent } else { Standing::Unjudged };
+    }
+    if repeats.silent() > 0 {
+        return Standing::Silent;
     }
     if overloaded {
         return Standing::Fail;
     }
-    rules.iter().map(|r| r.verdict).max().unwrap_or(Standing::Unjudged)
+    // One that is surely missed decides, whatever can't be judged beside it.
+    let missed = rules.iter().any(|r| r.verdict == Standing::Fail);
+    let worst = rules.iter().map(|r| r.verdict).max().unwrap_or(Standing::Unjudged);
+    if missed { Standing::Fail } else { worst }
+}
+
+/// Whether every figure is within its limit. `None` where some have no figure, and the others are.
+fn met(rules: &[RuleResult], broken: bool) -> Option<bool> {
+    let judged = || rules.iter().filter(|r| r.verdict != Standing::Unjudged);
+    let missed = broken || judged().any(|r| !r.met);
+    (missed || (!rules.is_empty() && judged().count() == rules.len())).then_some(!missed)
 }
 
 /// A rule's name: `TTFT p95`; with the stage that it is of.

@@ -2,12 +2,13 @@
 
 use super::judge::{Judged, is_latency, name};
 use super::{Binding, CONFIDENCE, IntervalFrom, LevelResult, Limit, LimitState, RuleResult, Standing};
+use crate::analysis::grid::Loop;
 use crate::analysis::requests::higher_is_better;
 use crate::metrics::rises_with_load;
 use crate::stats::{isotonic, paired_t};
 
 /// The limit of levels by rising x.
-pub(super) fn find(levels: &[Judged]) -> Limit {
+pub(super) fn find(levels: &[Judged], kind: Loop) -> Limit {
     // Levels that can be judged. At one that misses only a least rate, the load may be too low.
     let judged: Vec<&Judged> = levels.iter().filter(|l| l.result.met.is_some()).collect();
     let met = |l: &&&Judged| l.result.met == Some(true);
@@ -50,7 +51,20 @@ pub(super) fn find(levels: &[Judged]) -> Limit {
         return limit;
     };
     between(&mut limit, &judged, above, greatest_met);
+    if kind == Loop::Open {
+        no_more_than_completed(&mut limit, &judged, above.result.x);
+    }
     limit
+}
+
+/// An open loop's limit isn't above what the server completes at the levels that miss the SLO: a
+/// line through latencies knows nothing of that, and short windows hide a queue.
+fn no_more_than_completed(limit: &mut Limit, judged: &[&Judged], missed: f64) {
+    let completed = judged.iter().filter(|l| l.result.x >= missed).filter_map(|l| l.result.completed_rps);
+    let Some((value, most)) = limit.value.zip(completed.reduce(f64::max)) else { return };
+    let value = value.min(most.max(limit.last_met.unwrap_or(0.0)));
+    limit.value = Some(value);
+    limit.low = limit.low.map(|low| low.min(value));
 }
 
 fn nothing(state: LimitState) -> Limit {
@@ -109,18 +123,18 @@ fn binding(rule: &RuleResult) -> Binding {
     Binding { metric: rule.metric.clone(), stat: rule.stat.clone(), name: name(rule), text: text.to_owned() }
 }
 
-fn overload() -> Binding {
-    Binding {
-        metric: String::new(),
-        stat: String::new(),
-        name: "overload".to_owned(),
-        text: "the server is overloaded".to_owned(),
-    }
+/// What breaks other than a rule.
+fn without_rule(name: &str, text: &str) -> Binding {
+    Binding { metric: String::new(), stat: String::new(), name: name.to_owned(), text: text.to_owned() }
 }
 
 /// What a level misses most.
 fn missed(level: &LevelResult) -> Option<Binding> {
-    missed_rule(level).map(binding).or_else(|| level.overloaded.then(overload))
+    let silent = level.verdict == Standing::Silent;
+    missed_rule(level)
+        .map(binding)
+        .or_else(|| level.overloaded.then(|| without_rule("overload", "the server is overloaded")))
+        .or_else(|| silent.then(|| without_rule("silence", "a repeat had no answer at all")))
 }
 
 fn missed_rule(level: &LevelResult) -> Option<&RuleResult> {

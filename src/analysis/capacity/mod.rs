@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub(crate) use answers::money;
-pub use answers::{answers, limit_text};
+pub use answers::{answers, limit_text, load_text};
 pub use plan::{WHAT_IFS, replicas};
 pub use pool::pool;
 
@@ -136,6 +136,9 @@ pub struct LevelResult {
     pub goodput_rps: Option<f64>,
     /// Good requests ÷ attempted.
     pub attainment: Option<f64>,
+    /// Open loop: requests due in the window per second, mean over the repeats; arrivals at random
+    /// come near to the level only where the window is long.
+    pub offered_rps: Option<f64>,
     pub completed_rps: Option<f64>,
     pub output_tps: Option<f64>,
     /// tok/s as one user sees them: 1/p50(TPOT).
@@ -188,7 +191,7 @@ pub struct RuleResult {
     pub stage: Option<String>,
     /// In the metric's unit.
     pub limit: f64,
-    /// Geometric mean over the repeats for latencies, else their mean. `None`: not measured.
+    /// Mean over the repeats. `None`: not measured.
     pub value: Option<f64>,
     /// Whether `value` is within `limit`.
     pub met: bool,
@@ -203,6 +206,17 @@ pub struct RuleResult {
     pub interval: Option<(f64, f64)>,
     /// In a sentence: the figure, its limit, and why it is not decided.
     pub text: String,
+}
+
+impl RuleResult {
+    /// How many times as long a cell would have to be for as good a result to be a pass: of a rule that
+    /// is met, with no request beyond its limit, and not decided for want of requests.
+    #[must_use]
+    pub fn longer(&self) -> Option<f64> {
+        let open = self.met && self.verdict == Standing::Undecided && self.violations == Some(0);
+        let least = judge::least_without_violation(self).filter(|_| open)?;
+        Some(least as f64 / self.n_eff?).filter(|times| times.is_finite())
+    }
 }
 
 /// How a rule was judged.
@@ -263,6 +277,19 @@ pub enum LimitState {
     TooLow,
     /// No level can be judged.
     Unknown,
+}
+
+impl Limit {
+    /// Whether every end of it that there is holds with confidence. `None` where nothing is known.
+    #[must_use]
+    pub const fn is_sure(&self) -> Option<bool> {
+        match self.state {
+            LimitState::Between => Some(self.sure_low && self.sure_high),
+            LimitState::AtLeast => Some(self.sure_low),
+            LimitState::Below => Some(self.sure_high),
+            LimitState::TooLow | LimitState::Unknown => None,
+        }
+    }
 }
 
 /// How the interval of a limit came about.

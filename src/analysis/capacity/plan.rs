@@ -37,6 +37,7 @@ pub(super) fn plan(settings: &CapacitySettings, shapes: &[Shape], what_if: &[(St
             (Err(refusal), _) => refusals.push(refusal),
             (Ok(i), None) => refusals.push(no_limit(&shapes[i])),
             (Ok(i), Some(carried)) => {
+                cautions.extend(setting_taken(&shapes[i], shapes).filter(|text| !cautions.contains(text)));
                 caution(&shapes[i], carried, &mut cautions);
                 matched.push(Matched { rps: flow.rps, carried });
             }
@@ -148,6 +149,14 @@ fn no_limit(shape: &Shape) -> String {
         }
         _ => format!("No number of replicas{at}: no level of load could be judged."),
     }
+}
+
+/// Which of several settings a flow is planned on.
+fn setting_taken(shape: &Shape, all: &[Shape]) -> Option<String> {
+    let same = all.iter().filter(|s| s.is_load && s.tokens == shape.tokens).count();
+    (same > 1 && !shape.label.is_empty()).then(|| {
+        format!("Planned on {}, which carries most of the {same} settings that were measured.", shape.label)
+    })
 }
 
 /// What is to be kept in mind of one shape's capacity.

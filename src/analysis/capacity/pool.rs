@@ -1,5 +1,7 @@
 //! Several runs of one experiment as one with more repeats.
 
+use std::collections::BTreeSet;
+
 use crate::analysis::RunData;
 
 /// Puts runs together that are of the same experiment: cells with the same id become further
@@ -20,6 +22,7 @@ pub fn pool(runs: Vec<RunData>) -> (Vec<(RunData, Vec<String>)>, Vec<String>) {
         match fits {
             Some(i) => {
                 let (first, ids) = &mut out[i];
+                notes.extend(same_requests(first, &run));
                 ids.push(run.id.clone());
                 join(first, run);
             }
@@ -57,6 +60,21 @@ fn differs(a: &RunData, b: &RunData) -> Option<String> {
         }
     }
     None
+}
+
+/// Repeats that sent the same requests at the same times are less apart than those of other seeds.
+fn same_requests(a: &RunData, b: &RunData) -> Option<String> {
+    let of = |run: &RunData| -> BTreeSet<(String, u64)> {
+        run.cells.iter().map(|c| (c.cell.id.to_string(), c.cell.seed)).collect()
+    };
+    let same = of(a).intersection(&of(b)).count();
+    (same > 0).then(|| {
+        format!(
+            "{} and {} sent the same requests in {same} of their cells: together they show how much the server varies, \
+             and less than other arrivals would (give one another seed).",
+            a.id, b.id
+        )
+    })
 }
 
 fn join(first: &mut RunData, other: RunData) {

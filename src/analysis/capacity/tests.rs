@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::analysis::CellData;
 use crate::experiment::{Arrivals, Flow, Lengths, Load};
+use crate::measure::validity::NOTHING_ANSWERED_NAME;
 use crate::measure::{CellSummary, Distribution, Reason, Verdict};
 use crate::plan::CellId;
 use crate::store::tests::{cell, summary};
@@ -140,6 +141,62 @@ fn the_limit_lies_where_the_line_between_two_levels_crosses() {
     assert!(!limit.sure_low && !limit.sure_high);
     assert_eq!(shape.levels[1].verdict, Standing::Undecided);
     assert_eq!(shape.tokens, "512 → 128 tokens");
+}
+
+#[test]
+fn a_repeat_without_any_answer_is_no_pass() {
+    let mut run = ladder(&[(2.0, &[500.0, 500.0]), (4.0, &[600.0, 600.0])]);
+    let dead = &mut summary_of(&mut run, 3).validity;
+    dead.add(NOTHING_ANSWERED_NAME, Verdict::Invalid, "no request was answered".into());
+    let shape = only(&run);
+    assert_eq!((shape.levels[1].verdict, shape.levels[1].met), (Standing::Silent, Some(false)));
+    assert_eq!((shape.limit.state, shape.limit.last_met), (LimitState::Between, Some(2.0)));
+    assert_eq!(shape.limit.binding.unwrap().text, "a repeat had no answer at all");
+}
+
+#[test]
+fn settings_of_a_server_are_no_levels_of_load() {
+    let mut run = run_of(&[at(open(2.0), 1, 500.0), at(open(2.0), 1, 5000.0)]);
+    for (i, slots) in [(0, 8), (1, 1)] {
+        let cell = &mut run.cells[i].cell;
+        cell.id = CellId(format!("slots{slots}"));
+        cell.factors.insert("sim.max_num_seqs".into(), json!(slots));
+        cell.varying = vec!["sim.max_num_seqs".into()];
+    }
+    let found = capacity(&run, &Options::default());
+    let said: Vec<_> =
+        found.shapes.iter().map(|s| (s.label.as_str(), s.levels.len(), s.limit.state)).collect();
+    assert_eq!(said, [("max_num_seqs 8", 1, LimitState::AtLeast), ("max_num_seqs 1", 1, LimitState::Below)]);
+    let text = answers(&found).join(" ");
+    assert!(text.contains("with 2 req/s") && !text.contains("at least at least"), "{text}");
+}
+
+#[test]
+fn an_open_loops_limit_is_not_above_what_was_completed() {
+    let mut run = ladder(&[(2.0, &[500.0]), (4.0, &[2000.0]), (8.0, &[9000.0])]);
+    for (i, rate) in [(1, 2.4), (2, 2.5)] {
+        summary_of(&mut run, i).scalars.insert("completed_rps".into(), rate);
+    }
+    let limit = only(&run).limit;
+    assert_eq!((limit.value, limit.low, limit.high), (Some(2.5), Some(2.0), Some(4.0)));
+    // Nor below a level that meets the SLO.
+    for i in [1, 2] {
+        summary_of(&mut run, i).scalars.insert("completed_rps".into(), 1.9);
+    }
+    assert_eq!(only(&run).limit.value, Some(2.0));
+}
+
+#[test]
+fn a_window_whose_arrivals_came_at_another_rate_is_told() {
+    let mut run = ladder(&[(2.0, &[500.0]), (4.0, &[2000.0])]);
+    for (i, rate) in [(0, 2.05), (1, 3.3)] {
+        summary_of(&mut run, i).scalars.insert("offered_rps".into(), rate);
+    }
+    let said = answers(&capacity(&run, &Options::default())).join(" ");
+    assert!(said.contains("at another rate in so short a window: 3.30 req/s in that of 4 req/s;"), "{said}");
+    summary_of(&mut run, 1).scalars.insert("offered_rps".into(), 3.9);
+    let said = answers(&capacity(&run, &Options::default())).join(" ");
+    assert!(!said.contains("another rate"), "{said}");
 }
 
 #[test]
@@ -407,6 +464,10 @@ fn the_best_setting_is_named_with_those_not_told_apart() {
     let best = &found.best[0];
     assert_eq!((best.setting.as_str(), best.ties.as_slice()), ("slots 64", &["slots 32".to_owned()][..]));
     assert!(best.text.contains("not told apart from it: slots 32"), "{}", best.text);
+    let traffic = Some(traffic(&[Flow { rps: 3.0, tokens: None }]));
+    let plan = capacity(&run, &Options { traffic, ..Options::default() }).plan.unwrap();
+    let said = "Planned on slots 64, which carries most of the 3 settings that were measured.";
+    assert!(plan.cautions.iter().any(|c| c == said), "{:?}", plan.cautions);
 }
 
 #[test]
@@ -430,8 +491,14 @@ fn runs_of_the_same_cells_are_further_repeats() {
     let levels: [(f64, &[f64]); 2] = [(2.0, &[500.0]), (4.0, &[2000.0])];
     let (a, mut b) = (ladder(&levels), ladder(&levels));
     b.id = "y".into();
-    let (pooled, notes) = pool(vec![a, b]);
+    let mut other = ladder(&levels);
+    other.id = "w".into();
+    other.cells.iter_mut().for_each(|c| c.cell.seed += 100);
+    let (pooled, notes) = pool(vec![ladder(&levels), other]);
     assert_eq!((pooled.len(), notes.len(), pooled[0].1.len()), (1, 0, 2));
+    let (pooled, notes) = pool(vec![a, b]);
+    assert_eq!((pooled.len(), notes.len(), pooled[0].1.len()), (1, 1, 2));
+    assert!(notes[0].contains("x and y sent the same requests in 2 of their cells"), "{notes:?}");
     assert_eq!(only(&pooled[0].0).levels[0].repeats, 2);
     let (a, mut other) = (ladder(&levels), ladder(&levels));
     other.id = "z".into();

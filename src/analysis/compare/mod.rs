@@ -29,6 +29,7 @@ use crate::plan::CellId;
 
 pub use crate::experiment::{GateSettings, Quantity};
 pub use noise::{Noise, NoiseOf};
+pub use text::percent;
 
 /// A candidate held against a baseline.
 #[derive(Debug, Clone, PartialEq, Serialize)]

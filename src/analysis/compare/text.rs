@@ -1,7 +1,29 @@
 //! A row in words, the same wherever a person reads it.
 
 use super::Row;
+use crate::analysis::text::figure;
 use crate::analysis::words::{metric_name, value_with_unit};
+
+/// A share as percent with its sign and three digits, two behind the point at most: `+12.3 %`,
+/// `−4.56 %`, `0 %`.
+#[must_use]
+pub fn percent(share: f64) -> String {
+    with_sign(share, "%")
+}
+
+fn with_sign(share: f64, unit: &str) -> String {
+    let value = share * 100.0;
+    let digits = match value.abs() {
+        _ if value.is_nan() => return "not known".to_owned(),
+        size if size.is_infinite() => "∞".to_owned(),
+        size if size < 0.005 => return format!("0 {unit}"),
+        size if size < 9.995 => format!("{size:.2}"),
+        size if size < 99.95 => format!("{size:.1}"),
+        size => figure(size),
+    };
+    let sign = if value < 0.0 { '−' } else { '+' };
+    format!("{sign}{digits} {unit}")
+}
 
 impl Row {
     /// The figure as people say it: `TTFT p95`.
@@ -22,17 +44,24 @@ impl Row {
         if self.is_difference() { "pp" } else { "%" }
     }
 
-    /// The effect: `+22.0 %`, of shares `+1.20 pp`.
+    /// A change of the figure: `+22.0 %` of the baseline's value, of shares `+1.20 pp`.
+    #[must_use]
+    pub fn share_text(&self, share: f64) -> String {
+        with_sign(share, self.unit())
+    }
+
+    /// The effect.
     #[must_use]
     pub fn effect_text(&self) -> Option<String> {
-        self.effect.map(|effect| format!("{} {}", self.signed(effect), self.unit()))
+        self.effect.map(|effect| self.share_text(effect))
     }
 
     /// The effect's interval: `+15.1 to +29.3 %`.
     #[must_use]
     pub fn interval_text(&self) -> Option<String> {
         let (low, high) = self.interval?;
-        Some(format!("{} to {} {}", self.signed(low), self.signed(high), self.unit()))
+        let low = self.share_text(low);
+        Some(format!("{} to {}", low.trim_end_matches(self.unit()).trim_end(), self.share_text(high)))
     }
 
     /// The margin: `±10 %`.
@@ -67,12 +96,18 @@ impl Row {
         let size = |x: f64| if self.is_difference() { x.abs() } else { (1.0 + x).max(1e-9).ln().abs() };
         self.effect.map_or(0.0, |effect| size(effect) / size(self.margin).max(1e-9))
     }
+}
 
-    fn signed(&self, x: f64) -> String {
-        let digits = if self.is_difference() { 2 } else { 1 };
-        let text = format!("{:+.digits$}", x * 100.0);
-        // Neither "+0.0" nor "-0.0" says a direction.
-        let zero = text.chars().all(|c| "+-0.".contains(c));
-        if zero { text[1..].to_owned() } else { text.replace('-', "−") }
+#[cfg(test)]
+mod tests {
+    use super::percent;
+
+    #[test]
+    fn changes_have_their_sign_and_three_digits() {
+        let shown = [0.0, -0.00001, 0.0456, -0.0456, 0.123, -0.5, 12.5, -1.0].map(percent);
+        let expected = ["0 %", "0 %", "+4.56 %", "−4.56 %", "+12.3 %", "−50.0 %", "+1,250 %", "−100 %"];
+        assert_eq!(shown, expected);
+        let ends = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN].map(percent);
+        assert_eq!(ends, ["+∞ %", "−∞ %", "not known"]);
     }
 }

@@ -32,7 +32,7 @@ pub(super) const CLIENT_LIMIT: Kind = Kind {
     server: false,
     ..server(
         "client_limit",
-        "This client was a limit",
+        "This client may have been a limit",
         "A validity signal about the client fired: lag, late timers, a stall, a busy load core, a CPU quota, lost records.",
         &[
             "The machine that makes the load was busy with other work, or has too few processors for it.",

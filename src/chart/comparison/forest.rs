@@ -1,6 +1,6 @@
 //! The first figure of a comparison: how much each primary figure changed, and how sure that is.
 
-use super::{MAX_ROWS, change, note, pieces, primary, text, what, worst_first};
+use super::{MAX_ROWS, change, note, pieces, primary, text, worst_first};
 use crate::analysis::compare::{Comparison, Row, Verdict};
 use crate::chart::{Axis, Body, Chart, Compared, Forest, ForestGroup, ForestRow};
 use crate::metrics::Better;
@@ -68,7 +68,7 @@ fn groups(rows: &[&Row]) -> Vec<ForestGroup> {
 fn row(row: &Row) -> ForestRow {
     let share = |v: f64| Some(v * 100.0).filter(|v| !v.is_nan());
     ForestRow {
-        name: format!("{} · {}{}", row.label, what(row), if row.is_difference() { " (points)" } else { "" }),
+        name: format!("{} · {}{}", row.label, row.name(), if row.is_difference() { " (points)" } else { "" }),
         effect: row.effect.filter(|e| e.is_finite()).and_then(share),
         low: row.interval.and_then(|(low, _)| share(low)),
         high: row.interval.and_then(|(_, high)| share(high)),
@@ -98,7 +98,7 @@ fn caption(comparison: &Comparison, all: &[&Row], x: &Axis) -> String {
         };
         out.push_str(&format!(
             " {lead}: {} of {}, {} ({}).",
-            what(worst),
+            worst.name(),
             worst.label,
             change(worst),
             worst.verdict.word().to_lowercase()
@@ -109,7 +109,7 @@ fn caption(comparison: &Comparison, all: &[&Row], x: &Axis) -> String {
         .iter()
         .chain(rows.iter().copied())
         .filter(|r| r.interval.is_some_and(|(a, b)| a * 100.0 < x.range.0 || b * 100.0 > x.range.1))
-        .map(|r| format!("{} of {}", what(r), r.label))
+        .map(|r| format!("{} of {}", r.name(), r.label))
         .collect();
     if !cut.is_empty() {
         out.push_str(&format!(

@@ -1,6 +1,6 @@
 //! Every verdict at one glance: cells down, figures across.
 
-use super::{MAX_ROWS, effect_text, note, pieces, text, what, worsening};
+use super::{MAX_ROWS, note, pieces, text, worsening};
 use crate::analysis::compare::{Row, Verdict};
 use crate::chart::{Body, Chart, Compared, Matrix, MatrixField, MatrixRow};
 use crate::metrics::Better;
@@ -14,7 +14,7 @@ pub(super) fn build(compared: &Compared<'_>) -> Vec<Chart> {
     let mut columns: Vec<String> = Vec::new();
     // What the gate looks at comes first.
     for row in rows.iter().filter(|r| r.primary).chain(rows.iter().filter(|r| !r.primary)) {
-        let name = what(row);
+        let name = row.name();
         if !columns.contains(&name) {
             columns.push(name);
         }
@@ -41,7 +41,7 @@ pub(super) fn build(compared: &Compared<'_>) -> Vec<Chart> {
 fn lines(rows: &[&Row], columns: &[String], q: f64) -> Vec<MatrixRow> {
     let mut lines: Vec<(Option<&crate::plan::CellId>, MatrixRow)> = Vec::new();
     for row in rows {
-        let Some(column) = columns.iter().position(|c| *c == what(row)) else { continue };
+        let Some(column) = columns.iter().position(|c| *c == row.name()) else { continue };
         let at = lines.iter().position(|(id, line)| *id == row.cell.as_ref() && line.name == row.label);
         let at = at.unwrap_or_else(|| {
             let line = MatrixRow { name: row.label.clone(), fields: vec![None; columns.len()] };
@@ -85,12 +85,9 @@ fn step(row: &Row, level: f64) -> i8 {
     if !more_than_chance {
         return 0;
     }
-    // A ratio and its inverse are equally far.
-    let far = |share: f64| if row.is_difference() { share.abs() } else { (1.0 + share).max(1e-9).ln().abs() };
-    let (change, margin) = (far(row.effect.unwrap_or(0.0)), far(row.margin));
-    let size = match change {
-        c if c < margin => 1,
-        c if c < 3.0 * margin => 2,
+    let size = match row.severity() {
+        margins if margins < 1.0 => 1,
+        margins if margins < 3.0 => 2,
         _ => 3,
     };
     if worse > 0.0 { size } else { -size }
@@ -111,7 +108,7 @@ fn caption(rows: &[&Row], left_out: usize, q: f64) -> String {
     worst.sort_by(|a, b| super::worst_first(a, b));
     let named: Vec<String> = worst
         .iter()
-        .map(|r| format!("{} of {} {}", what(r), r.label, effect_text(r, r.effect.unwrap_or(f64::NAN))))
+        .map(|r| format!("{} of {} {}", r.name(), r.label, r.effect_text().unwrap_or_default()))
         .collect();
     if !named.is_empty() {
         out.push_str(&format!(" Worst: {}.", text::list(&named, 3)));

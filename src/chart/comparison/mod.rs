@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 
 pub use samples::Samples;
 
-use super::{Chart, text};
+use super::{Chart, pieces, text};
 use crate::analysis::compare::{Comparison, Row, Verdict};
 use crate::analysis::{AnalysisError, RunData, words};
 use crate::metrics::Better;
@@ -152,45 +152,12 @@ fn worst_cells(comparison: &Comparison) -> Vec<(&CellId, &str)> {
     cells
 }
 
-/// `TTFT p95`.
-fn what(row: &Row) -> String {
-    words::metric_name(&row.metric, &row.stat)
-}
-
-/// How much a row changed, as people read it: a share of the baseline's value in percent, a
-/// difference of shares in points.
-#[must_use]
-pub fn effect_text(row: &Row, share: f64) -> String {
-    if row.is_difference() { format!("{}-points", percent(share)) } else { percent(share) }
-}
-
-/// A share as percent with its sign: `+12.3 %`, `−4.56 %`, `0 %`.
-#[must_use]
-pub fn percent(share: f64) -> String {
-    let value = share * 100.0;
-    let figure = match value.abs() {
-        _ if !value.is_finite() => return if value > 0.0 { "+∞ %".into() } else { "not known".into() },
-        size if size < 0.005 => "0".to_owned(),
-        size if size < 9.995 => format!("{value:.2}").replace('-', "−"),
-        size if size < 99.95 => format!("{value:.1}").replace('-', "−"),
-        _ => text::figure(value),
-    };
-    let sign = if value >= 0.005 { "+" } else { "" };
-    format!("{sign}{figure} %")
-}
-
-/// A row's change in words: `+12.3 % (+8.10 % to +16.7 %), margin ±10 %`.
+/// A row's change in words: `+12.3 % (+8.10 to +16.7 %), margin ±10 %`.
 fn change(row: &Row) -> String {
-    let Some(effect) = row.effect else { return "no change known".to_owned() };
-    let interval = row.interval.map_or_else(
-        || " (no interval)".to_owned(),
-        |(low, high)| format!(" ({} to {})", effect_text(row, low), effect_text(row, high)),
-    );
-    format!(
-        "{}{interval}, margin ±{}",
-        effect_text(row, effect),
-        effect_text(row, row.margin).trim_start_matches('+')
-    )
+    let Some(effect) = row.effect_text() else { return "no change known".to_owned() };
+    let interval =
+        row.interval_text().map_or_else(|| " (no interval)".to_owned(), |text| format!(" ({text})"));
+    format!("{effect}{interval}, margin {}", row.margin_text())
 }
 
 /// What is told of a row wherever a pointer rests on it.
@@ -215,55 +182,9 @@ fn note(row: &Row) -> String {
     )
 }
 
-/// Charts of `all` in pieces of at most `most`; `make` gets a piece and a suffix for id and title.
-fn pieces<T>(all: &[T], most: usize, make: &dyn Fn(&[T], &str, &str) -> Chart) -> Vec<Chart> {
-    let of = all.len().div_ceil(most);
-    let name = |i: usize| match of {
-        1 => (String::new(), String::new()),
-        _ => (format!("-{}", i + 1), format!(" ({} of {of})", i + 1)),
-    };
-    let piece = |(i, piece): (usize, &[T])| {
-        let (id, title) = name(i);
-        make(piece, &id, &title)
-    };
-    all.chunks(most).enumerate().map(piece).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn changes_have_their_sign_and_three_digits() {
-        let shown = [0.0, 0.00001, 0.0456, -0.0456, 0.123, -0.5, 12.5, -1.0].map(percent);
-        let expected = ["0 %", "0 %", "+4.56 %", "−4.56 %", "+12.3 %", "−50.0 %", "+1,250 %", "−100 %"];
-        assert_eq!(shown, expected);
-        assert_eq!(
-            [f64::INFINITY, f64::NEG_INFINITY, f64::NAN].map(percent),
-            ["+∞ %", "not known", "not known"]
-        );
-    }
-
-    #[test]
-    fn what_does_not_fit_goes_into_further_figures() {
-        let chart = |piece: &[u32], id: &str, title: &str| Chart {
-            id: format!("a{id}"),
-            title: format!("A{title}"),
-            subtitle: String::new(),
-            caption: format!("{piece:?}"),
-            body: crate::chart::Body::Matrix(crate::chart::Matrix { columns: Vec::new(), rows: Vec::new() }),
-        };
-        let told = |n: u32| -> Vec<String> {
-            let all: Vec<u32> = (0..n).collect();
-            pieces(&all, 3, &chart)
-                .into_iter()
-                .map(|c| format!("{} {} {}", c.id, c.title, c.caption))
-                .collect()
-        };
-        assert!(told(0).is_empty());
-        assert_eq!(told(3), ["a A [0, 1, 2]"]);
-        assert_eq!(told(4), ["a-1 A (1 of 2) [0, 1, 2]", "a-2 A (2 of 2) [3]"]);
-    }
 
     #[test]
     fn thinned_samples_keep_the_greatest_and_their_quantiles() {

@@ -1,6 +1,7 @@
 //! The shift function: by how much each quantile of a latency changed.
 
-use super::{Samples, percent, text};
+use super::{Samples, text};
+use crate::analysis::compare::percent;
 use crate::chart::{
     Axis, Body, Chart, Compared, Dash, Draw, Flags, Lines, Look, Marker, Panel, Point, Reference, Scale,
     Series, Tick, lines,

@@ -1,6 +1,6 @@
 //! Each repeat on both sides: whether all say the same, or one speaks for the rest.
 
-use super::{primary, text, what, worst_first};
+use super::{primary, text, worst_first};
 use crate::analysis::compare::Row;
 use crate::analysis::words;
 use crate::chart::{
@@ -72,7 +72,7 @@ fn panel(row: &Row) -> Option<Panel> {
         let points = [side(0.0, &row.base_values), side(1.0, &row.cand_values)].concat();
         vec![Series { name: ALONE.into(), look: Look::nth(0), draw: Draw::Dots, points }]
     };
-    Some(Panel { title: format!("{}, {}", what(row), row.label), series })
+    Some(Panel { title: format!("{}, {}", row.name(), row.label), series })
 }
 
 fn is_worse(row: &Row, base: f64, cand: f64) -> bool {
@@ -105,12 +105,12 @@ fn caption(row: &Row) -> String {
         let worse =
             row.base_values.iter().zip(&row.cand_values).filter(|(a, b)| is_worse(row, **a, **b)).count();
         let pairs = if n == 1 { "pair" } else { "pairs" };
-        out = format!("At {} {} is worse in {worse} of {n} {pairs} of repeats", row.label, what(row));
+        out = format!("At {} {} is worse in {worse} of {n} {pairs} of repeats", row.label, row.name());
     } else {
         out.push_str(&format!(
             "At {} {} has {} repeats in the baseline and {} in the candidate, which don't pair",
             row.label,
-            what(row),
+            row.name(),
             text::count(row.base_values.len() as u64),
             text::count(row.cand_values.len() as u64)
         ));

@@ -9,12 +9,15 @@ mod hooks;
 mod inside;
 mod lengths;
 mod mix;
+mod notify;
 mod observe;
+mod publish;
 mod sampling;
 mod server;
 mod slo;
 mod stage;
 mod target;
+mod tracing;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -25,8 +28,11 @@ use serde_json::Value;
 pub(crate) use compare::compare;
 pub(crate) use hooks::hooks;
 pub(crate) use mix::refuse_strange_axes;
+pub(crate) use notify::notify;
 pub(crate) use observe::observe;
+pub(crate) use publish::publish;
 pub(super) use slo::{is_floor, read as slo};
+pub(crate) use tracing::tracing;
 
 use super::mistake::{Mistake, MistakeKind, nearest};
 use super::reader::{Reader, Section};

@@ -48,7 +48,7 @@ fn figures(comparison: &Comparison, out: &mut String) {
 }
 
 /// Text in which no sign is Markdown or HTML.
-fn escape(text: &str) -> String {
+pub(in crate::report) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -2,7 +2,7 @@
 //! build server, and as JSON.
 
 mod junit;
-mod markdown;
+pub(super) mod markdown;
 mod table;
 mod terminal;
 #[cfg(test)]
@@ -16,6 +16,7 @@ pub use terminal::terminal;
 
 use super::{ReportError, replace};
 use crate::analysis::compare::{Comparison, Row, Verdict};
+use crate::analysis::text::probability;
 
 /// What [`write()`] left on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,9 +117,5 @@ fn remarks<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<(String, usize)> {
 
 /// A p value as people read it.
 fn p_text(p: Option<f64>) -> String {
-    match p {
-        None => "–".to_owned(),
-        Some(p) if p < 0.001 => "<0.001".to_owned(),
-        Some(p) => format!("{p:.3}"),
-    }
+    p.map_or_else(|| "–".to_owned(), probability)
 }

@@ -18,14 +18,14 @@ use crate::report::findings::Findings;
 #[derive(Serialize)]
 pub(in crate::report) struct Answer {
     /// `good`, `so-so`, `bad` or `none`.
-    tone: &'static str,
-    headline: String,
+    pub(in crate::report) tone: &'static str,
+    pub(in crate::report) headline: String,
     /// `not yet sure`, where it isn't.
-    doubt: &'static str,
+    pub(in crate::report) doubt: &'static str,
     /// What binds, or what was found in place of a limit.
-    because: Vec<String>,
+    pub(in crate::report) because: Vec<String>,
     /// How sure it is, and of what it is made.
-    sure: Vec<String>,
+    pub(in crate::report) sure: Vec<String>,
     /// Each rule of the SLO in words.
     slo: Vec<String>,
     /// Where those rules come from, where that is not the experiment.
@@ -162,13 +162,10 @@ fn of_one(shape: &Shape, several: bool) -> Head {
         LimitState::Between => {
             let binds = bound.map_or_else(String::new, |b| format!("; {} binds", b.name));
             let why = bound.map(|b| format!("With {} {}.", level(limit.first_missed), b.text));
-            let carried = shape.carried.filter(|_| shape.kind == Loop::Closed);
-            let completes =
-                carried.map(|c| format!("There it completes {} req/s.", crate::chart::figure(c.rps)));
             Head {
                 tone: "good",
                 text: format!("Meets the SLO up to {}{at}{binds}.", limit_text(shape)),
-                because: why.into_iter().chain(completes).collect(),
+                because: why.into_iter().chain(up_to(shape)).collect(),
             }
         }
         LimitState::AtLeast => {
@@ -198,6 +195,18 @@ fn of_one(shape: &Shape, several: bool) -> Head {
             };
             Head { tone: "bad", text, because: why }
         }
+    }
+}
+
+/// What the lower end of a limit is worth: to plan with, and in requests where users are the load.
+fn up_to(shape: &Shape) -> Option<String> {
+    let low = capacity::load_text(shape, shape.limit.low?);
+    let completes = shape.carried.filter(|_| shape.kind == Loop::Closed).map(|c| crate::chart::figure(c.rps));
+    match (shape.limit.sure_low, completes) {
+        (true, None) => Some(format!("Sure up to {low}.")),
+        (true, Some(rps)) => Some(format!("Sure up to {low}, with which it completes {rps} req/s.")),
+        (false, None) => None,
+        (false, Some(rps)) => Some(format!("With {low} it completes {rps} req/s.")),
     }
 }
 
@@ -280,9 +289,7 @@ fn how_sure(run: &RunData, found: &Findings, judged: &[&Shape]) -> Vec<String> {
             CONFIDENCE * 100.0
         ));
     } else if limits().any(|l| l.interval == IntervalFrom::Bracket) {
-        out.push(
-            "In brackets: the measured loads on either side; nothing between them was measured.".to_owned(),
-        );
+        out.push("In brackets: the measured loads on either side of it.".to_owned());
     }
     out.extend(unsure(judged));
     out
@@ -290,23 +297,26 @@ fn how_sure(run: &RunData, found: &Findings, judged: &[&Shape]) -> Vec<String> {
 
 /// At which of the levels that matter the figures don't suffice.
 fn unsure(judged: &[&Shape]) -> Option<String> {
-    let open = |shape: &&&Shape| {
-        let limit = &shape.limit;
-        let near = |x: f64| Some(x) == limit.last_met || Some(x) == limit.first_missed;
-        shape.levels.iter().any(|l| near(l.x) && l.verdict == Standing::Undecided)
-    };
-    let n = judged.iter().filter(open).count();
+    let n = judged.iter().filter(|shape| shape.limit.is_sure() == Some(false)).count();
     let confidence = CONFIDENCE * 100.0;
     match (n, judged) {
         (0, _) => None,
         (_, [shape]) => {
             let limit = &shape.limit;
             let near = |x: f64| Some(x) == limit.last_met || Some(x) == limit.first_missed;
-            let levels = shape.levels.iter().filter(|l| near(l.x) && l.verdict == Standing::Undecided);
-            let labels: Vec<String> = levels.map(|l| l.label.clone()).collect();
+            let levels = || shape.levels.iter().filter(|l| near(l.x) && l.verdict == Standing::Undecided);
+            let labels: Vec<String> = levels().map(|l| l.label.clone()).collect();
+            let longer = levels().flat_map(|l| &l.rules).filter_map(capacity::RuleResult::longer);
+            let longer = longer.reduce(f64::max).map_or_else(String::new, |times| {
+                format!(" Cells {:.0} times as long should do.", times.ceil())
+            });
+            let at = if labels.is_empty() {
+                String::new()
+            } else {
+                format!("with {} ", labels.join(" and with "))
+            };
             Some(format!(
-                "Not for sure: with {} there were too few requests or repeats to say it with {confidence:.0} % confidence.",
-                labels.join(" and with ")
+                "Not for sure: {at}there were too few requests or repeats to say it with {confidence:.0} % confidence.{longer}",
             ))
         }
         (n, many) => Some(format!(

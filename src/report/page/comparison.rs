@@ -7,8 +7,9 @@ use super::figures::Figure;
 use super::shell::{self, Shell};
 use super::tables::{Field, Head, Table};
 use crate::analysis::compare::{Comparison, Outcome, Row, Side, Verdict};
+use crate::analysis::text::probability;
 use crate::analysis::words;
-use crate::chart::{Chart, Compared, effect_text, list};
+use crate::chart::{Chart, Compared, list};
 use crate::metrics;
 use crate::report::ReportError;
 
@@ -303,7 +304,7 @@ fn rows(comparison: &Comparison) -> Table {
     head.extend(numbers.map(|t| Head::number(t, "")));
     head.push(Head::text("Why"));
     let share = |row: &Row, v: Option<f64>| Field {
-        text: v.map_or_else(|| "–".to_owned(), |v| effect_text(row, v)),
+        text: v.map_or_else(|| "–".to_owned(), |v| row.share_text(v)),
         sort: v.filter(|v| v.is_finite()),
         class: "n",
         to: String::new(),
@@ -341,11 +342,6 @@ fn rows(comparison: &Comparison) -> Table {
         ]
     };
     Table { head, rows: comparison.suite.iter().chain(&comparison.rows).map(of).collect() }
-}
-
-/// `0.034`, or `< 0.001`.
-fn probability(p: f64) -> String {
-    if p < 0.001 { "< 0.001".into() } else { format!("{p:.3}") }
 }
 
 fn methods(comparison: &Comparison) -> Vec<String> {

@@ -86,6 +86,8 @@ struct Row {
     marks: Vec<MarkAt>,
     /// Up to where it is within the SLO.
     within: Option<String>,
+    /// Whether that is known with confidence.
+    sure: bool,
     interval: Option<Range>,
     limit: Option<String>,
     /// On which side of the limit its words stand.
@@ -125,9 +127,10 @@ pub(in crate::report) fn draw(shapes: &[&Shape], source: &SloSource) -> Option<D
     let mut seen: Vec<State> = shapes.iter().flat_map(|s| s.levels.iter().map(State::of)).collect();
     seen.sort_unstable();
     seen.dedup();
+    let scale = if place.log { " (log scale)" } else { "" };
     let axis = match first.axis_unit.as_str() {
-        "" => first.axis_label.clone(),
-        unit => format!("{}, {unit}", first.axis_label),
+        "" => format!("{}{scale}", first.axis_label),
+        unit => format!("{}, {unit}{scale}", first.axis_label),
     };
     let by = match source {
         SloSource::Preset(name) => format!("By the preset {name}: "),
@@ -173,6 +176,7 @@ fn row(shape: &Shape, place: &Place) -> Row {
         said: if clean { limit_text(shape) } else { "no clean limit".to_owned() },
         marks: shape.levels.iter().map(mark).collect(),
         within: low.map(|low| percent(place.at(low))),
+        sure: limit.sure_low,
         interval,
         limit: at.map(percent),
         anchor: match at {

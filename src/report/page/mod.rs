@@ -14,13 +14,14 @@ mod overlay;
 mod remarks;
 mod shell;
 mod tables;
+mod traces;
 
 pub use comparison::of_comparison;
 pub use overlay::of_overlay;
 use serde::Serialize;
 use serde_json::Value;
 
-use self::answer::Answer;
+pub(super) use self::answer::Answer;
 use self::facts::{Definition, Facts, SignalRow, flat, signals, under_test};
 use self::figures::{Figure, FigureGroup, embedded, grouped};
 pub use self::history::of_history;
@@ -68,6 +69,7 @@ pub fn of_run(run: &RunData, charts: &[Chart]) -> Result<String, ReportError> {
         recoveries: recoveries(run),
         contention: contention::sentences(run),
         remarks: remarks(run),
+        traces: traces::traces(run)?,
         environment: flat(&run.environment),
         manifest: flat(&run.manifest),
         experiment: &run.experiment,
@@ -102,6 +104,7 @@ struct Page<'a> {
     recoveries: Vec<Recovery>,
     contention: Vec<String>,
     remarks: Vec<Remark>,
+    traces: Vec<traces::Trace>,
     environment: Vec<(String, String)>,
     manifest: Vec<(String, String)>,
     experiment: &'a str,

@@ -166,20 +166,18 @@ pub(in crate::report) fn shape_table(shapes: &[Shape]) -> Table {
         Head::text("Workload"),
         Head { def: "limit".into(), ..Head::number("Carries up to", "") },
         Head::text("Binds"),
-        Head::metric("Completed", "req/s", "completed_rps"),
-        Head::metric("Output", "tok/s", "output_tps"),
+        Head::metric("At least", "req/s", "completed_rps"),
+        Head::metric("At least", "tok/s", "output_tps"),
         Head { def: "sure".into(), ..Head::text("Sure") },
         Head::text("Loads measured"),
     ];
     let row = |shape: &Shape| {
         let limit = &shape.limit;
         let binding = limit.binding.as_ref().filter(|_| limit.state != LimitState::AtLeast);
-        let sure = match limit.state {
-            LimitState::Between if limit.sure_low && limit.sure_high => ("yes", "good"),
-            LimitState::AtLeast if limit.sure_low => ("yes", "good"),
-            LimitState::Below if limit.sure_high => ("yes", "good"),
-            LimitState::Unknown => ("–", "none"),
-            _ => ("not yet", "so-so"),
+        let sure = match limit.is_sure() {
+            Some(true) => ("yes", "good"),
+            Some(false) => ("not yet", "so-so"),
+            None => ("–", "none"),
         };
         let labels: Vec<String> = shape.levels.iter().map(|l| text::tick(l.x)).collect();
         let label = if shape.label.is_empty() { "all" } else { &shape.label };
@@ -321,7 +319,7 @@ pub(in crate::report) fn verdict_class(word: &str) -> &'static str {
     match word {
         "PASS" => "good",
         "WARNING" => "so-so",
-        "FAIL" => "bad",
+        "FAIL" | "no answer" => "bad",
         _ => "none",
     }
 }

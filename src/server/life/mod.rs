@@ -137,6 +137,7 @@ impl Launcher {
             cwd = None;
         }
         let spec = Spec {
+            input: None,
             words: &words,
             cwd: cwd.as_deref(),
             env: &server.env,

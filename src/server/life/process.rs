@@ -17,8 +17,9 @@ use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use crate::experiment::StopSignal;
 
-/// Waits for the word to begin; without it, as when we have gone, it ends.
-const BEGIN: &str = r#"read -r go && exec "$@" </dev/null"#;
+/// Waits for the word to begin; without it, as when we have gone, it ends. What it reads then is
+/// the file `$1`.
+const BEGIN: &str = r#"input=$1; shift; read -r go && exec "$@" <"$input""#;
 
 /// Waits for the word that all is over; without it, as when we have gone, it ends the group
 /// `$1`: by the signal `$2`, and after `$3` tenths of a second by SIGKILL.
@@ -43,6 +44,8 @@ pub(in crate::server) struct Spec<'a> {
     pub words: &'a [String],
     pub cwd: Option<&'a Path>,
     pub env: &'a BTreeMap<String, String>,
+    /// What it reads as its standard input; `None`: nothing.
+    pub input: Option<&'a Path>,
     pub signal: StopSignal,
     pub grace: Duration,
 }
@@ -65,7 +68,8 @@ impl Process {
             *program = std::env::current_exe()?.to_string_lossy().into_owned();
         }
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", BEGIN, "plimsoll-server"]).args(&words).envs(spec.env);
+        let input = spec.input.unwrap_or(Path::new("/dev/null"));
+        command.args(["-c", BEGIN, "plimsoll-server"]).arg(input).args(&words).envs(spec.env);
         command.process_group(0).stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log.try_clone()?);
         if let Some(cwd) = spec.cwd {
             command.current_dir(cwd);
@@ -159,7 +163,14 @@ mod tests {
     fn start(script: &str, grace: Duration, log: &Path) -> Process {
         let words = ["sh", "-c", script].map(str::to_owned);
         let env = BTreeMap::from([("GREETING".to_owned(), "hello".to_owned())]);
-        let spec = Spec { words: &words, cwd: log.parent(), env: &env, signal: StopSignal::Term, grace };
+        let spec = Spec {
+            words: &words,
+            cwd: log.parent(),
+            env: &env,
+            input: None,
+            signal: StopSignal::Term,
+            grace,
+        };
         Process::start(&spec, &File::create(log).unwrap()).unwrap()
     }
 
@@ -229,7 +240,7 @@ mod tests {
         let words = ["no-such-program-anywhere".to_owned()];
         let env = BTreeMap::new();
         let grace = Duration::from_secs(1);
-        let spec = Spec { words: &words, cwd: None, env: &env, signal: StopSignal::Term, grace };
+        let spec = Spec { words: &words, cwd: None, env: &env, input: None, signal: StopSignal::Term, grace };
         let mut process = Process::start(&spec, &File::create(&log).unwrap()).unwrap();
         until("its end", || process.ended().is_some());
         assert_eq!(process.success(), Some(false));
