@@ -14,7 +14,7 @@ use super::publish::{self, PublishArgs};
 use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, chain, say, say_err};
 use crate::analysis::compare::{self, Comparison, GateSettings};
-use crate::analysis::{CellData, RunData, sentence};
+use crate::analysis::{CellData, RunData, inside, sentence};
 use crate::event::Watchers;
 use crate::experiment::{Experiment, Gate};
 use crate::load::Control;
@@ -362,6 +362,8 @@ fn missed(args: &RunArgs, cell: &CellData, summary: &CellSummary) -> Vec<(SloSta
     let whole = gates.next().unwrap_or(Gate::Off);
     let own = summary.slo.iter().map(|v| v.status).filter(|status| fails(whole, *status));
     let mut out: Vec<_> = own.map(|status| (status, format!("a cell misses {}", what(status)))).collect();
+    let beyond = summary.limits().iter().filter(|limit| fails(whole, limit.status));
+    out.extend(beyond.map(|l| (l.status, format!("a cell is beyond a limit: {}", inside::limit_text(l)))));
     for (gate, stage) in gates.zip(summary.stages()) {
         let rules = stage.slo.iter().map(|v| v.status).filter(|status| fails(gate, *status));
         out.extend(

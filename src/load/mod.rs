@@ -163,6 +163,7 @@ pub fn drive(
         foreign_chunks_in_window: course.foreign_chunks,
         client,
         lost_records: lost_records(ended.lost, course.lost),
+        observed: None,
     })
 }
 

@@ -36,6 +36,7 @@ fn live() -> Live {
         e2e_p95_ms: None,
         e2e_p99_ms: None,
         lag_p99_ms: None,
+        server: Default::default(),
     }
 }
 

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::bench::{self, Bench};
 use super::hooks::{After, Runner};
+use super::observing::Observing;
 use super::{Ending, SweepError};
 use crate::event::{Event, Look, Watcher};
 use crate::experiment::{Cooldown, HookPoint, Target, Workload};
 use crate::load::{self, Control, Job, JobPart};
 use crate::measure::validity::{CONTAMINATED_NAME, DATA_AGAIN_NAME};
 use crate::measure::{self, CellSummary, Verdict};
+use crate::observe::Watch;
 use crate::plan::Cell;
 use crate::record::{Ceiling, CellRun, EndedBy, Traces};
 use crate::server::{self, DiscoverError, Found, Idle, LaunchError};
@@ -131,6 +133,8 @@ pub(super) struct Walk<'a> {
     /// What a load core of this machine can do, if it was calibrated.
     ceiling: Option<Ceiling>,
     hooks: Option<Runner>,
+    /// What is read of servers while cells run.
+    observing: Option<Observing>,
     /// Share of the requests that bear the name of a trace.
     traced: f64,
 }
@@ -152,6 +156,7 @@ impl<'a> Walk<'a> {
             contaminated: None,
             ceiling,
             hooks: None,
+            observing: None,
             traced: 0.0,
         }
     }
@@ -159,6 +164,11 @@ impl<'a> Walk<'a> {
     /// Run these hooks around each cell.
     pub(super) fn with_hooks(self, hooks: Runner) -> Self {
         Self { hooks: Some(hooks), ..self }
+    }
+
+    /// Watch the servers of each cell by this.
+    pub(super) fn observed_by(self, observing: Observing) -> Self {
+        Self { observing: Some(observing), ..self }
     }
 
     /// Let this share of each cell's requests bear the name of a trace.
@@ -309,19 +319,30 @@ impl<'a> Walk<'a> {
             traces: self.traces(keep, cell),
         };
         let mut log = keep.begin_cell(cell)?;
+        if let Some(observing) = &self.observing {
+            observing.own_server(self.bench.group());
+        }
+        let watch = self.observing.as_mut().and_then(|o| o.begin(cell, found, self.watcher));
         let watcher = &mut *self.watcher;
         let control = self.control.of_cell(cell.index);
         let mut run = load::drive(&job, &mut log, &control, &mut |look| match look {
-            Look::Live(live) => watcher.on(&Event::Live(live)),
+            Look::Live(mut live) => {
+                live.server = watch.as_ref().map(Watch::now).unwrap_or_default();
+                watcher.on(&Event::Live(live));
+            }
             Look::Ended(requests) => watcher.ended(requests),
         })?;
         run.client.ceiling = self.ceiling;
+        if let (Some(observing), Some(watch)) = (&mut self.observing, watch) {
+            run.observed = Some(observing.end(watch, run.epoch_monotonic_ns, self.watcher));
+        }
         if let Some(why) = log.answers_refused() {
             let text = format!("not all answers of the cell could be kept: {why}");
             self.watcher.on(&Event::Notice { text: &text });
         }
         let log = log.seal()?;
         let mut summary = measure::summarise_walks(cell, &run, || log.records())?;
+        summary.inside = self.observing.as_ref().and_then(|observing| observing.inside(&run, &summary));
         if let Some(text) = self.contaminated.take() {
             summary.validity.add(CONTAMINATED_NAME, Verdict::Warn, text);
         }
