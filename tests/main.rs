@@ -2,7 +2,7 @@
 //!
 //! A file here is about one room of the house (`plan`, `providers`, `load`, `sim`, `sim_apis`, `store`,
 //! `report`, `calibrate`, `export`, `import`), or about what shows only from outside: the command line
-//! (`cli`), who is told of a run's end (`notify`), requests that bear the name of a trace (`tracing`), two servers in turns (`ab`), texts of `answers` that are kept, a sweep that
+//! (`cli`), who is told of a run's end (`notify`), figures on a terminal (`screen`), requests that bear the name of a trace (`tracing`), two servers in turns (`ab`), texts of `answers` that are kept, a sweep that
 //! is killed (`resume`) or gets into other `trouble`, a client that is starved or stopped
 //! (`validity`), the `life` of a server that is started for the cells, a cell's `memory`, the client held to the simulator's truth (`truth`) and to a real server's
 //! (`real_server`), one run held against another (`compare`), what many runs have in common (`history`), the
@@ -46,6 +46,7 @@ mod report;
 mod resume;
 mod rig;
 mod scenarios;
+mod screen;
 mod search;
 mod sim;
 mod sim_apis;

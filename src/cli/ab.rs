@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::Args;
 
 use super::compare::{Format, conclude, own_gate};
-use super::run::{announce, failure, watch_signals};
+use super::run::{announce, failure, press, watch_signals};
 use super::source::{Planned, SourceArgs, target};
 use super::{Exit, Failure, noise, say, say_err};
 use crate::analysis::RunData;
@@ -59,7 +59,7 @@ pub struct AbArgs {
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
     /// How to show progress.
-    #[arg(long, default_value = "auto", value_name = "auto|bar|plain|json|none", value_parser = str::parse::<progress::Mode>)]
+    #[arg(long, default_value = "auto", value_name = "auto|bar|tui|plain|json|none", value_parser = str::parse::<progress::Mode>)]
     progress: progress::Mode,
     /// Where the comparison goes; it gets its own directory there.
     #[arg(long, default_value = "reports", value_name = "DIR")]
@@ -88,6 +88,14 @@ pub fn run(args: &AbArgs) -> Result<Exit, Failure> {
     for sets in &own {
         planned.push(args.source.plan_side(sets)?);
     }
+    if let [a, b] = planned.as_slice()
+        && same_asked(a, b)
+    {
+        say_err(
+            "both sides are the same server with the same settings: what is found is chance (plimsoll calibrate --server FILE \
+             tells how large that is)",
+        );
+    }
     let side = |at: usize| {
         let Planned { experiment, plan } = &planned[at];
         let sets = args.source.sets().into_iter().chain(own[at].clone()).collect();
@@ -100,13 +108,22 @@ pub fn run(args: &AbArgs) -> Result<Exit, Failure> {
     }
     let control = Control::default();
     watch_signals(&control, announce)?;
-    let mut watcher = progress::watcher(args.progress);
+    let mut watcher = progress::watcher(args.progress, press(&control));
     let swept = in_turn(&[side(0), side(1)], &control, watcher.as_mut()).map_err(failure)?;
     drop(watcher);
     match swept.as_slice() {
         [a, b] => ended(args, &gate, a, b),
         _ => Err(anyhow!("two sides left {} runs", swept.len()).into()),
     }
+}
+
+/// Whether both sides ask the same of the same server.
+fn same_asked(a: &Planned, b: &Planned) -> bool {
+    let settings = |planned: &Planned| {
+        let cells = planned.plan.cells.iter().map(|cell| &cell.settings);
+        cells.map(|settings| serde_json::to_string(settings).ok()).collect::<Option<Vec<_>>>()
+    };
+    settings(a).is_some() && settings(a) == settings(b)
 }
 
 /// What only one side is told.

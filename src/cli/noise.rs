@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use clap::Args;
 
 use super::ab::both;
-use super::run::{announce, failure, watch_signals};
+use super::run::{announce, failure, press, watch_signals};
 use super::{Exit, Failure, say, say_err};
 use crate::analysis::RunData;
 use crate::analysis::compare::{Comparison, Noise, Row, compare, compare_with};
@@ -39,7 +39,7 @@ pub struct NoiseArgs {
     #[arg(long, value_name = "RUN", requires = "server")]
     resume: Option<PathBuf>,
     /// How to show progress.
-    #[arg(long, default_value = "auto", value_name = "auto|bar|plain|json|none", requires = "server", value_parser = str::parse::<progress::Mode>)]
+    #[arg(long, default_value = "auto", value_name = "auto|bar|tui|plain|json|none", requires = "server", value_parser = str::parse::<progress::Mode>)]
     progress: progress::Mode,
 }
 
@@ -61,7 +61,7 @@ fn measure(args: &NoiseArgs, file: &Path, json: bool) -> Result<Exit, Failure> {
     };
     let control = Control::default();
     watch_signals(&control, announce)?;
-    let mut watcher = progress::watcher(args.progress);
+    let mut watcher = progress::watcher(args.progress, press(&control));
     let swept = in_turn(&[side(0), side(1)], &control, watcher.as_mut()).map_err(failure)?;
     drop(watcher);
     let [first, second] = swept.as_slice() else {

@@ -1,6 +1,7 @@
 //! `plimsoll run`: the main job.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -47,7 +48,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
     /// How to show progress.
-    #[arg(long, default_value = "auto", value_name = "auto|bar|plain|json|none", value_parser = str::parse::<progress::Mode>)]
+    #[arg(long, default_value = "auto", value_name = "auto|bar|tui|plain|json|none", value_parser = str::parse::<progress::Mode>)]
     progress: progress::Mode,
     /// Where the report goes; the run gets its own directory there (else where `report.out`
     /// of the file says, else in `reports`).
@@ -86,7 +87,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let publishing = args.publish.settings(&args.source, &experiment)?;
     let control = Control::default();
     watch_signals(&control, announce)?;
-    let mut shown = progress::watcher(args.progress);
+    let mut shown = progress::watcher(args.progress, press(&control));
     if args.show_response {
         if args.progress == progress::Mode::None {
             return Err(Failure::usage(anyhow!(
@@ -362,11 +363,30 @@ fn why_nothing(data: &RunData) -> &'static str {
 }
 
 pub(super) fn announce(control: &Control) {
-    say_err(if control.now() {
+    let words = if control.now() {
         "dropping what is in flight"
     } else {
         "ending: what is in flight is awaited; Ctrl-C again drops it"
-    });
+    };
+    if !progress::tell(words) {
+        say_err(words);
+    }
+}
+
+/// What Ctrl-C does, for a display that hears it itself.
+pub(super) fn press(control: &Control) -> progress::Press {
+    let control = control.clone();
+    Arc::new(move || press_once(&control, announce))
+}
+
+/// One press, told to `pressed`; a third ends the process at once.
+fn press_once(control: &Control, pressed: fn(&Control)) {
+    if control.now() {
+        progress::restore();
+        std::process::exit(Exit::Interrupted as i32);
+    }
+    control.press();
+    pressed(control);
 }
 
 /// Turn SIGINT and SIGTERM into presses of `control`, each told to `pressed`; a third ends
@@ -394,11 +414,7 @@ pub(super) fn watch_signals(control: &Control, pressed: fn(&Control)) -> anyhow:
                         _ = interrupt.recv() => {}
                         _ = terminate.recv() => {}
                     }
-                    if control.now() {
-                        std::process::exit(Exit::Interrupted as i32);
-                    }
-                    control.press();
-                    pressed(&control);
+                    press_once(&control, pressed);
                 }
             });
         })

@@ -6,12 +6,15 @@
 mod bar;
 mod plain;
 mod text;
+mod tui;
 
 use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::event::{Event, Watcher};
 use crate::record::RequestRecord;
+pub use tui::{restore, tell};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,6 +25,8 @@ pub enum Mode {
     /// Bars and live lines that are redrawn in place; [`Mode::Plain`] where standard error
     /// is no terminal, which can't redraw.
     Bar,
+    /// A screen of figures over time; [`Mode::Plain`] where standard error is no terminal.
+    Tui,
     /// A line every ten seconds.
     Plain,
     /// Every event as a line of JSON on standard output.
@@ -32,7 +37,7 @@ pub enum Mode {
 
 impl Mode {
     /// All modes, as `--progress` lists them.
-    pub const ALL: [Self; 5] = [Self::Auto, Self::Bar, Self::Plain, Self::Json, Self::None];
+    pub const ALL: [Self; 6] = [Self::Auto, Self::Bar, Self::Tui, Self::Plain, Self::Json, Self::None];
 
     /// The word for it on the command line.
     #[must_use]
@@ -40,6 +45,7 @@ impl Mode {
         match self {
             Self::Auto => "auto",
             Self::Bar => "bar",
+            Self::Tui => "tui",
             Self::Plain => "plain",
             Self::Json => "json",
             Self::None => "none",
@@ -57,15 +63,25 @@ impl FromStr for Mode {
 
 /// A word that is no [`Mode`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no progress mode {0:?}: use auto, bar, plain, json or none")]
+#[error("no progress mode {0:?}: use auto, bar, tui, plain, json or none")]
 pub struct UnknownMode(String);
 
-/// A display for `mode`.
+/// What Ctrl-C does, for displays that hear keys themselves.
+pub type Press = Arc<dyn Fn() + Send + Sync>;
+
+/// A display for `mode`; `press` is what it does when a person wants the sweep to end.
 #[must_use]
-pub fn watcher(mode: Mode) -> Box<dyn Watcher> {
+pub fn watcher(mode: Mode, press: Press) -> Box<dyn Watcher> {
     match mode {
+        Mode::Tui if io::stderr().is_terminal() => match tui::Tui::new(press) {
+            Ok(screen) => Box::new(screen),
+            Err(error) => {
+                eprintln!("note: no screen can be put up ({error}); progress is shown as lines");
+                Box::new(plain::Plain::new(io::stderr()))
+            }
+        },
         Mode::Auto | Mode::Bar if io::stderr().is_terminal() => Box::new(bar::Bars::new()),
-        Mode::Auto | Mode::Bar | Mode::Plain => Box::new(plain::Plain::new(io::stderr())),
+        Mode::Auto | Mode::Bar | Mode::Tui | Mode::Plain => Box::new(plain::Plain::new(io::stderr())),
         Mode::Json => Box::new(Json { out: io::stdout() }),
         Mode::None => Box::new(Silent),
     }

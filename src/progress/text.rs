@@ -176,12 +176,12 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
-fn opt_ms(ms: Option<f64>) -> String {
+pub(super) fn opt_ms(ms: Option<f64>) -> String {
     ms.map_or_else(|| UNKNOWN.to_owned(), latency)
 }
 
 /// Three digits: `0.52 ms`, `45.1 ms`, `245 ms`, `2.45 s`.
-fn latency(ms: f64) -> String {
+pub(super) fn latency(ms: f64) -> String {
     match ms {
         _ if ms < 9.995 => format!("{ms:.2} ms"),
         _ if ms < 99.95 => format!("{ms:.1} ms"),
@@ -193,7 +193,7 @@ fn latency(ms: f64) -> String {
 }
 
 /// A rate: `0.42`, `58.3`, `237`, `1.2k`.
-fn rate(value: f64) -> String {
+pub(super) fn rate(value: f64) -> String {
     match value {
         _ if value < 9.995 => format!("{value:.2}"),
         _ if value < 99.95 => format!("{value:.1}"),
@@ -216,7 +216,7 @@ fn thousands(value: f64) -> String {
 }
 
 /// Failed requests of those that ended.
-fn share(part: u64, of: u64) -> String {
+pub(super) fn share(part: u64, of: u64) -> String {
     if of == 0 { "0.0%".to_owned() } else { format!("{:.1}%", part as f64 / of as f64 * 100.0) }
 }
 
