@@ -93,6 +93,11 @@ fn every_family_is_given_out_and_live_ones_of_the_running_cell_alone() {
 }
 
 #[test]
+fn before_the_run_has_a_name_there_is_nothing() {
+    assert_eq!(text::render(&Registry::new("e", 1).series()), "");
+}
+
+#[test]
 fn the_oldest_cells_go() {
     let registry = registry(1);
     let text = text::render(&registry.series());
