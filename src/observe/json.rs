@@ -21,7 +21,7 @@ pub struct Json {
 }
 
 impl Json {
-    /// `name` labels the readings. For the others see [`Fetch::new`].
+    /// `name` labels the readings. The others are as those of any address that is read.
     ///
     /// # Errors
     /// When no client can be set up.

@@ -3,7 +3,7 @@
 //! A [`Board`] holds what is to be seen, in bounded memory; the [`Watch`] puts it there from the
 //! thread that also writes records, and never waits for a reader while load is on. The server has a
 //! thread of its own, with the lowest claim to a core. Who may ask what is decided by the guard:
-//! names, origins and tokens are in [`guard`].
+//! names, origins and tokens are in `guard`.
 
 mod board;
 mod course;
