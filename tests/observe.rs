@@ -238,7 +238,7 @@ fn servers_that_answer_badly_are_noted_and_hold_nothing_up() {
         assert!(told.contains(note.as_str()), "{told}");
     }
     assert!(!series(&cell, "good", "a=\"b\"").is_empty());
-    assert_eq!(holding(dir.path(), b"hush-hush"), Vec::<PathBuf>::new());
+    assert!(holding(dir.path(), b"hush-hush").is_empty());
     assert!(!told.contains("hush-hush") && !told.contains("key=1"), "{told}");
 }
 
