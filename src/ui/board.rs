@@ -511,3 +511,66 @@ pub(super) struct News {
     pub cells: Option<Value>,
     pub lines: Option<Value>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{cell, summary};
+
+    fn running() -> Board {
+        let mut board = Board::new(Phase::Starting, "a", "sim:");
+        board.on(&Event::SweepStarted { run: "r", cells: 3, finished_before: 0, expected_s: 30.0 });
+        board.on(&Event::CellStarted { cell: &cell(0), of: 3, expected_s: 10.0 });
+        board
+    }
+
+    #[test]
+    fn time_left_is_that_of_cells_that_are_left() {
+        let mut board = running();
+        board.look(4.0, json!({ "elapsed_s": 4.0, "stage": "measure" }));
+        assert_eq!(board.state()["left_s"], 26.0);
+        assert_eq!(board.requests()["state"], "running");
+        board.on(&Event::CellFinished { cell: &cell(0), summary: &summary(0) });
+        assert_eq!((board.state()["left_s"].as_f64(), board.running()), (Some(20.0), None));
+        board.on(&Event::CellStarted { cell: &cell(1), of: 3, expected_s: 10.0 });
+        // It never ended by itself.
+        board.leave_cell();
+        board.on(&Event::SweepFinished { run: "r", finished: 3, of: 3, interrupted: false });
+        board.end(Phase::Finished, None);
+        let cells = board.cells();
+        let states: Vec<&str> =
+            cells["cells"].as_array().unwrap().iter().map(|c| c["status"].as_str().unwrap()).collect();
+        assert_eq!(states, ["finished", "not_measured"]);
+        assert!(board.is_whole() && board.state()["left_s"].is_null());
+    }
+
+    #[test]
+    fn numbers_of_events_that_are_not_known_here_are_drawn() {
+        let mut board = running();
+        board.note(&json!({ "event": "gauges", "running": 3, "waiting": null, "model": "m" }));
+        board.look(1.0, json!({ "elapsed_s": 1.0, "in_flight": 2 }));
+        let points = board.news(&mut Seen::default()).course.unwrap();
+        assert_eq!(points.series["gauges.running"], json!([3.0]));
+        assert_eq!(points.series["in_flight"], json!([2.0]));
+        assert!(!points.series.contains_key("gauges.model"));
+    }
+
+    #[test]
+    fn a_reader_gets_each_thing_once_and_another_sweep_anew() {
+        let mut board = running();
+        let mut seen = Seen::default();
+        assert!(board.news(&mut seen).lines.is_some());
+        board.on(&Event::Notice { text: "x" });
+        let lines = board.news(&mut seen).lines.unwrap();
+        assert_eq!((lines["first"].as_bool(), lines["lines"].as_array().unwrap().len()), (Some(false), 1));
+        assert!(board.news(&mut seen).lines.is_none() && board.news(&mut seen).cells.is_none());
+        for _ in 0..2 * MOST_LINES {
+            board.on(&Event::Notice { text: "y" });
+        }
+        assert_eq!(board.news(&mut seen).lines.unwrap()["lines"].as_array().unwrap().len(), MOST_LINES);
+        board.begin("b", "sim:");
+        board.on(&Event::Notice { text: "z" });
+        let lines = board.news(&mut seen).lines.unwrap();
+        assert_eq!((lines["first"].as_bool(), lines["lines"].as_array().unwrap().len()), (Some(true), 1));
+    }
+}
