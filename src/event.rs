@@ -9,6 +9,7 @@ use crate::plan::Cell;
 use crate::record::{KeptAnswer, RequestRecord};
 
 /// One thing that happened.
+#[allow(clippy::large_enum_variant, reason = "one at a time, four a second, never stored")]
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event<'a> {
@@ -100,6 +101,7 @@ pub struct Live {
 }
 
 /// What the calling thread sees of a cell that runs.
+#[allow(clippy::large_enum_variant, reason = "one at a time, four a second, never stored")]
 #[derive(Debug)]
 pub enum Look<'a> {
     /// About four times a second.
@@ -121,6 +123,11 @@ pub trait Watcher {
     fn answers(&self) -> Option<u32> {
         None
     }
+
+    /// Something that it has to say to people, once; asked after each event.
+    fn told(&mut self) -> Option<String> {
+        None
+    }
 }
 
 /// Several watchers as one.
@@ -136,8 +143,13 @@ impl Watchers {
 
 impl Watcher for Watchers {
     fn on(&mut self, event: &Event<'_>) {
+        let mut notes = Vec::new();
         for watcher in &mut self.0 {
             watcher.on(event);
+            notes.extend(watcher.told());
+        }
+        for text in notes {
+            self.0.iter_mut().for_each(|watcher| watcher.on(&Event::Notice { text: &text }));
         }
     }
 
@@ -159,6 +171,28 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     struct Seen(Sender<&'static str>, Option<u32>);
+
+    struct Teller(Option<String>);
+
+    impl Watcher for Teller {
+        fn on(&mut self, _: &Event<'_>) {}
+        fn told(&mut self) -> Option<String> {
+            self.0.take()
+        }
+    }
+
+    #[test]
+    fn what_one_has_to_say_all_hear_once() {
+        let (tell, told) = channel();
+        let mut all = Watchers::default();
+        all.add(Box::new(Seen(tell, None)));
+        all.add(Box::new(Teller(Some("down".to_owned()))));
+        for _ in 0..2 {
+            all.on(&Event::CoolingDown { min_s: 0.0, max_s: 0.0 });
+        }
+        drop(all);
+        assert_eq!(told.iter().count(), 3, "two events and one notice");
+    }
 
     impl Watcher for Seen {
         fn on(&mut self, _: &Event<'_>) {

@@ -41,6 +41,7 @@ pub mod notify;
 pub mod plan;
 pub mod progress;
 pub mod provider;
+pub mod publish;
 pub mod record;
 pub mod report;
 pub mod scenarios;

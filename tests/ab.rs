@@ -164,6 +164,7 @@ fn the_same_server_twice_is_no_regression() {
     ];
     let output = believed(dir, &args);
     assert_eq!(output.status.code(), Some(0), "{}\n{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stderr).contains("same server with the same settings"), "{}", text(&output.stderr));
     assert!(!dir.join("reports").exists());
 }
 

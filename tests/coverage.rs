@@ -112,9 +112,9 @@ fn every_test_that_is_named_exists() {
     assert!(named > 200, "{named}");
 }
 
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 17] = [
     "target", "workload", "load", "cell", "slo", "client", "sim", "task", "endpoint", "mix", "stage", "grid",
-    "server", "hooks", "notify", "tracing",
+    "server", "hooks", "notify", "tracing", "publish",
 ];
 
 /// Whether the page of the experiment file tells of `section.key`.

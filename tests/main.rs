@@ -9,7 +9,7 @@
 //! API that a server is found to speak (`auto_api`), the load that a file gives (`determinism`), what a
 //! run's figures point to (`diagnosis`), mistakes in files (`mistakes`), several tasks and
 //! endpoints in a cell (`mix`), what the stages of a cell ask for (`stages`), the ready experiments
-//! (`scenarios`), documents held to the tables they describe (`docs`) and to the tests they name (`coverage`), examples
+//! (`scenarios`), what is given out while it runs (`publish`), documents held to the tables they describe (`docs`) and to the tests they name (`coverage`), examples
 //! in them that are run (`examples`), and the
 //! imports (`architecture`).
 //! `rig` is what their tests share.
@@ -40,6 +40,7 @@ mod mix;
 mod notify;
 mod plan;
 mod providers;
+mod publish;
 mod real_server;
 mod report;
 mod resume;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{CellData, RunData, plain, text, words};
 use crate::experiment::Load;
+use crate::measure::validity::NOTHING_ANSWERED_NAME;
 use crate::measure::{CellSummary, Verdict};
 use crate::plan::Cell;
 
@@ -107,6 +108,13 @@ impl<'a> Repeats<'a> {
         marked.filter_map(|s| worst(&s)).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// How many repeats had no answer to any request that was due in the window: no figure of theirs
+    /// can be believed, but that the server was silent can.
+    #[must_use]
+    pub fn silent(&self) -> usize {
+        self.summaries().filter(|s| is_silent(s)).count()
+    }
+
     /// Whether its load changes over the window, so that its figures are of no one level.
     #[must_use]
     pub fn level_changes(&self) -> bool {
@@ -124,6 +132,12 @@ impl<'a> Repeats<'a> {
         }
         words::staged_load(cell).unwrap_or_else(|| load_text(&cell.settings.load))
     }
+}
+
+/// Whether no request that was due in the window was answered.
+#[must_use]
+pub fn is_silent(summary: &CellSummary) -> bool {
+    summary.validity.reasons.iter().any(|r| r.signal == NOTHING_ANSWERED_NAME)
 }
 
 /// How load is put on: the two kinds don't share an axis.
@@ -257,11 +271,13 @@ pub fn families_of(all: Vec<Repeats<'_>>) -> Vec<Family<'_>> {
         .collect()
 }
 
-/// [`families`], and of each kind of loop of which no number varies its cells as groups of one
-/// level over the load.
+/// [`families`] over the load or a length, and of each kind of loop that has none its cells as groups
+/// of one level over the load: that one setting of a server is a greater number than another doesn't
+/// make it a heavier load.
 #[must_use]
 pub fn ladders(run: &RunData) -> Vec<Family<'_>> {
     let mut out = families(run);
+    out.retain(|family| family.x.is_load() || family.x.path.starts_with("workload."));
     let all = Repeats::all(run);
     for kind in [Loop::Closed, Loop::Open] {
         let mine: Vec<_> =

@@ -15,7 +15,7 @@ use super::{AnalysisError, RunData};
 use crate::experiment::Quantity;
 use crate::metrics::{self, Better};
 use crate::stats::{change_points, quantile};
-use crate::store::{Manifest, StoreError};
+use crate::store::{self, Manifest, StoreError};
 
 /// Runs that a window of the search for change points spans, as in Apache Otava.
 pub const WINDOW: usize = 50;
@@ -164,6 +164,7 @@ fn manifests(root: &Path) -> Result<(Found, Vec<AnalysisError>), StoreError> {
         let path = entry.map_err(StoreError::io("list", root))?.path();
         match Manifest::read(&path) {
             _ if !path.is_dir() => {}
+            Ok(_) if took_turns(&path) => {}
             Ok(manifest) => found.push((path, manifest)),
             Err(StoreError::NotARun { .. }) => {}
             Err(error) => unreadable.push(error.into()),
@@ -172,6 +173,13 @@ fn manifests(root: &Path) -> Result<(Found, Vec<AnalysisError>), StoreError> {
     // Texts of times with and without a fraction don't sort as the times do.
     found.sort_by_cached_key(|(path, m)| (m.started_at.parse::<Timestamp>().ok(), path.clone()));
     Ok((found, unreadable))
+}
+
+/// Whether a run took turns with another: of `ab` and `calibrate --server`, whose servers and settings
+/// need not be those of the experiment's other runs.
+fn took_turns(run: &Path) -> bool {
+    let sides = [("a", "b"), ("b", "a"), ("aa1", "aa2"), ("aa2", "aa1")];
+    sides.iter().any(|(side, other)| store::other_side(run, side, other).is_some_and(|path| path.exists()))
 }
 
 /// Every experiment that has runs under `root`, by name, and what could not be read.

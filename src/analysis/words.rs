@@ -65,7 +65,7 @@ pub fn level(path: &str, value: f64) -> String {
         ("load.users", _) if value == 1.0 => "1 user".to_owned(),
         ("load.users", n) => format!("{n} users"),
         ("load.qps", n) => format!("{n} req/s"),
-        (_, n) => format!("{} {n}", super::short_name(path).replace('_', " ")),
+        (_, n) => format!("{} {n}", super::grid::short_name(path)),
     }
 }
 
@@ -133,7 +133,7 @@ pub fn place(cell: &Cell) -> String {
     let word = |path: &str| match cell.factors.get(path) {
         None | Some(Value::Null) => None,
         Some(value) => Some(value.as_f64().map_or_else(
-            || format!("{} {}", super::short_name(path).replace('_', " "), super::axes::plain(value)),
+            || format!("{} {}", super::grid::short_name(path), super::axes::plain(value)),
             |x| level(path, x),
         )),
     };
@@ -178,7 +178,7 @@ mod tests {
         cell.factors.insert("load.users".into(), 16.into());
         cell.factors.insert("target.model".into(), "tiny".into());
         cell.varying = vec!["load.users".into(), "target.model".into()];
-        assert_eq!(place(&cell), "16 users, target.model tiny");
+        assert_eq!(place(&cell), "16 users, model tiny");
         cell.factors.insert("mix.endpoints".into(), serde_json::json!(["thinker", "flash"]));
         cell.varying = vec!["mix.endpoints".into()];
         assert_eq!(place(&cell), "endpoints thinker+flash");

@@ -88,6 +88,14 @@ pub fn run(args: &AbArgs) -> Result<Exit, Failure> {
     for sets in &own {
         planned.push(args.source.plan_side(sets)?);
     }
+    if let [a, b] = planned.as_slice()
+        && same_asked(a, b)
+    {
+        say_err(
+            "both sides are the same server with the same settings: what is found is chance (plimsoll calibrate --server FILE \
+             tells how large that is)",
+        );
+    }
     let side = |at: usize| {
         let Planned { experiment, plan } = &planned[at];
         let sets = args.source.sets().into_iter().chain(own[at].clone()).collect();
@@ -95,6 +103,9 @@ pub fn run(args: &AbArgs) -> Result<Exit, Failure> {
         let options = Options { runs: args.out.clone(), resume, sets, no_server: true };
         Side { name: NAMES[at], experiment, plan, options }
     };
+    if planned.iter().any(|side| side.experiment.publish.is_wanted()) {
+        say_err("ab gives its figures to nobody: [publish] has no effect on it");
+    }
     let control = Control::default();
     watch_signals(&control, announce)?;
     let mut watcher = progress::watcher(args.progress, press(&control));
@@ -104,6 +115,15 @@ pub fn run(args: &AbArgs) -> Result<Exit, Failure> {
         [a, b] => ended(args, &gate, a, b),
         _ => Err(anyhow!("two sides left {} runs", swept.len()).into()),
     }
+}
+
+/// Whether both sides ask the same of the same server.
+fn same_asked(a: &Planned, b: &Planned) -> bool {
+    let settings = |planned: &Planned| {
+        let cells = planned.plan.cells.iter().map(|cell| &cell.settings);
+        cells.map(|settings| serde_json::to_string(settings).ok()).collect::<Option<Vec<_>>>()
+    };
+    settings(a).is_some() && settings(a) == settings(b)
 }
 
 /// What only one side is told.

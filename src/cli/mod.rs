@@ -18,6 +18,7 @@ mod lists;
 mod noise;
 mod notify;
 mod plan;
+mod publish;
 mod rebuild;
 mod report;
 mod run;

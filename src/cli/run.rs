@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::compare::{Format, conclude, find_run};
 use super::notify::{self, Known};
+use super::publish::{self, PublishArgs};
 use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, chain, say, say_err};
 use crate::analysis::compare::{self, Comparison, GateSettings};
@@ -71,6 +72,8 @@ pub struct RunArgs {
     /// become it.
     #[arg(long)]
     no_compare: bool,
+    #[command(flatten)]
+    publish: PublishArgs,
 }
 
 /// Longest that spans are waited for after a sweep.
@@ -81,6 +84,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let Planned { experiment, plan } = args.source.plan()?;
     // Before the sweep, which may take hours.
     let baseline = baseline(args, &experiment)?;
+    let publishing = args.publish.settings(&args.source, &experiment)?;
     let control = Control::default();
     watch_signals(&control, announce)?;
     let mut shown = progress::watcher(args.progress, press(&control));
@@ -95,6 +99,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let mut watchers = Watchers::default();
     watchers.add(shown);
     let sending = spans(&experiment, &mut watchers)?;
+    let published = publish::start(&publishing, &experiment.name, &control, &mut watchers)?;
     let options = Options {
         runs: args.out.clone(),
         resume: args.resume.clone(),
@@ -107,8 +112,10 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
         say_err(&format!("note: {lost}"));
     }
     let mut known = Known::default();
+    let ran = swept.is_ok();
     let end = swept.and_then(|swept| conclude_run(args, &experiment, baseline, &swept, &mut known));
     notify::tell(&experiment, &known, &end);
+    publish::finish(published, ran);
     end
 }
 

@@ -104,7 +104,8 @@ fn table(rows: &[Row]) -> String {
         text.push_str(&format!("    {}\n", row.description));
     }
     text.push_str(
-        "\nplimsoll run NAME --target URL runs one; without --target it goes to the embedded simulator.\n\
+        "\nplimsoll run NAME --target URL runs one; without --target most go to the embedded simulator, and\n\
+         server-settings starts a server of its own.\n\
          plimsoll scenarios --show NAME prints its file.\n",
     );
     text

@@ -156,7 +156,7 @@ pub(super) fn target(url: &str) -> String {
 }
 
 /// A text as the right-hand side of a `--set`: bare where it reads back as text, else in quotes.
-fn text(value: &str) -> String {
+pub(super) fn text(value: &str) -> String {
     let bare = value.starts_with(|c: char| c.is_ascii_alphabetic());
     if bare && !["true", "false", "inf", "nan"].contains(&value) {
         return value.to_owned();

@@ -19,6 +19,7 @@ mod load_tests;
 mod mistake;
 mod notify;
 pub mod presets;
+mod publish;
 mod quantity;
 mod range;
 mod read;
@@ -56,6 +57,7 @@ pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub(crate) use mistake::nearest;
 pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub use notify::{End, Notify, Webhook, WebhookFormat};
+pub use publish::{GrafanaSettings, OtlpEndpoint, OtlpSettings, PublishSettings, PushMethod, PushSettings};
 pub use quantity::Quantity;
 pub(crate) use reader::Reader;
 pub use search::SearchRules;
@@ -92,6 +94,7 @@ pub struct Experiment {
     pub notify: Option<Notify>,
     /// `[tracing]`, where there is one. It changes no cell's identity.
     pub tracing: Option<Tracing>,
+    pub publish: PublishSettings,
     /// In the order written; empty for a file without a grid.
     pub grids: Vec<Grid>,
     /// The file's path, as it was given.
@@ -185,8 +188,20 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head { name, description, seed, salt, report, capacity, compare, hooks, notify, tracing, grids } =
-            head;
+        let Head {
+            name,
+            description,
+            seed,
+            salt,
+            report,
+            capacity,
+            compare,
+            hooks,
+            notify,
+            tracing,
+            publish,
+            grids,
+        } = head;
         let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
         Ok(Self {
             name,
@@ -199,6 +214,7 @@ impl Experiment {
             hooks,
             notify,
             tracing,
+            publish,
             grids,
             path,
             text,
@@ -285,6 +301,7 @@ struct Head {
     hooks: Hooks,
     notify: Option<Notify>,
     tracing: Option<Tracing>,
+    publish: PublishSettings,
     grids: Vec<Grid>,
 }
 
@@ -307,8 +324,9 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let hooks = read::hooks(root.sub("hooks"));
     let notify = root.get("notify").map(|f| read::notify(f.section()));
     let tracing = root.get("tracing").map(|f| read::tracing(f.section()));
+    let publish = read::publish(root.sub("publish"));
     root.done();
-    Head { name, description, seed, salt, report, capacity, compare, hooks, notify, tracing, grids }
+    Head { name, description, seed, salt, report, capacity, compare, hooks, notify, tracing, publish, grids }
 }
 
 /// The grids, and the searches among them.

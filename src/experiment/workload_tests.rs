@@ -26,12 +26,20 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn parse(folder: &tempfile::TempDir, section: &str) -> Result<Experiment, Mistakes> {
-    let text = format!("target.url = \"sim:\"\nload.users = 1\n[workload]\n{section}");
+    parse_by(folder, "openai-chat", section)
+}
+
+fn parse_by(folder: &tempfile::TempDir, api: &str, section: &str) -> Result<Experiment, Mistakes> {
+    let text =
+        format!("target.url = \"sim:\"\ntarget.api = \"{api}\"\nload.users = 1\n[workload]\n{section}");
     Experiment::parse(&folder.path().join("file.toml"), &text, &[])
 }
 
 fn workload(folder: &tempfile::TempDir, section: &str) -> Workload {
-    let experiment = parse(folder, section).unwrap_or_else(|m| panic!("{section}\n{m}"));
+    workload_of(parse(folder, section).unwrap_or_else(|m| panic!("{section}\n{m}")))
+}
+
+fn workload_of(experiment: Experiment) -> Workload {
     let reader = experiment.reader();
     let (settings, _) = experiment.settings(&reader, &[]);
     assert_eq!(reader.mistakes(), 0);
@@ -158,7 +166,8 @@ fn prefixes_and_pictures() {
     assert_eq!((many.count, many.sizes.len(), many.pool), (2, 2, 9));
     let files = images("{ files = [\"a.png\"] }").files;
     assert_eq!(files[0].media_type(), Some("image/png"));
-    let all = workload(&folder, "suffix = \"Go.\"\nrandom_digits = 8\nbatch = 3\nquery_tokens = 30");
+    let text = "suffix = \"Go.\"\nrandom_digits = 8\nbatch = 3\nquery_tokens = 30";
+    let all = workload_of(parse_by(&folder, "openai-rerank", text).unwrap_or_else(|m| panic!("{m}")));
     assert_eq!((all.suffix.as_deref(), all.random_digits, all.batch), (Some("Go."), 8, 3));
     assert_eq!(all.query_tokens, Some(Lengths::constant(30)));
     assert_eq!((all.keep_answers, workload(&folder, "keep_answers = 20").keep_answers), (0, 20));
@@ -342,6 +351,8 @@ fn limits_of_a_workload() {
         ("tool_choice = \"any\"", "tool_choice", UnknownWord, "\"required\""),
         ("response_format = [1]", "response_format", WrongType, "a table"),
         ("batch = 0", "batch", OutOfRange, "1 to 10000"),
+        ("batch = 3", "batch", Conflict, "\"openai-chat\" takes one prompt a request"),
+        ("query_tokens = 3", "query_tokens", Conflict, "\"openai-chat\" takes one prompt a request"),
     ] {
         let found = parse(&folder, text).expect_err(text).0;
         let told: Vec<_> = found.iter().map(|m| (m.key.as_str(), m.kind)).collect();

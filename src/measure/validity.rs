@@ -154,7 +154,7 @@ fn client_fit(e: &Evidence<'_>, court: &mut Court) {
         overshoot,
         |v, limit| {
             format!(
-                "a 10 ms timer beside the load woke {v:.1} ms late at p99 (limit {limit:.0} ms): stamps are late too"
+                "a 10 ms timer beside the load woke {v:.2} ms late at p99 (limit {limit:.0} ms): stamps are late too"
             )
         },
     );

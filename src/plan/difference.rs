@@ -42,10 +42,24 @@ pub fn difference(run: &Plan, now: &Plan) -> String {
         }
         let json = |cell: &super::Cell| serde_json::to_value(&cell.settings).unwrap_or_default();
         if let Some((path, theirs, ours)) = first_difference("", &json(theirs), &json(ours)) {
-            return format!("in its cell {number} {path} is {theirs}, not {ours}");
+            return format!("in its cell {number} {}", setting_differs(&path, &theirs, &ours));
         }
     }
     "its salt is another".to_owned()
+}
+
+/// `cell.duration is 2s, not 1s`.
+fn setting_differs(path: &str, theirs: &Value, ours: &Value) -> String {
+    // A time is stored as its seconds and the nanoseconds beside them.
+    if let Some(time) = path.strip_suffix(".secs") {
+        return format!("{time} is {theirs}s, not {ours}s");
+    }
+    if let Some(time) = path.strip_suffix(".nanos") {
+        let part =
+            |nanos: &Value| nanos.as_f64().map_or_else(|| nanos.to_string(), |n| format!("{}ms", n / 1e6));
+        return format!("{time} ends in {}, not {}", part(theirs), part(ours));
+    }
+    format!("{path} is {theirs}, not {ours}")
 }
 
 /// Dotted path and both values of the first place in which two documents differ.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Cell, Plan};
-use crate::experiment::{Load, Part, Settings, Workload};
+use crate::experiment::{Arrivals, Load, Part, Settings, Workload};
 
 /// The share of the cells that a search may take which it takes as a rule.
 const USUAL: f64 = 0.7;
@@ -162,11 +162,13 @@ fn window(settings: &Settings) -> Span {
 fn requests(settings: &Settings, window: &Span) -> Option<Amount> {
     let cell = &settings.cell;
     match settings.load {
-        Load::Open { qps, .. } => {
+        Load::Open { qps, arrivals, .. } => {
             // The rate rises evenly over the ramp: half of it on average.
             let lead = cell.ramp.as_secs_f64() / 2.0 + cell.warmup.as_secs_f64();
             let inside = settings.staged_arrivals().unwrap_or(qps * window.min);
-            let count = (settings.first_load().level() * lead + inside).round() as u64;
+            // Of a trace the rate is of the gaps between its requests.
+            let first = u64::from(matches!(arrivals, Arrivals::Trace));
+            let count = (settings.first_load().level() * lead + inside).round() as u64 + first;
             Some(Amount { count, at_most: false })
         }
         Load::Closed { .. } => cell.requests.map(|count| Amount { count, at_most: true }),

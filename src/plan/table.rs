@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::factors::{GRID, MAIN};
 use super::{Amount, Cell, Plan, Span, estimate, estimate_cell};
-use crate::experiment::{Arrivals, Load, Target, Think, canonical_json};
+use crate::experiment::{Arrivals, Load, Target, Think, Workload, canonical_json};
 use crate::units::format_duration;
 
 /// One line per cell (repeats counted, in the order in which cells first run), and the sums.
@@ -32,8 +32,7 @@ pub fn render_table(plan: &Plan) -> String {
         let mut row = vec![(cell.index + 1).to_string(), cell.id.to_string()];
         row.extend(named.then(|| cell.grid.clone().unwrap_or_default()));
         row.push(load(cell));
-        row.push(factor(cell, "workload.prompt_tokens"));
-        row.push(factor(cell, "workload.max_tokens"));
+        row.extend(["workload.prompt_tokens", "workload.max_tokens"].map(|path| lengths(cell, path)));
         row.extend(others.iter().map(|path| factor(cell, path)));
         row.push(repeats[cell.id.0.as_str()].to_string());
         row.push(span(guess.seconds));
@@ -89,7 +88,9 @@ fn searches(plan: &Plan) -> String {
     }
     let _ = writeln!(out, "time           {}", span(Span { min: least, max: most }));
     out.push_str("requests, prompt and output tokens are those of the loads that are tried\n");
-    out.push_str("\nWhere a request count closes cells, those at other loads take another time.\n");
+    if plan.cells.iter().any(|cell| cell.settings.cell.requests.is_some()) {
+        out.push_str("\nWhere a request count closes cells, those at other loads take another time.\n");
+    }
     out
 }
 
@@ -182,6 +183,14 @@ fn thinking(think: Think) -> String {
         Think::Uniform(from, to) => format!("think {} to {}", format_duration(from), format_duration(to)),
         Think::Exponential { mean, .. } => format!("think {} on average", format_duration(mean)),
     }
+}
+
+/// Lengths asked for; in a mix each task has its own.
+fn lengths(cell: &Cell, path: &str) -> String {
+    let asked = |w: &Workload| (w.prompt_tokens.clone(), w.max_tokens.clone());
+    let whole = asked(&cell.settings.workload);
+    let differ = cell.settings.parts.iter().any(|part| asked(&part.workload) != whole);
+    if differ { "by task".to_owned() } else { factor(cell, path) }
 }
 
 fn factor(cell: &Cell, path: &str) -> String {

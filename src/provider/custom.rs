@@ -199,7 +199,7 @@ impl Provider for Endpoint {
         Features {
             streams: self.custom.framing != Framing::Whole,
             forces_length: false,
-            takes_images: false,
+            takes_batches: self.names.contains("prompts"),
             counts_prompt: self.custom.prompt_tokens.is_some(),
             model: (!self.names.contains("model")).then_some("custom"),
             ..Features::USUAL

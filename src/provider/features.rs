@@ -11,6 +11,8 @@ pub struct Features {
     pub forces_length: bool,
     /// Pictures can go with a prompt.
     pub takes_images: bool,
+    /// Several texts can go in one request: a batch, or a query and what is to be ranked by it.
+    pub takes_batches: bool,
     /// The prompt tokens that the server reports are those of the prompt, so that it can be told
     /// what it adds to one.
     pub counts_prompt: bool,
@@ -29,6 +31,7 @@ impl Features {
         streams: true,
         forces_length: true,
         takes_images: false,
+        takes_batches: false,
         counts_prompt: true,
         key_header: None,
         headers: &[],

@@ -40,7 +40,7 @@ impl Provider for Embeddings {
     }
 
     fn features(&self) -> Features {
-        Features { streams: false, forces_length: false, ..Features::USUAL }
+        Features { streams: false, forces_length: false, takes_batches: true, ..Features::USUAL }
     }
 }
 

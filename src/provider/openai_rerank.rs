@@ -48,7 +48,13 @@ impl Provider for Rerank {
     }
 
     fn features(&self) -> Features {
-        Features { streams: false, forces_length: false, counts_prompt: false, ..Features::USUAL }
+        Features {
+            streams: false,
+            forces_length: false,
+            counts_prompt: false,
+            takes_batches: true,
+            ..Features::USUAL
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::analysis::capacity::{SloSource, answers};
 use crate::analysis::diagnosis::{self, Finding};
+use crate::analysis::grid::is_silent;
 use crate::analysis::words::{rule_text, value_with_unit};
 use crate::analysis::{self, RunData};
 use crate::chart::{Family, Level, Loop, Repeats, count, families, figure, list};
@@ -108,7 +109,8 @@ fn ran(run: &RunData, all: &[Repeats<'_>], families: &[Family<'_>]) -> Vec<Strin
             String::new()
         };
         let kind = if family.kind == Loop::Closed { "Closed loop" } else { "Open loop" };
-        out.push(format!("{kind}, from {} to {}{groups}.", family.x.level(lo), family.x.level(hi)));
+        let load = if family.x.is_load() { "" } else { " of one load" };
+        out.push(format!("{kind}{load}, from {} to {}{groups}.", family.x.level(lo), family.x.level(hi)));
     }
     let summaries = || run.cells.iter().filter_map(|c| c.summary.as_ref());
     let sum = |read: fn(&CellSummary) -> u64| summaries().map(read).sum::<u64>();
@@ -291,9 +293,9 @@ fn rules(run: &RunData) -> Vec<RuleLine> {
     // Each with by how much its worst figure is bad.
     let mut lines: Vec<(RuleLine, Option<f64>)> = Vec::new();
     for data in &run.cells {
-        let Some(summary) = data.summary.as_ref().filter(|s| s.validity.verdict != Verdict::Invalid) else {
-            continue;
-        };
+        // That nothing was answered is a miss, whatever else can't be believed.
+        let counts = |s: &&CellSummary| s.validity.verdict != Verdict::Invalid || is_silent(s);
+        let Some(summary) = data.summary.as_ref().filter(counts) else { continue };
         let label = Repeats { cells: vec![data] }.label();
         for asked in asked(summary) {
             let rule = asked.rule();

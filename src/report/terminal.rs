@@ -130,6 +130,9 @@ pub(super) fn validity(repeats: &Repeats<'_>) -> &'static str {
 
 /// How the worst rule of all usable repeats stands.
 pub(super) fn verdict(repeats: &Repeats<'_>) -> &'static str {
+    if repeats.silent() > 0 {
+        return "no answer";
+    }
     if repeats.flags().invalid {
         return "–";
     }

@@ -10,7 +10,7 @@ use url::{Host, Url};
 use super::DiscoverError;
 use super::route::Route;
 use super::tls::tls_config;
-use crate::experiment::{HttpVersion, Target};
+use crate::experiment::{HttpVersion, Target, Tls};
 
 /// What this client calls itself.
 pub const USER_AGENT: &str = concat!("plimsoll/", env!("CARGO_PKG_VERSION"));
@@ -82,6 +82,26 @@ pub fn client_builder(target: &Target, base: &Url) -> Result<reqwest::ClientBuil
         builder.tls_certs_only([])
     } else {
         builder.tls_backend_preconfigured(tls_config(&target.tls)?)
+    })
+}
+
+/// A client for requests to `base`, which is not under test, such as a gateway that takes figures: no
+/// redirects, no proxy, the system's authorities.
+///
+/// # Errors
+/// When TLS can't be set up.
+pub fn plain_client(base: &Url) -> Result<reqwest::ClientBuilder, ClientError> {
+    let builder = reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .http1_only();
+    Ok(if base.scheme() == "http" {
+        install_crypto();
+        builder.tls_certs_only([])
+    } else {
+        builder.tls_backend_preconfigured(tls_config(&Tls::default())?)
     })
 }
 

@@ -32,7 +32,7 @@ use crate::provider::{self, Provider, join};
 use crate::workload::{BundledTokenizer, FileTokenizer, Tokenizer, TokenizerError};
 
 pub use ask::Stop;
-pub use client::{ClientError, USER_AGENT, client_builder, is_loopback};
+pub use client::{ClientError, USER_AGENT, client_builder, is_loopback, plain_client};
 pub use detect::{Spoken, detect};
 pub use hook::{HookError, run_command, run_hook};
 pub use identity::{Engine, Identity, ModelInfo};
@@ -119,6 +119,12 @@ pub enum DiscoverError {
          name an API that takes them in target.api"
     )]
     NoImages { url: String, api: String },
+    /// Several texts in a request are wanted of a server whose API takes one.
+    #[error(
+        "workload.batch asks for several texts in a request, and {url} speaks \"{api}\", which takes one. Leave it out, \
+         or name an API that takes them in target.api"
+    )]
+    NoBatches { url: String, api: String },
     /// `workload.tokenizer = "server"`, and the server has no usable one.
     #[error("workload.tokenizer is \"server\", but {url} doesn't tokenize: {reason}. Use \"auto\" or a file")]
     NoTokenizer { url: String, reason: String },
@@ -150,7 +156,9 @@ impl DiscoverError {
             Self::Client(e) => e.is_usage(),
             Self::Unreachable { .. } | Self::Stopped | Self::Refused { .. } => false,
             Self::NoModel { .. } | Self::NoTokenizer { .. } => false,
-            Self::NoApi { .. } | Self::NoProvider { .. } | Self::NoImages { .. } => false,
+            Self::NoApi { .. } | Self::NoProvider { .. } | Self::NoImages { .. } | Self::NoBatches { .. } => {
+                false
+            }
         }
     }
 
@@ -258,6 +266,10 @@ fn hold_to_found(
     let (features, api) = (provider.features(), &settings.target.api);
     if settings.workload.images.is_some() && !features.takes_images {
         return Err(DiscoverError::NoImages { url: shown(base), api: api.clone() });
+    }
+    let several = settings.workload.batch > 1 || settings.workload.query_tokens.is_some();
+    if several && !features.takes_batches {
+        return Err(DiscoverError::NoBatches { url: shown(base), api: api.clone() });
     }
     if settings.workload.stream && !features.streams {
         notes.push(format!("the API \"{api}\" has no streams: answers come whole, and have no TTFT"));

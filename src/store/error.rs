@@ -24,7 +24,7 @@ pub enum StoreError {
     #[error("{} is in use by another process: wait for it to end, or start a new run", path.display())]
     InUse { path: PathBuf },
     /// A file's content can't be understood.
-    #[error("{}: {what} (restore the file, or delete it and go on with --resume)", at(path, *line))]
+    #[error("{}: {what} (restore the file, or, of a cell, delete it and go on with --resume)", at(path, *line))]
     Corrupt { path: PathBuf, line: Option<u64>, what: String },
     /// A later version wrote this.
     #[error(

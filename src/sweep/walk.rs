@@ -353,8 +353,9 @@ impl<'a> Walk<'a> {
             {
                 let waited = began.elapsed().as_secs_f64();
                 let which = if several { format!(" {}", server.endpoint.base) } else { String::new() };
-                self.contaminated =
-                    Some(format!("the server{which} was still busy after {waited:.1} s of cooldown: {what}"));
+                self.contaminated = Some(format!(
+                    "the server{which} wasn't seen to be idle after {waited:.1} s of cooldown: {what}"
+                ));
             }
         }
     }

@@ -9,7 +9,6 @@ use crate::analysis::requests::{Requests, below, higher_is_better, is_per_reques
 use crate::analysis::text::{count, figure};
 use crate::analysis::words::{metric_name, staged_load, value_with_unit, verdict_text};
 use crate::experiment::{Slo, SloRule};
-use crate::measure::validity::NOTHING_ANSWERED_NAME;
 use crate::measure::{CellSummary, SloStatus, SloVerdict, Verdict};
 use crate::metrics::{Unit, metric};
 use crate::stats::{Moments, Share, Stopping, effective_n, effective_share_n, paired_t};
@@ -96,7 +95,7 @@ impl<'a> Judge<'a> {
                 .filter(|_| family.x.is_load())
                 .unwrap_or_else(|| family.x.level(level.x)),
             verdict: standing(&rules, overloaded, &cells, repeats),
-            met: (!cells.is_empty() && !rules.is_empty()).then(|| !overloaded && rules.iter().all(|r| r.met)),
+            met: met(&rules, overloaded || repeats.silent() > 0).filter(|_| !cells.is_empty()),
             overloaded,
             repeats: cells.len(),
             left_out: ran - cells.len(),
@@ -131,8 +130,9 @@ impl<'a> Judge<'a> {
             rule.value = Moments::of(&plain).mean();
             rule.met = rule.value.is_some_and(|v| within(rule, v));
             if rule.value.is_none() {
-                // What was not measured is not met.
-                rule.verdict = Standing::Fail;
+                // Where nothing was answered it is missed; else too little was measured to say.
+                let answered = cells.iter().filter_map(|c| c.summary.as_ref()).any(|s| s.counts.ok > 0);
+                rule.verdict = if answered { Standing::Unjudged } else { Standing::Fail };
                 rule.text = verdict_text(&SloVerdict::judge(&rule_of(rule), None));
                 continue;
             }
@@ -385,14 +385,26 @@ fn of_stages(cells: &[&CellData]) -> Vec<RuleResult> {
 /// The worst of the rules; overload fails, whatever they say.
 fn standing(rules: &[RuleResult], overloaded: bool, cells: &[&CellData], repeats: &Repeats<'_>) -> Standing {
     if cells.is_empty() {
-        let silent = |s: &CellSummary| s.validity.reasons.iter().any(|r| r.signal == NOTHING_ANSWERED_NAME);
-        let mut ran = repeats.summaries().peekable();
-        return if ran.peek().is_some() && ran.all(silent) { Standing::Silent } else { Standing::Unjudged };
+        let ran = repeats.summaries().count();
+        return if ran > 0 && repeats.silent() == ran { Standing::Silent } else { Standing::Unjudged };
+    }
+    if repeats.silent() > 0 {
+        return Standing::Silent;
     }
     if overloaded {
         return Standing::Fail;
     }
-    rules.iter().map(|r| r.verdict).max().unwrap_or(Standing::Unjudged)
+    // One that is surely missed decides, whatever can't be judged beside it.
+    let missed = rules.iter().any(|r| r.verdict == Standing::Fail);
+    let worst = rules.iter().map(|r| r.verdict).max().unwrap_or(Standing::Unjudged);
+    if missed { Standing::Fail } else { worst }
+}
+
+/// Whether every figure is within its limit. `None` where some have no figure, and the others are.
+fn met(rules: &[RuleResult], broken: bool) -> Option<bool> {
+    let judged = || rules.iter().filter(|r| r.verdict != Standing::Unjudged);
+    let missed = broken || judged().any(|r| !r.met);
+    (missed || (!rules.is_empty() && judged().count() == rules.len())).then_some(!missed)
 }
 
 /// A rule's name: `TTFT p95`; with the stage that it is of.

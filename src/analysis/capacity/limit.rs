@@ -123,18 +123,18 @@ fn binding(rule: &RuleResult) -> Binding {
     Binding { metric: rule.metric.clone(), stat: rule.stat.clone(), name: name(rule), text: text.to_owned() }
 }
 
-fn overload() -> Binding {
-    Binding {
-        metric: String::new(),
-        stat: String::new(),
-        name: "overload".to_owned(),
-        text: "the server is overloaded".to_owned(),
-    }
+/// What breaks other than a rule.
+fn without_rule(name: &str, text: &str) -> Binding {
+    Binding { metric: String::new(), stat: String::new(), name: name.to_owned(), text: text.to_owned() }
 }
 
 /// What a level misses most.
 fn missed(level: &LevelResult) -> Option<Binding> {
-    missed_rule(level).map(binding).or_else(|| level.overloaded.then(overload))
+    let silent = level.verdict == Standing::Silent;
+    missed_rule(level)
+        .map(binding)
+        .or_else(|| level.overloaded.then(|| without_rule("overload", "the server is overloaded")))
+        .or_else(|| silent.then(|| without_rule("silence", "a repeat had no answer at all")))
 }
 
 fn missed_rule(level: &LevelResult) -> Option<&RuleResult> {

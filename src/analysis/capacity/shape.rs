@@ -65,7 +65,9 @@ fn lengths(cell: &Cell) -> Option<(f64, f64)> {
     let settings = &cell.settings;
     let workload = &settings.workload;
     let known = settings.parts.is_empty() && workload.asks_prompt_lengths() && workload.asks_output_lengths();
-    known.then(|| (f64::from(workload.prompt_tokens.mean), f64::from(workload.max_tokens.mean)))
+    let (prompt, output) = (workload.prompt_tokens.mean, workload.max_tokens.mean);
+    // Of an imported cell they may not be known.
+    (known && prompt > 0 && output > 0).then(|| (f64::from(prompt), f64::from(output)))
 }
 
 /// What one replica carries at the limit's lower end, between two measured levels by a line.
@@ -207,8 +209,7 @@ pub(super) fn best(shapes: &[Shape]) -> Vec<Best> {
 
 fn best_text(shape: &Shape, of: &str, setting: &str, ties: &[String]) -> String {
     let of = if of.is_empty() { String::new() } else { format!(" of {of}") };
-    let least = if shape.limit.state == LimitState::AtLeast { "at least " } else { "" };
-    let carries = format!("Most{of} is carried with {setting}: {least}{} within the SLO", limit_text(shape));
+    let carries = format!("Most{of} is carried with {setting}: {} within the SLO", limit_text(shape));
     match ties.len() {
         0 => format!("{carries}."),
         _ => format!("{carries}; not told apart from it: {}.", crate::analysis::text::list(ties, 4)),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::analysis::CellData;
 use crate::experiment::{Arrivals, Flow, Lengths, Load};
+use crate::measure::validity::NOTHING_ANSWERED_NAME;
 use crate::measure::{CellSummary, Distribution, Reason, Verdict};
 use crate::plan::CellId;
 use crate::store::tests::{cell, summary};
@@ -139,6 +140,34 @@ fn the_limit_lies_where_the_line_between_two_levels_crosses() {
     assert!(!limit.sure_low && !limit.sure_high);
     assert_eq!(shape.levels[1].verdict, Standing::Undecided);
     assert_eq!(shape.tokens, "512 → 128 tokens");
+}
+
+#[test]
+fn a_repeat_without_any_answer_is_no_pass() {
+    let mut run = ladder(&[(2.0, &[500.0, 500.0]), (4.0, &[600.0, 600.0])]);
+    let dead = &mut summary_of(&mut run, 3).validity;
+    dead.add(NOTHING_ANSWERED_NAME, Verdict::Invalid, "no request was answered".into());
+    let shape = only(&run);
+    assert_eq!((shape.levels[1].verdict, shape.levels[1].met), (Standing::Silent, Some(false)));
+    assert_eq!((shape.limit.state, shape.limit.last_met), (LimitState::Between, Some(2.0)));
+    assert_eq!(shape.limit.binding.unwrap().text, "a repeat had no answer at all");
+}
+
+#[test]
+fn settings_of_a_server_are_no_levels_of_load() {
+    let mut run = run_of(&[at(open(2.0), 1, 500.0), at(open(2.0), 1, 5000.0)]);
+    for (i, slots) in [(0, 8), (1, 1)] {
+        let cell = &mut run.cells[i].cell;
+        cell.id = CellId(format!("slots{slots}"));
+        cell.factors.insert("sim.max_num_seqs".into(), json!(slots));
+        cell.varying = vec!["sim.max_num_seqs".into()];
+    }
+    let found = capacity(&run, &Options::default());
+    let said: Vec<_> =
+        found.shapes.iter().map(|s| (s.label.as_str(), s.levels.len(), s.limit.state)).collect();
+    assert_eq!(said, [("max_num_seqs 8", 1, LimitState::AtLeast), ("max_num_seqs 1", 1, LimitState::Below)]);
+    let text = answers(&found).join(" ");
+    assert!(text.contains("with 2 req/s") && !text.contains("at least at least"), "{text}");
 }
 
 #[test]

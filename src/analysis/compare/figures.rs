@@ -2,6 +2,7 @@
 
 use super::meet::Met;
 use super::{GateSettings, Noise, Quantity};
+use crate::analysis::words::metric_name;
 use crate::metrics::{self, Kind, Unit};
 
 /// What is compared of each cell, as far as it has it.
@@ -110,8 +111,11 @@ fn with_floor(share: f64, metric: &str, base: f64) -> Margin {
         _ => 0.0,
     };
     if base > 0.0 && floor_ms / base > share {
-        let reason =
-            format!("margin raised to {:.0} %: it is at least {floor_ms} ms", floor_ms / base * 100.0);
+        let reason = format!(
+            "margin raised to {:.0} %: less than {floor_ms} ms of {} don't matter",
+            floor_ms / base * 100.0,
+            metric_name(metric, "")
+        );
         return Margin { share: floor_ms / base, reason: Some(reason) };
     }
     Margin { share, reason: None }

@@ -301,7 +301,7 @@ fn margins_have_floors_and_grow_with_the_noise() {
     let one = row(&found, "ttft_p50");
     assert!((one.margin - 0.25).abs() < 0.01, "{}", one.margin);
     assert_eq!(one.verdict, Verdict::Small);
-    assert!(one.reasons[0].contains("at least 5 ms"), "{:?}", one.reasons);
+    assert!(one.reasons[0].contains("less than 5 ms of TTFT"), "{:?}", one.reasons);
 
     // What the gate says itself has no floor.
     let strict = GateSettings { margin: BTreeMap::from([(Quantity::new("ttft", "p50"), 0.1)]), ..gate() };

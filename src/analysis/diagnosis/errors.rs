@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{Hit, Kind, Severity, kinds, usable};
+use crate::analysis::grid::is_silent;
 use crate::analysis::text::{count, figure};
 use crate::analysis::{CellData, RunData, words};
 use crate::measure::CellSummary;
-use crate::measure::validity::NOTHING_ANSWERED_NAME;
 
 /// Shares of a cell's requests from which on failures are a warning, and failing.
 const WARNS: f64 = 0.01;
@@ -37,7 +37,7 @@ pub(super) fn look(run: &RunData) -> Vec<Hit> {
     for cell in &run.cells {
         let Some(summary) = &cell.summary else { continue };
         // That nothing was answered makes a cell invalid, and is what is looked for here.
-        let silent = summary.validity.reasons.iter().any(|r| r.signal == NOTHING_ANSWERED_NAME);
+        let silent = is_silent(summary);
         let sound = usable(cell).is_some();
         hits.extend(by_class(cell, summary).into_iter().filter(|hit| sound || silent || is_said(hit.kind)));
     }

@@ -9,6 +9,7 @@ mod hooks;
 mod lengths;
 mod mix;
 mod notify;
+mod publish;
 mod sampling;
 mod server;
 mod slo;
@@ -26,6 +27,7 @@ pub(crate) use compare::compare;
 pub(crate) use hooks::hooks;
 pub(crate) use mix::refuse_strange_axes;
 pub(crate) use notify::notify;
+pub(crate) use publish::publish;
 pub(super) use slo::{is_floor, read as slo};
 pub(crate) use tracing::tracing;
 

@@ -116,6 +116,17 @@ pub(super) fn hold_to_api(
         tell("images", problem, "an API that takes them, such as \"openai-chat\"");
         workload.images = None;
     }
+    let several = [("batch", workload.batch > 1), ("query_tokens", workload.query_tokens.is_some())];
+    // What is told of already, as such prompts can't have others beside them.
+    let told = ["dataset", "conversations", "session", "trace", "images"];
+    let told = told.iter().any(|key| workload_section.peek(key).is_some());
+    for (key, _) in several.into_iter().filter(|(_, asked)| *asked && !features.takes_batches && !told) {
+        let problem = match api.as_str() {
+            "custom" => "no text of the request has {{prompts}}, where they would stand".to_owned(),
+            api => format!("the API \"{api}\" takes one prompt a request"),
+        };
+        tell(key, problem, "an API that takes several, such as \"openai-embeddings\" or \"openai-rerank\"");
+    }
     let Some(described) = &target.custom else { return };
     custom::check_sampling(target_section, described, &target.extra_body, workload);
     custom::check_effect(target_section, workload_section, target, workload);

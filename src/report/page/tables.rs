@@ -319,7 +319,7 @@ pub(in crate::report) fn verdict_class(word: &str) -> &'static str {
     match word {
         "PASS" => "good",
         "WARNING" => "so-so",
-        "FAIL" => "bad",
+        "FAIL" | "no answer" => "bad",
         _ => "none",
     }
 }
