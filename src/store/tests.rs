@@ -52,7 +52,6 @@ pub(crate) fn record(seq: u64) -> RequestRecord {
         outcome: Outcome::ALL[(seq % 10) as usize],
         error_class: (!full).then(|| "429".to_owned()),
         detail: full.then(|| "quote \" comma , line\nbreak ü".to_owned()),
-        trace_id: full.then(|| "0af7651916cd43dd8448eb211c80319c".to_owned()),
         task: full.then(|| "short".to_owned()),
         endpoint: full.then(|| "flash".to_owned()),
         stage: full.then(|| "spike".to_owned()),
