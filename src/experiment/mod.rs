@@ -13,11 +13,13 @@ mod gate;
 mod gate_tests;
 mod grid;
 mod hooks;
+mod inside;
 mod length_table;
 #[cfg(test)]
 mod load_tests;
 mod mistake;
 mod notify;
+mod observe;
 pub mod presets;
 mod publish;
 mod quantity;
@@ -52,11 +54,16 @@ pub use gate::GateSettings;
 pub use grid::{Axis, Grid, Order};
 pub(crate) use grid::{Override, Point};
 pub use hooks::{Expect, Hook, HookAction, HookPoint, Hooks, OnFailure};
+pub use inside::{
+    GpusFrom, InsideSettings, JsonEndpoint, Limit, LimitOn, LimitUnit, NamedProcess, Pointer, ProcessAt,
+    ProcessesFrom,
+};
 pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub(crate) use mistake::nearest;
 pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub use notify::{End, Notify, Webhook, WebhookFormat};
+pub use observe::{MetricsFrom, MetricsUrl, ObserveSettings};
 pub use publish::{GrafanaSettings, OtlpEndpoint, OtlpSettings, PublishSettings, PushMethod, PushSettings};
 pub use quantity::Quantity;
 pub(crate) use reader::Reader;
@@ -90,6 +97,7 @@ pub struct Experiment {
     /// `[compare]`, where there is one.
     pub compare: Option<GateSettings>,
     pub hooks: Hooks,
+    pub observe: ObserveSettings,
     /// `[notify]`, where there is one. It changes nothing of what runs.
     pub notify: Option<Notify>,
     /// `[tracing]`, where there is one. It changes no cell's identity.
@@ -197,6 +205,7 @@ impl Experiment {
             capacity,
             compare,
             hooks,
+            observe,
             notify,
             tracing,
             publish,
@@ -212,6 +221,7 @@ impl Experiment {
             capacity,
             compare,
             hooks,
+            observe,
             notify,
             tracing,
             publish,
@@ -299,6 +309,7 @@ struct Head {
     capacity: CapacitySettings,
     compare: Option<GateSettings>,
     hooks: Hooks,
+    observe: ObserveSettings,
     notify: Option<Notify>,
     tracing: Option<Tracing>,
     publish: PublishSettings,
@@ -322,11 +333,26 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let capacity = capacity::read(root.sub("capacity"), &CapacitySettings::default());
     let compare = root.get("compare").map(|f| read::compare(f.section()));
     let hooks = read::hooks(root.sub("hooks"));
+    let observe = read::observe(root.sub("observe"));
     let notify = root.get("notify").map(|f| read::notify(f.section()));
     let tracing = root.get("tracing").map(|f| read::tracing(f.section()));
     let publish = read::publish(root.sub("publish"));
     root.done();
-    Head { name, description, seed, salt, report, capacity, compare, hooks, notify, tracing, publish, grids }
+    Head {
+        name,
+        description,
+        seed,
+        salt,
+        report,
+        capacity,
+        compare,
+        hooks,
+        observe,
+        notify,
+        tracing,
+        publish,
+        grids,
+    }
 }
 
 /// The grids, and the searches among them.

@@ -8,6 +8,7 @@ mod cgroup;
 mod clock;
 mod closed;
 mod collect;
+mod control;
 mod crew;
 mod deal;
 mod exchange;
@@ -35,8 +36,8 @@ mod timer;
 mod window;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
+pub use control::Control;
 pub use preflight::{Finding, preflight};
 pub use schedule::{Schedule, Shard};
 pub use system::Allowed;
@@ -81,30 +82,6 @@ impl JobPart {
     /// of an API that turns out to have none.
     fn streams(&self, workload: &Workload) -> bool {
         workload.stream && self.provider.features().streams
-    }
-}
-
-/// Asks a running cell to stop. Set from the signal handler; all clones are one.
-#[derive(Debug, Clone, Default)]
-pub struct Control(Arc<AtomicU8>);
-
-impl Control {
-    /// One step further: run → finish (close the window, drain) → now (censor all at once).
-    pub fn press(&self) {
-        let _ =
-            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |v| Some(v.saturating_add(1).min(2)));
-    }
-
-    /// Whether the window is to be closed.
-    #[must_use]
-    pub fn finish(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= 1
-    }
-
-    /// Whether to drop everything in flight.
-    #[must_use]
-    pub fn now(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= 2
     }
 }
 
@@ -186,6 +163,7 @@ pub fn drive(
         foreign_chunks_in_window: course.foreign_chunks,
         client,
         lost_records: lost_records(ended.lost, course.lost),
+        observed: None,
     })
 }
 

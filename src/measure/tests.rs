@@ -153,6 +153,7 @@ fn run(records: &[RequestRecord]) -> CellRun {
             ceiling: None,
         },
         lost_records: None,
+        observed: None,
     }
 }
 

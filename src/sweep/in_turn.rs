@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::begin::{begin, look_ahead, look_at_files, reopen};
 use super::bench::{self, Bench};
+use super::observing::Observing;
 use super::walk::{Agenda, Turn, Walk};
 use super::{Ending, Options, SweepError, Swept, close};
 use crate::event::{Event, Watcher};
@@ -93,8 +94,14 @@ pub fn in_turn(
             None => begin(side.experiment, side.plan, (&side.options, Some(id)), identity, &calibrated)?,
         });
     }
+    // One file's word for all: they are measured alike.
+    let observing = Observing::new(&first.experiment.observe);
     let traced = sides.first().map_or(0.0, |side| super::traced(side.experiment));
-    walk(sides, &mut runs, Walk::new(control, watcher, bench, ceiling).with_traced(traced))
+    walk(
+        sides,
+        &mut runs,
+        Walk::new(control, watcher, bench, ceiling).with_traced(traced).observed_by(observing),
+    )
 }
 
 /// Whether the same is asked, in the same order.
