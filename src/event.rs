@@ -98,6 +98,10 @@ pub struct Live {
     pub e2e_p95_ms: Option<f64>,
     pub e2e_p99_ms: Option<f64>,
     pub lag_p99_ms: Option<f64>,
+    /// What the server said of itself at the last look, where it is read: `running` and `waiting`
+    /// requests, `kv_use` in percent.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub server: BTreeMap<String, f64>,
 }
 
 /// What the calling thread sees of a cell that runs.

@@ -24,7 +24,7 @@
 //!
 //! `sim`, the embedded server, stands beside the house: it imports nothing of it but
 //! [`units`], so that a shared mistake in wire code can't hide. `sweep` walks the plan,
-//! `progress` watches it, and `cli` is the door.
+//! `progress` and `ui` watch it, and `cli` is the door.
 
 pub mod analysis;
 pub mod calibrate;
@@ -33,12 +33,14 @@ pub mod cli;
 pub mod event;
 pub mod experiment;
 pub mod export;
+pub mod exposition;
 pub mod fleet;
 pub mod import;
 pub mod load;
 pub mod measure;
 pub mod metrics;
 pub mod notify;
+pub mod observe;
 pub mod plan;
 pub mod progress;
 pub mod provider;
@@ -53,5 +55,6 @@ pub mod stats;
 pub mod store;
 pub mod sweep;
 pub mod tracing;
+pub mod ui;
 pub mod units;
 pub mod workload;

@@ -39,6 +39,8 @@ pub enum UnitError {
     NotACount { text: String },
     #[error("{text:?} is not a share; write 0.01 or \"1%\"")]
     NotAShare { text: String },
+    #[error("{text:?} is not a number of bytes; write \"512MB\" or \"1.5GiB\"")]
+    NotBytes { text: String },
 }
 
 fn meant(nearest: Option<&str>) -> String {
@@ -176,6 +178,48 @@ pub fn parse_count(text: &str) -> Result<u64, UnitError> {
     scaled(number, factor).ok().and_then(|n| u64::try_from(n).ok()).ok_or_else(bad)
 }
 
+/// Units of memory with their bytes. Those with an `i` are powers of 1024, the others of 1000.
+const BYTES: [(&str, u128); 10] = [
+    ("B", 1),
+    ("kB", 1_000),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+];
+
+/// Reads bytes with their unit: `512MB`, `1.5GiB`. MB is 1,000,000 bytes, MiB 1,048,576.
+///
+/// # Errors
+/// When it is none, has no unit, or is no whole number of bytes.
+pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
+    let bad = || UnitError::NotBytes { text: text.to_owned() };
+    let trimmed = text.trim();
+    let end = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_').unwrap_or(trimmed.len());
+    let (number, unit) = trimmed.split_at(end);
+    let (_, factor) = BYTES.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(bad)?;
+    let bytes = scaled(&number.replace('_', ""), *factor).map_err(|_| bad())?;
+    u64::try_from(bytes).map_err(|_| bad())
+}
+
+/// Writes bytes for people, to three digits: `512 MB`, `1.5 GB`, `820 B`; also below 0.
+#[must_use]
+pub fn format_bytes(bytes: f64) -> String {
+    let size = bytes.abs();
+    let named = [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+    // What would be written as 1,000 of a unit is 1 of the next.
+    let (factor, unit) = named.into_iter().find(|(factor, _)| size >= 0.9995 * factor).unwrap_or((1.0, "B"));
+    let value = bytes / factor;
+    let digits = if unit == "B" || value.abs() >= 99.95 { 0 } else { usize::from(value.abs() < 9.995) + 1 };
+    let text = format!("{value:.digits$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text} {unit}")
+}
+
 /// Reads a share of 1: `0.01` or `1%`. Between 0 and 1.
 ///
 /// # Errors
@@ -258,6 +302,34 @@ mod tests {
         assert_eq!(parse_share("0.25"), Ok(0.25));
         for text in ["", "%", "101%", "2", "-1%", "nan"] {
             assert!(parse_share(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_have_units() {
+        for (text, bytes) in [
+            ("512MB", 512_000_000),
+            ("512 MiB", 536_870_912),
+            ("1.5GiB", 1_610_612_736),
+            ("10kB", 10_000),
+            ("7B", 7),
+            ("1_000MB", 1_000_000_000),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "512", "MB", "-1MB", "1.2.3MB", "0.5B", "5mb", "99999999TB"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
+        for (bytes, text) in [
+            (0.0, "0 B"),
+            (820.0, "820 B"),
+            (1536.0, "1.54 kB"),
+            (512e6, "512 MB"),
+            (999_900.0, "1 MB"),
+            (1.5e9, "1.5 GB"),
+            (-23_400_000.0, "-23.4 MB"),
+        ] {
+            assert_eq!(format_bytes(bytes), text);
         }
     }
 

@@ -119,6 +119,7 @@ fn made_up(root: &Path) -> PathBuf {
         foreign_chunks_in_window: 0,
         client: ClientHealth::default(),
         lost_records: None,
+        observed: None,
     };
     let mut log = run.begin_cell(cell).unwrap();
     log.write(&records()).unwrap();

@@ -8,8 +8,9 @@
 //! (`real_server`), one run held against another (`compare`), what many runs have in common (`history`), the
 //! API that a server is found to speak (`auto_api`), a cell that several machines drive (`fleet`), the load that a file gives (`determinism`), what a
 //! run's figures point to (`diagnosis`), mistakes in files (`mistakes`), several tasks and
-//! endpoints in a cell (`mix`), what the stages of a cell ask for (`stages`), the ready experiments
-//! (`scenarios`), what is given out while it runs (`publish`), documents held to the tables they describe (`docs`) and to the tests they name (`coverage`), examples
+//! endpoints in a cell (`mix`), what the stages of a cell ask for (`stages`), what is read `inside` a server, the ready
+//! experiments (`scenarios`), what is given out while it runs (`publish`), the live page in a browser (`ui`), documents held
+//! to the tables they describe (`docs`) and to the tests they name (`coverage`), examples
 //! in them that are run (`examples`), and the
 //! imports (`architecture`).
 //! `rig` is what their tests share.
@@ -33,12 +34,14 @@ mod export;
 mod fleet;
 mod history;
 mod import;
+mod inside;
 mod life;
 mod load;
 mod memory;
 mod mistakes;
 mod mix;
 mod notify;
+mod observe;
 mod plan;
 mod providers;
 mod publish;
@@ -56,4 +59,5 @@ mod store;
 mod tracing;
 mod trouble;
 mod truth;
+mod ui;
 mod validity;

@@ -85,6 +85,7 @@ fn cell_run(requests: u64) -> CellRun {
         foreign_chunks_in_window: 0,
         client: ClientHealth::default(),
         lost_records: None,
+        observed: None,
     }
 }
 

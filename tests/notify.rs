@@ -12,9 +12,12 @@ use crate::rig::program::{
 use crate::rig::scripted::{Scripted, serve};
 use crate::rig::wait_for;
 
+/// Head and body of each request that a receiver was sent.
+type Received = Arc<Mutex<Vec<(String, String)>>>;
+
 /// Keeps head and body of each request, and answers with this status line.
-fn receiver(status: &'static str) -> (Scripted, Arc<Mutex<Vec<(String, String)>>>) {
-    let seen: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+fn receiver(status: &'static str) -> (Scripted, Received) {
+    let seen = Received::default();
     let kept = Arc::clone(&seen);
     let server = serve(move |conn| {
         let body = String::from_utf8(conn.body.to_vec()).unwrap();

@@ -3,6 +3,7 @@
 // The lint excuses tests, but not the functions that they share.
 #![allow(clippy::unwrap_used)]
 
+pub mod browser;
 pub mod program;
 pub mod relay;
 pub mod scripted;

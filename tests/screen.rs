@@ -42,7 +42,8 @@ impl OnTerminal {
             .env("TERM", "xterm-256color")
             .stdin(Stdio::from(slave.try_clone().unwrap()))
             .stderr(Stdio::from(slave.try_clone().unwrap()))
-            .stdout(Stdio::null())
+            // Not its controlling terminal, whose size is then asked of standard output.
+            .stdout(Stdio::from(slave.try_clone().unwrap()))
             .spawn()
             .unwrap();
         let said: Arc<Mutex<Vec<u8>>> = Arc::default();

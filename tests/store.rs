@@ -160,9 +160,11 @@ fn summary(x: f64) -> CellSummary {
             pass: true,
             status: SloStatus::Pass,
         }],
+        inside: None,
         workload_hash: "w".to_owned(),
         groups: Vec::new(),
         drift: Vec::new(),
+        server: None,
         semi_open: true,
     }
 }
@@ -187,6 +189,7 @@ fn cell_run(ticks: u64) -> CellRun {
         foreign_chunks_in_window: 0,
         client: ClientHealth::default(),
         lost_records: None,
+        observed: None,
     }
 }
 

@@ -137,6 +137,7 @@ impl Made {
             foreign_chunks_in_window: 0,
             client: ClientHealth::default(),
             lost_records: None,
+            observed: None,
         };
         Self { records, run }
     }

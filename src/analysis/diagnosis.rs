@@ -7,6 +7,8 @@
 mod client;
 mod course;
 mod errors;
+mod growth;
+mod inside;
 mod kinds;
 mod levels;
 mod requests;
@@ -89,14 +91,17 @@ pub fn diagnose(run: &RunData) -> Vec<Finding> {
     for cell in &run.cells {
         if let Some(summary) = usable(cell) {
             hits.extend(course::look(cell, summary));
+            hits.extend(growth::look(&cell.cell, summary));
             hits.extend(requests::look(cell, summary));
+            hits.extend(inside::look(cell, summary));
         }
     }
+    hits.extend(growth::sweep(run));
     hits.extend(requests::first(run));
     hits.extend(levels::prompts(run));
     let mut findings = merge(hits);
     findings.extend(verdicts::common_limits(run));
-    findings.extend(gauges(&findings));
+    findings.extend(inside::gauges(run, &findings));
     findings.extend(healthy(run, &findings));
     findings.sort_by_key(|f| {
         let client = f.kind.code == kinds::CLIENT_LIMIT.code;
@@ -162,23 +167,6 @@ fn strain(summary: &CellSummary, metric: &str) -> SloStatus {
     let verdicts = if summary.slo.is_empty() { verdicts::by_default(summary) } else { summary.slo.clone() };
     let of_metric = |v: &&SloVerdict| v.metric == metric && v.value.is_some();
     verdicts.iter().filter(of_metric).map(|v| v.status).max().unwrap_or(SloStatus::Pass)
-}
-
-/// What the server's own gauges would tell, where something points to the server.
-fn gauges(findings: &[Finding]) -> Option<Finding> {
-    let asked: Vec<&str> = findings
-        .iter()
-        .filter(|f| f.severity >= Severity::Warning && f.kind.server)
-        .map(|f| f.kind.title)
-        .collect();
-    let first = asked.first()?;
-    let evidence = format!(
-        "Only the client's side was measured. To tell apart what lies behind “{first}”, requests running and waiting, \
-         use of the key-value cache, preemptions and memory over the same time would be needed, such as \
-         vllm:num_requests_running, vllm:num_requests_waiting and the cache usage of vLLM's /metrics, beside \
-         nvidia-smi. Whether memory grows cannot be told without them."
-    );
-    Some(Finding { kind: &kinds::SERVER_GAUGES, severity: Severity::Info, evidence, cells: Vec::new() })
 }
 
 /// Whether all that was planned ran to its end.

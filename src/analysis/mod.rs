@@ -11,6 +11,7 @@ pub mod diagnosis;
 pub mod grid;
 mod groups;
 pub mod history;
+pub mod inside;
 mod records;
 mod requests;
 mod run;
@@ -31,7 +32,7 @@ pub use run::{RunInfo, list_runs};
 pub use search::{probe_of, sentence};
 pub use traces::{TracedRequest, slowest_traced};
 
-use crate::measure::CellSummary;
+use crate::measure::{CellSummary, ServerCourse};
 use crate::plan::Cell;
 use crate::record::Tick;
 use crate::search::Outcome;
@@ -88,6 +89,8 @@ pub struct CellData {
     pub records: Option<PathBuf>,
     /// A sample of its requests by send time; empty where not read.
     pub points: Vec<RequestPoint>,
+    /// The server's figures over the time of the cell; empty where not read, or not known.
+    pub server: Vec<ServerCourse>,
 }
 
 /// What a time strip shows of one request, and the diagnosis looks at.

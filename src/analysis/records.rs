@@ -8,6 +8,7 @@ use polars_io::SerReader;
 use polars_io::prelude::{FileMetadataRef, ParallelStrategy, ParquetReader};
 
 use super::{AnalysisError, RequestPoint};
+use crate::measure::ServerCourse;
 use crate::record::{Outcome, Phase, RequestRecord, Tick, TokenSource};
 use crate::store::StoreError;
 
@@ -409,6 +410,26 @@ pub fn read_timeline(path: &Path) -> Result<Vec<Tick>, AnalysisError> {
             max_lag_us: max_lag_us[i],
         })
         .collect())
+}
+
+/// The server's figures over the time of a cell, from its `server.parquet`.
+///
+/// # Errors
+/// When the file can't be read or lacks a column.
+pub fn read_server(path: &Path) -> Result<Vec<ServerCourse>, AnalysisError> {
+    let r = Records::load(path, None)?;
+    let figures = r.all("figure", r.words("figure")?)?;
+    let (times, values) = (r.all("at_us", r.numbers("at_us")?)?, r.all("value", r.numbers("value")?)?);
+    let mut courses: Vec<ServerCourse> = Vec::new();
+    for ((figure, at), value) in figures.into_iter().zip(times).zip(values) {
+        // Microseconds of a cell are whole numbers that a float holds exactly.
+        let at = at as i64;
+        match courses.last_mut().filter(|course| course.figure == figure) {
+            Some(course) => course.points.push((at, value)),
+            None => courses.push(ServerCourse { figure, points: vec![(at, value)] }),
+        }
+    }
+    Ok(courses)
 }
 
 fn phase(word: &str) -> Option<Phase> {

@@ -153,7 +153,15 @@ fn load_cell(run: &Path, cell: Cell, depth: Depth) -> Result<CellData, AnalysisE
     let Some(stored) = stored else {
         let skipped = Skipped::of(run, &cell)?;
         let (timeline, points) = (Vec::new(), Vec::new());
-        return Ok(CellData { cell, summary: None, skipped, timeline, records: None, points });
+        return Ok(CellData {
+            cell,
+            summary: None,
+            skipped,
+            timeline,
+            records: None,
+            points,
+            server: Vec::new(),
+        });
     };
     if !stored.is_of(&cell) {
         let what = "it belongs to another cell".to_owned();
@@ -168,6 +176,7 @@ fn load_cell(run: &Path, cell: Cell, depth: Depth) -> Result<CellData, AnalysisE
         timeline: Vec::new(),
         records,
         points: Vec::new(),
+        server: Vec::new(),
     };
     if depth == Depth::Figures {
         return Ok(data);
@@ -175,6 +184,10 @@ fn load_cell(run: &Path, cell: Cell, depth: Depth) -> Result<CellData, AnalysisE
     let timeline = dir.join(store::TIMELINE);
     if timeline.exists() {
         data.timeline = records::read_timeline(&timeline)?;
+    }
+    let server = dir.join(store::SERVER);
+    if server.exists() {
+        data.server = records::read_server(&server)?;
     }
     if let Some(path) = &data.records {
         data.points = records::read_points(path, POINTS)?;

@@ -24,6 +24,7 @@ fn run() -> RunData {
             timeline: Vec::new(),
             records: None,
             points: Vec::new(),
+            server: Vec::new(),
         });
     }
     RunData {

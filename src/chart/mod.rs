@@ -421,7 +421,7 @@ pub const CHARTS: &[ChartDef] = &[
     },
     ChartDef {
         id: "strip",
-        help: "In-flight requests, TTFT, rates and lag over the time of a cell.",
+        help: "In-flight requests, TTFT, rates and lag over the time of a cell, and what the server says of itself.",
         build: strip::build,
     },
 ];

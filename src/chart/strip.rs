@@ -4,7 +4,7 @@ use super::axis::Axis;
 use super::{Body, Chart, Dash, Draw, Look, Marker, Point, Series, Span, Strip, StripPanel, text};
 use crate::analysis::grid::{Flags, Repeats};
 use crate::analysis::{CellData, RequestPoint, RunData, words};
-use crate::measure::{CellSummary, GroupSummary, Verdict};
+use crate::measure::{CellSummary, GroupSummary, SERVER_FIGURES, ServerCourse, Verdict};
 use crate::record::{TICK_US, Tick};
 
 /// Most bins of a line: about one for three pixels.
@@ -55,8 +55,8 @@ fn spread(from: Vec<&CellData>, most: usize) -> Vec<&CellData> {
 }
 
 fn of_cell(data: &CellData, dots: usize, most_bins: usize) -> Option<Chart> {
-    let last = data.timeline.last()?;
-    let end_s = (last.t_us + TICK_US) as f64 / 1e6;
+    data.timeline.last()?;
+    let end_s = end_s(data);
     let window = data
         .summary
         .as_ref()
@@ -74,8 +74,12 @@ fn of_cell(data: &CellData, dots: usize, most_bins: usize) -> Option<Chart> {
     Some(Chart {
         id: format!("strip-{number:03}"),
         title: format!("Cell {number} over time: {label}{repeat}"),
-        subtitle: "In-flight requests, TTFT by send time, rates and send lag; only what lies in the white window is measured."
-            .into(),
+        subtitle: if data.server.is_empty() {
+            "In-flight requests, TTFT by send time, rates and send lag; only what lies in the white window is measured."
+        } else {
+            "In-flight requests, TTFT by send time, rates, send lag, and what the server says of itself; only what lies in the white window is measured."
+        }
+        .into(),
         caption: caption(data),
         body: Body::Strip(Strip {
             index: data.cell.index,
@@ -128,7 +132,56 @@ fn panels(data: &CellData, dots: usize, most_bins: usize) -> Vec<StripPanel> {
         "ms",
         vec![line("lag", 5, fine.iter().map(|b| (b.mid_s, b.max_lag_us as f64 / 1e3)))],
     ));
+    out.extend(server_panels(&data.server, end_s(data), most_bins));
     out
+}
+
+/// What the server says of itself, on the same clock.
+const SERVER_PANELS: [(&str, &str, &[&str]); 12] = [
+    ("in the server", "requests", &["running", "waiting"]),
+    ("KV cache in use", "%", &["kv_use"]),
+    ("prefix-cache hits", "%", &["prefix_hits"]),
+    ("preemptions", "per s", &["preemptions"]),
+    ("server's times", "ms", &["queue_ms", "prefill_ms"]),
+    ("server's CPU", "cores", &["server_cpu"]),
+    ("server's memory", "MB", &["server_memory"]),
+    ("open files, threads", "", &["server_files", "server_threads"]),
+    ("GPUs", "%", &["gpu", "gpu_memory"]),
+    ("GPU power", "W", &["gpu_power"]),
+    ("GPU clock", "MHz", &["gpu_clock"]),
+    ("this machine", "%", &["machine_cpu"]),
+];
+
+/// A panel for what the server told of itself; one of nothing but 0 is left out, but for the first.
+fn server_panels(courses: &[ServerCourse], end_s: f64, most: usize) -> Vec<StripPanel> {
+    let series = |(i, figure): (usize, &&str)| {
+        let figure = *figure;
+        let course = courses.iter().find(|course| course.figure == figure)?;
+        let title = SERVER_FIGURES.iter().find(|f| f.name == figure).map_or(figure, |f| f.title);
+        let points: Vec<(f64, f64)> = course
+            .points
+            .iter()
+            .map(|(at, value)| (*at as f64 / 1e6, *value))
+            .filter(|(at, value)| (0.0..=end_s).contains(at) && value.is_finite())
+            .collect();
+        // Of neighbours the greatest, as of the client's figures.
+        let points: Vec<(f64, f64)> = points
+            .chunks(points.len().div_ceil(most.max(1)).max(1))
+            .filter_map(|part| part.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1)))
+            .collect();
+        (points.len() > 1).then(|| line(title, i, points.into_iter()))
+    };
+    let told = |(place, (label, unit, figures)): (usize, &(&str, &str, &[&str]))| {
+        let all: Vec<Series> = figures.iter().enumerate().filter_map(series).collect();
+        let something = all.iter().any(|s| s.points.iter().any(|p| p.y > 0.0));
+        (!all.is_empty() && (something || place == 0)).then(|| panel(label, unit, all))
+    };
+    SERVER_PANELS.iter().enumerate().filter_map(told).collect()
+}
+
+/// The end of the time line, in seconds.
+fn end_s(data: &CellData) -> f64 {
+    data.timeline.last().map_or(0.0, |last| (last.t_us + TICK_US) as f64 / 1e6)
 }
 
 fn panel(label: &str, unit: &str, series: Vec<Series>) -> StripPanel {
@@ -271,6 +324,7 @@ mod tests {
                 timeline: Vec::new(),
                 records: None,
                 points: Vec::new(),
+                server: Vec::new(),
             }
         };
         (0..n).map(one).collect()

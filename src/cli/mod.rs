@@ -17,6 +17,7 @@ mod init;
 mod lists;
 mod noise;
 mod notify;
+mod page;
 mod plan;
 mod publish;
 mod rebuild;
@@ -26,6 +27,7 @@ mod scenarios;
 mod search;
 mod sim;
 mod source;
+mod ui;
 mod worker;
 
 use std::io::Write as _;
@@ -90,6 +92,8 @@ Examples:
   plimsoll plan my.toml                         what would run, how long, how many tokens
   plimsoll run my.toml --set target.url=http://127.0.0.1:8000
   plimsoll run my.toml --resume runs/20260101T120000Z-capacity
+  plimsoll run my.toml --ui                     watch it live, in a browser
+  plimsoll ui                                   browse past runs
   plimsoll report runs/20260101T120000Z-capacity
   plimsoll history nightly                      where a figure changed, over all runs
   plimsoll capacity runs/20260101T120000Z-capacity --load '12 req/s at 512/128; growth 20%'
@@ -119,6 +123,8 @@ enum Command {
     Scenarios(scenarios::ScenariosArgs),
     /// Write figures and the page of finished or partial runs.
     Report(report::ReportArgs),
+    /// Browse past runs, their reports and comparisons, in a browser.
+    Ui(ui::UiArgs),
     /// Follow a figure over all runs of an experiment: where did its level change?
     History(history::HistoryArgs),
     /// Say what a server carries within an SLO, how sure that is, and what a traffic needs.
@@ -175,6 +181,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Plan(args) => plan::run(&args),
         Command::Scenarios(args) => scenarios::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Ui(args) => ui::run(&args),
         Command::History(args) => history::run(&args),
         Command::Capacity(args) => capacity::run(&args),
         Command::Compare(args) => compare::run(&args),

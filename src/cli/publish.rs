@@ -17,7 +17,7 @@ const OUT: &str = "Figures for others, while it runs (docs/publish.md)";
 const SOON: Duration = Duration::from_millis(500);
 
 /// The arguments; all else is in the file's publish section, or `--set publish.…`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct PublishArgs {
     /// Let Prometheus scrape this client's figures, such as at 9464 of this machine alone or at
     /// 0.0.0.0:9464: `publish.listen`.

@@ -9,11 +9,12 @@ use clap::Args;
 
 use super::compare::{Format, conclude, find_run};
 use super::notify::{self, Known};
+use super::page::{self, PageArgs};
 use super::publish::{self, PublishArgs};
 use super::source::{Planned, SourceArgs};
 use super::{Exit, Failure, chain, say, say_err};
 use crate::analysis::compare::{self, Comparison, GateSettings};
-use crate::analysis::{CellData, RunData, sentence};
+use crate::analysis::{CellData, RunData, inside, sentence};
 use crate::event::Watchers;
 use crate::experiment::{Experiment, Gate};
 use crate::load::Control;
@@ -21,13 +22,15 @@ use crate::measure::{CellSummary, SloStatus, Verdict};
 use crate::search::{End, Outcome};
 use crate::sweep::{self, Ending, Options, SweepError, Swept};
 use crate::tracing::{self, Sending};
+use crate::ui::{Live, Watch};
 use crate::{progress, report};
 
 /// Arguments of `run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
   plimsoll run experiments/quickstart.toml
+  plimsoll run smoke --ui                      watch it live, in a browser
   plimsoll run smoke --target http://127.0.0.1:8000        a scenario by its name
   plimsoll run recommended-sequence --scale-time 0.02      hours in minutes, at the simulator
   plimsoll run my.toml --set target.url=http://127.0.0.1:8000 --set 'grid.users=[1,2,4]'
@@ -74,20 +77,35 @@ pub struct RunArgs {
     no_compare: bool,
     #[command(flatten)]
     publish: PublishArgs,
+    #[command(flatten)]
+    pub(super) page: PageArgs,
 }
 
 /// Longest that spans are waited for after a sweep.
 const SPANS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Plan, sweep, report, compare.
+/// Plan, sweep, report, compare; with a live page as often as it is asked to.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
-    let Planned { experiment, plan } = args.source.plan()?;
+    let control = Control::default();
+    if args.page.is_wanted()? {
+        return page::run(args, &control);
+    }
+    let planned = args.source.plan()?;
+    watch_signals(&control, announce)?;
+    once(args, planned, &control, None)
+}
+
+/// One sweep and what is made of it; `page` watches it.
+pub(super) fn once(
+    args: &RunArgs,
+    Planned { experiment, plan }: Planned,
+    control: &Control,
+    page: Option<&Arc<Live>>,
+) -> Result<Exit, Failure> {
     // Before the sweep, which may take hours.
     let baseline = baseline(args, &experiment)?;
     let publishing = args.publish.settings(&args.source, &experiment)?;
-    let control = Control::default();
-    watch_signals(&control, announce)?;
-    let mut shown = progress::watcher(args.progress, press(&control));
+    let mut shown = progress::watcher(args.progress, press(control));
     if args.show_response {
         if args.progress == progress::Mode::None {
             return Err(Failure::usage(anyhow!(
@@ -99,14 +117,17 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let mut watchers = Watchers::default();
     watchers.add(shown);
     let sending = spans(&experiment, &mut watchers)?;
-    let published = publish::start(&publishing, &experiment.name, &control, &mut watchers)?;
+    let published = publish::start(&publishing, &experiment.name, control, &mut watchers)?;
+    if let Some(page) = page {
+        watchers.add(Box::new(Watch::new(Arc::clone(page))));
+    }
     let options = Options {
         runs: args.out.clone(),
         resume: args.resume.clone(),
         sets: args.source.sets(),
         no_server: args.no_server,
     };
-    let swept = sweep::run(&experiment, &plan, &options, &control, &mut watchers).map_err(failure);
+    let swept = sweep::run(&experiment, &plan, &options, control, &mut watchers).map_err(failure);
     drop(watchers);
     if let Some(lost) = sending.and_then(|sending| sending.finish(SPANS_WITHIN)) {
         say_err(&format!("note: {lost}"));
@@ -114,6 +135,9 @@ pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let mut known = Known::default();
     let ran = swept.is_ok();
     let end = swept.and_then(|swept| conclude_run(args, &experiment, baseline, &swept, &mut known));
+    if let (Some(page), Some(written)) = (page, known.page.as_deref().and_then(Path::parent)) {
+        page.reported(written.to_owned());
+    }
     notify::tell(&experiment, &known, &end);
     publish::finish(published, ran);
     end
@@ -338,6 +362,8 @@ fn missed(args: &RunArgs, cell: &CellData, summary: &CellSummary) -> Vec<(SloSta
     let whole = gates.next().unwrap_or(Gate::Off);
     let own = summary.slo.iter().map(|v| v.status).filter(|status| fails(whole, *status));
     let mut out: Vec<_> = own.map(|status| (status, format!("a cell misses {}", what(status)))).collect();
+    let beyond = summary.limits().iter().filter(|limit| fails(whole, limit.status));
+    out.extend(beyond.map(|l| (l.status, format!("a cell is beyond a limit: {}", inside::limit_text(l)))));
     for (gate, stage) in gates.zip(summary.stages()) {
         let rules = stage.slo.iter().map(|v| v.status).filter(|status| fails(gate, *status));
         out.extend(

@@ -14,7 +14,7 @@ use crate::plan::{self, Plan};
 use crate::scenarios;
 
 /// The arguments.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct SourceArgs {
     /// The experiment file, or the name of a scenario; `plimsoll scenarios` lists them.
     file: PathBuf,
@@ -83,6 +83,11 @@ impl SourceArgs {
     /// Add what the command itself sets.
     pub(super) fn add(&mut self, sets: impl IntoIterator<Item = String>) {
         self.own.extend(sets);
+    }
+
+    /// Add overrides that have the last word.
+    pub(super) fn add_last(&mut self, sets: impl IntoIterator<Item = String>) {
+        self.set.extend(sets);
     }
 
     /// [`SourceArgs::plan`] with the overrides `more` after all others, for one of several sides.

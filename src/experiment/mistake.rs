@@ -125,6 +125,25 @@ impl Mistake {
     }
 }
 
+impl Mistake {
+    /// What is wrong and what is right, without the place.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let mut text = self.problem.clone();
+        if let Some(found) = &self.found {
+            text.push_str(&format!("; found {found}"));
+        }
+        if let Some(nearest) = &self.nearest {
+            text.push_str(&format!("; did you mean {nearest:?}?"));
+        }
+        if let Some(allowed) = &self.allowed {
+            let stop = if self.nearest.is_some() { "" } else { "." };
+            text.push_str(&format!("{stop} Allowed: {allowed}"));
+        }
+        text
+    }
+}
+
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
@@ -135,17 +154,7 @@ impl fmt::Display for Mistake {
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
-        f.write_str(&self.problem)?;
-        if let Some(found) = &self.found {
-            write!(f, "; found {found}")?;
-        }
-        if let Some(nearest) = &self.nearest {
-            write!(f, "; did you mean {nearest:?}?")?;
-        }
-        if let Some(allowed) = &self.allowed {
-            let stop = if self.nearest.is_some() { "" } else { "." };
-            write!(f, "{stop} Allowed: {allowed}")?;
-        }
+        f.write_str(&self.sentence())?;
         if let Some(excerpt) = &self.excerpt {
             let number = if self.file == SET { String::new() } else { self.line.to_string() };
             write!(f, "\n{number:>5} | {excerpt}")?;

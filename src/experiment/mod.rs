@@ -14,11 +14,13 @@ mod gate;
 mod gate_tests;
 mod grid;
 mod hooks;
+mod inside;
 mod length_table;
 #[cfg(test)]
 mod load_tests;
 mod mistake;
 mod notify;
+mod observe;
 pub mod presets;
 mod publish;
 mod quantity;
@@ -54,11 +56,16 @@ pub use gate::GateSettings;
 pub use grid::{Axis, Grid, Order};
 pub(crate) use grid::{Override, Point};
 pub use hooks::{Expect, Hook, HookAction, HookPoint, Hooks, OnFailure};
+pub use inside::{
+    GpusFrom, InsideSettings, JsonEndpoint, Limit, LimitOn, LimitUnit, NamedProcess, Pointer, ProcessAt,
+    ProcessesFrom,
+};
 pub(crate) use length_table::line_of;
 pub use length_table::{LengthTable, LengthTableError, MAX_TOKENS};
 pub(crate) use mistake::nearest;
 pub use mistake::{Mistake, MistakeKind, Mistakes};
 pub use notify::{End, Notify, Webhook, WebhookFormat};
+pub use observe::{MetricsFrom, MetricsUrl, ObserveSettings};
 pub use publish::{GrafanaSettings, OtlpEndpoint, OtlpSettings, PublishSettings, PushMethod, PushSettings};
 pub use quantity::Quantity;
 pub(crate) use reader::Reader;
@@ -94,6 +101,7 @@ pub struct Experiment {
     pub hooks: Hooks,
     /// The workers that drive the load; it changes no cell's identity.
     pub fleet: FleetSettings,
+    pub observe: ObserveSettings,
     /// `[notify]`, where there is one. It changes nothing of what runs.
     pub notify: Option<Notify>,
     /// `[tracing]`, where there is one. It changes no cell's identity.
@@ -202,6 +210,7 @@ impl Experiment {
             compare,
             hooks,
             fleet,
+            observe,
             notify,
             tracing,
             publish,
@@ -218,6 +227,7 @@ impl Experiment {
             compare,
             hooks,
             fleet,
+            observe,
             notify,
             tracing,
             publish,
@@ -306,6 +316,7 @@ struct Head {
     compare: Option<GateSettings>,
     hooks: Hooks,
     fleet: FleetSettings,
+    observe: ObserveSettings,
     notify: Option<Notify>,
     tracing: Option<Tracing>,
     publish: PublishSettings,
@@ -330,6 +341,7 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let compare = root.get("compare").map(|f| read::compare(f.section()));
     let hooks = read::hooks(root.sub("hooks"));
     let fleet = read::fleet(root.sub("fleet"));
+    let observe = read::observe(root.sub("observe"));
     let notify = root.get("notify").map(|f| read::notify(f.section()));
     let tracing = root.get("tracing").map(|f| read::tracing(f.section()));
     let publish = read::publish(root.sub("publish"));
@@ -344,6 +356,7 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
         compare,
         hooks,
         fleet,
+        observe,
         notify,
         tracing,
         publish,

@@ -17,7 +17,7 @@ pub const TRACE_ID: &str = "{trace_id}";
 pub struct Tracing {
     /// Share of the arrivals that bear a `traceparent`, more than 0 and at most 1.
     pub share: f64,
-    /// URL of a trace, with [`TRACE_ID`] in its place.
+    /// URL of a trace, with `{trace_id}` in its place.
     pub link: Option<String>,
     /// Base URL of an OTLP/HTTP receiver that this client's own spans are sent to.
     pub otlp: Option<String>,

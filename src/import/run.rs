@@ -310,6 +310,7 @@ fn cell_run(found: &Found) -> CellRun {
         foreign_chunks_in_window: 0,
         client: ClientHealth::default(),
         lost_records: None,
+        observed: None,
     }
 }
 

@@ -210,6 +210,8 @@ impl<'a> Collector<'a> {
             e2e_p95_ms: quantile(&e2e, 0.95),
             e2e_p99_ms: quantile(&e2e, 0.99),
             lag_p99_ms: quantile(&lag, 0.99),
+            // Who watches the server adds it.
+            server: BTreeMap::new(),
         }
     }
 }

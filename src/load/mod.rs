@@ -8,6 +8,7 @@ mod cgroup;
 mod clock;
 mod closed;
 mod collect;
+mod control;
 mod crew;
 mod deal;
 mod exchange;
@@ -39,11 +40,11 @@ mod timer;
 mod window;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 pub use clock::monotonic_ns;
 pub use collect::Batch;
+pub use control::Control;
 pub use crew::cores_of_several;
 pub use forward::{Line, News, Order, drive_share};
 pub use gather::Gatherer;
@@ -97,30 +98,6 @@ impl JobPart {
     /// of an API that turns out to have none.
     fn streams(&self, workload: &Workload) -> bool {
         workload.stream && self.provider.features().streams
-    }
-}
-
-/// Asks a running cell to stop. Set from the signal handler; all clones are one.
-#[derive(Debug, Clone, Default)]
-pub struct Control(Arc<AtomicU8>);
-
-impl Control {
-    /// One step further: run → finish (close the window, drain) → now (censor all at once).
-    pub fn press(&self) {
-        let _ =
-            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |v| Some(v.saturating_add(1).min(2)));
-    }
-
-    /// Whether the window is to be closed.
-    #[must_use]
-    pub fn finish(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= 1
-    }
-
-    /// Whether to drop everything in flight.
-    #[must_use]
-    pub fn now(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= 2
     }
 }
 
@@ -231,6 +208,7 @@ fn cell_run(
         foreign_chunks_in_window: counts.foreign_chunks,
         client,
         lost_records: lost_records(lost, counts.lost),
+        observed: None,
     }
 }
 

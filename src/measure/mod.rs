@@ -3,8 +3,10 @@
 mod groups;
 mod identity;
 mod in_flight;
+pub mod inside;
 mod samples;
 mod select;
+mod server_side;
 mod slo;
 mod stages;
 mod totals;
@@ -17,7 +19,11 @@ use std::convert::Infallible;
 use serde::{Deserialize, Serialize};
 
 pub use groups::{GroupKind, GroupSummary};
+pub use inside::{Growth, Inside, InsideFigure, LimitVerdict};
 pub use samples::of_request;
+pub use server_side::{
+    CountCheck, Made, SERVER_FIGURES, ServerCourse, ServerFigure, ServerSide, ServerValue, server_courses,
+};
 pub use slo::{SloStatus, SloVerdict};
 pub use stages::{Drift, DriftVerdict, Recovered, RecoveryVerdict, recovery};
 pub use trend::{Batches, Course};
@@ -49,6 +55,9 @@ pub struct CellSummary {
     pub validity: Validity,
     /// Verdict of each SLO rule.
     pub slo: Vec<SloVerdict>,
+    /// What was read of the server's processes, its GPUs and its machine, with the limits on them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Inside>,
     /// Hash of every prompt length, output length and due time: two runs may be paired only
     /// if it is the same.
     pub workload_hash: String,
@@ -61,6 +70,9 @@ pub struct CellSummary {
     /// judged. Empty where stages change the load, and so the figures, by plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<DriftVerdict>,
+    /// What was read of the server meanwhile; `None` where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerSide>,
 }
 
 impl CellSummary {
@@ -75,9 +87,19 @@ impl CellSummary {
         self.groups.iter().filter(|g| g.kind == GroupKind::Stage)
     }
 
-    /// How all stands that was asked of the cell: each rule of its own, and each of its stages'
-    /// rules and recoveries.
+    /// How all stands that was asked of the cell: its SLOs, and the limits on its server.
     pub fn statuses(&self) -> impl Iterator<Item = SloStatus> {
+        self.slo_statuses().chain(self.limits().iter().map(|verdict| verdict.status))
+    }
+
+    /// The limits on its server, judged.
+    #[must_use]
+    pub fn limits(&self) -> &[LimitVerdict] {
+        self.inside.as_ref().map_or(&[], |inside| &inside.limits)
+    }
+
+    /// How each rule of its own stands, and each of its stages' rules and recoveries.
+    pub fn slo_statuses(&self) -> impl Iterator<Item = SloStatus> {
         let own = self.slo.iter().map(|verdict| verdict.status);
         own.chain(self.groups.iter().flat_map(GroupSummary::statuses))
     }
@@ -318,9 +340,11 @@ where
     let mut totals = totals::Totals::new(settings, totals::Scope::cell(settings), run.window);
     let mut groups = groups::Groups::of(settings, run);
     let mut drift = (!settings.level_changes()).then(|| Drift::new(run.window));
+    let mut asked = server_side::Asked::new(totals.whole_answers());
     for record in walk()? {
         let record = record?;
         totals.take(&record);
+        asked.take(&record);
         groups.take(&record);
         if let Some(drift) = &mut drift {
             drift.take(&record);
@@ -337,6 +361,11 @@ where
     let mut summary = summary_of(cell, run, totals);
     summary.groups = groups.finish();
     summary.drift = drift.map(|drift| drift.verdicts()).unwrap_or_default();
+    if let Some(observed) = &run.observed {
+        let side = server_side::server_side(observed, run.window, &asked);
+        validity::hear_server(&mut summary.validity, asked.verdict(&side.counts));
+        summary.server = Some(side);
+    }
     Ok(summary)
 }
 
@@ -367,9 +396,11 @@ fn summary_of(cell: &Cell, run: &CellRun, mut totals: totals::Totals<'_>) -> Cel
         tokens: totals.tokens,
         validity: Validity { verdict: Verdict::Valid, reasons: Vec::new(), signals: BTreeMap::new() },
         slo: Vec::new(),
+        inside: None,
         workload_hash,
         groups: Vec::new(),
         drift: Vec::new(),
+        server: None,
     };
     summary.slo = settings.slo.rules.iter().map(|rule| SloVerdict::of(rule, &summary)).collect();
     let ttft = totals.ttft;

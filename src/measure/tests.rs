@@ -154,6 +154,7 @@ fn run(records: &[RequestRecord]) -> CellRun {
             ..ClientHealth::default()
         },
         lost_records: None,
+        observed: None,
     }
 }
 

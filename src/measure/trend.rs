@@ -36,16 +36,19 @@ impl Batches {
         *n += 1;
     }
 
-    /// The line through the batch means, per second. `None` when the window is short or a
-    /// batch is empty.
+    /// The mean of each batch. `None` when the window is short or a batch is empty.
+    #[must_use]
+    pub fn means(&self) -> Option<[f64; BATCHES]> {
+        let whole = self.window.seconds() >= TREND_SECONDS && self.sums.iter().all(|(_, n)| *n > 0);
+        whole.then(|| self.sums.map(|(sum, n)| sum / n as f64))
+    }
+
+    /// The line through the batch means, per second. `None` as for [`Batches::means`].
     #[must_use]
     pub fn line(&self) -> Option<Line> {
-        if self.window.seconds() < TREND_SECONDS || self.sums.iter().any(|(_, n)| *n == 0) {
-            return None;
-        }
+        let y = self.means()?;
         let width = self.width();
         let x: Vec<f64> = (0..BATCHES).map(|i| (i as f64 + 0.5) * width / 1e6).collect();
-        let y: Vec<f64> = self.sums.iter().map(|(sum, n)| sum / *n as f64).collect();
         regress(&x, &y)
     }
 

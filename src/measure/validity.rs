@@ -14,7 +14,10 @@ use crate::record::{CellRun, ClientHealth, EndedBy, TICK_US, Tick, Window};
 use crate::stats::{Line, student_t_quantile};
 
 pub(super) use steady::BySending;
-pub use table::{CONTAMINATED_NAME, DATA_AGAIN_NAME, Limit, NOTHING_ANSWERED_NAME, SIGNALS, Signal, Unit};
+pub use table::{
+    CONTAMINATED_NAME, DATA_AGAIN_NAME, Limit, NOTHING_ANSWERED_NAME, SERVER_COUNTS_NAME, SIGNALS, Signal,
+    Unit,
+};
 
 /// Standard deviations of a steady number in flight that a pile has to exceed.
 const CHANCE_SD: f64 = 3.0;
@@ -59,6 +62,17 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Validity {
     tokens_known(evidence, &mut court);
     let verdict = court.reasons.iter().map(|r| r.verdict).max().unwrap_or(Verdict::Valid);
     Validity { verdict, reasons: court.reasons, signals: court.signals }
+}
+
+/// Judge how the server's counts stand to this client's: the share by which they are off, and what
+/// that says.
+pub(super) fn hear_server(validity: &mut Validity, off: Option<(f64, String)>) {
+    let mut court = Court { scale_ms: 0.0, window_ms: 0.0, signals: BTreeMap::new(), reasons: Vec::new() };
+    court.hear(&table::SERVER_COUNTS, off.as_ref().map(|(off, _)| *off), |_, _| {
+        off.as_ref().map(|(_, text)| text.clone()).unwrap_or_default()
+    });
+    validity.signals.extend(court.signals);
+    court.reasons.into_iter().for_each(|reason| validity.add(&reason.signal, reason.verdict, reason.text));
 }
 
 /// Signals and reasons as they are found.

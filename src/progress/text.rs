@@ -251,6 +251,7 @@ pub(super) mod tests {
             e2e_p95_ms: Some(2600.0),
             e2e_p99_ms: None,
             lag_p99_ms: Some(0.52),
+            server: std::collections::BTreeMap::new(),
         }
     }
 

@@ -145,8 +145,10 @@ async fn push(
             _ = ticks.tick() => false,
             _ = over.wait_for(|over| *over) => true,
         };
-        let body = pusher.body(&registry.borrow());
-        pusher.push(body).await;
+        if registry.borrow().has_begun() {
+            let body = pusher.body(&registry.borrow());
+            pusher.push(body).await;
+        }
         if last {
             return pusher;
         }
@@ -168,8 +170,10 @@ async fn export(
             _ = ticks.tick() => false,
             _ = over.wait_for(|over| *over) => true,
         };
-        let body = otlp::render(&registry.borrow());
-        exporter.post(body).await;
+        if registry.borrow().has_begun() {
+            let body = otlp::render(&registry.borrow());
+            exporter.post(body).await;
+        }
         if last {
             return exporter.sum_up();
         }

@@ -124,8 +124,16 @@ impl Registry {
         }
     }
 
+    /// Whether the run has begun: before, it has no name, and so nothing has.
+    pub(super) fn has_begun(&self) -> bool {
+        !self.run.is_empty()
+    }
+
     /// Every series.
     pub(super) fn series(&self) -> Vec<Series> {
+        if !self.has_begun() {
+            return Vec::new();
+        }
         FAMILIES.iter().map(|family| Series { family, points: self.points(family) }).collect()
     }
 

@@ -36,6 +36,7 @@ fn live() -> Live {
         e2e_p95_ms: None,
         e2e_p99_ms: None,
         lag_p99_ms: None,
+        server: Default::default(),
     }
 }
 
@@ -89,6 +90,11 @@ fn every_family_is_given_out_and_live_ones_of_the_running_cell_alone() {
             assert_eq!(names.len(), before, "{}: a label twice", series.family.name);
         }
     }
+}
+
+#[test]
+fn before_the_run_has_a_name_there_is_nothing() {
+    assert_eq!(text::render(&Registry::new("e", 1).series()), "");
 }
 
 #[test]

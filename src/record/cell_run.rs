@@ -27,6 +27,8 @@ pub struct CellRun {
     /// Records that the sink refused, or that came faster than it took them, with the first
     /// reason.
     pub lost_records: Option<(u64, String)>,
+    /// What was read of the server meanwhile; `None` where nobody looked.
+    pub observed: Option<super::Observed>,
 }
 
 /// How this client fared while it loaded the server.

@@ -9,10 +9,13 @@
 
 mod answer;
 mod cell_run;
+pub mod inside;
+mod observed;
 mod trace;
 
 pub use answer::{ANSWER_CHARS, BODY_CHARS, Excerpt, KeptAnswer, PROMPT_CHARS, Texts};
 pub use cell_run::{Ceiling, CellRun, ClientHealth, EndedBy, StageWindow, TICK_US, Tick, Window};
+pub use observed::{Observed, ObservedLook, ObservedSeries, Reading, ReadingKind, labels};
 pub use trace::{TraceId, Traces};
 
 use serde::{Deserialize, Serialize};

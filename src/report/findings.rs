@@ -7,9 +7,11 @@ use crate::analysis::capacity::{SloSource, answers};
 use crate::analysis::diagnosis::{self, Finding};
 use crate::analysis::grid::is_silent;
 use crate::analysis::words::{rule_text, value_with_unit};
-use crate::analysis::{self, RunData};
+use crate::analysis::{self, RunData, inside};
 use crate::chart::{Family, Level, Loop, Repeats, count, families, figure, list};
-use crate::measure::{CellSummary, GroupSummary, RecoveryVerdict, SloStatus, SloVerdict, Verdict};
+use crate::measure::{
+    CellSummary, GroupSummary, LimitVerdict, RecoveryVerdict, SloStatus, SloVerdict, Verdict,
+};
 use crate::metrics;
 use crate::report::noise;
 
@@ -233,10 +235,13 @@ fn throughput(believable: &[&Repeats<'_>], families: &[Family<'_>]) -> Option<St
 enum Asked<'a> {
     Rule(Option<&'a str>, &'a SloVerdict),
     Recovery(&'a RecoveryVerdict),
+    /// What the server may take.
+    Limit(&'a LimitVerdict),
 }
 
 fn asked(summary: &CellSummary) -> impl Iterator<Item = Asked<'_>> {
-    summary.slo.iter().map(|rule| Asked::Rule(None, rule)).chain(summary.stages().flat_map(asked_of))
+    let own = summary.slo.iter().map(|rule| Asked::Rule(None, rule));
+    own.chain(summary.stages().flat_map(asked_of)).chain(summary.limits().iter().map(Asked::Limit))
 }
 
 fn asked_of(stage: &GroupSummary) -> impl Iterator<Item = Asked<'_>> {
@@ -249,6 +254,7 @@ impl Asked<'_> {
         match self {
             Self::Rule(_, verdict) => verdict.status,
             Self::Recovery(verdict) => verdict.status(),
+            Self::Limit(verdict) => verdict.status,
         }
     }
 
@@ -257,6 +263,7 @@ impl Asked<'_> {
         match self {
             Self::Rule(None, verdict) => rule_text(verdict),
             Self::Rule(Some(stage), verdict) => format!("{stage}: {}", rule_text(verdict)),
+            Self::Limit(verdict) => inside::limit_rule(verdict),
             Self::Recovery(r) => {
                 format!("{}: latency is back at {}'s, at most +{:.0} %", r.stage, r.of, r.within * 100.0)
             }
@@ -272,6 +279,7 @@ impl Asked<'_> {
                 let badness = if better == Some(metrics::Better::Higher) { -value } else { value };
                 Some((badness, value_with_unit(&verdict.metric, value)))
             }
+            Self::Limit(verdict) => Some((verdict.value?, inside::limit_value(verdict)?)),
             Self::Recovery(r) => {
                 let over = r.worst()?;
                 Some((over, format!("{:+.1} %", (over - 1.0) * 100.0)))

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use super::ask::Asker;
-use super::{Found, gauges, probe};
+use super::{Found, probe};
 use crate::experiment::Cooldown;
+use crate::exposition;
 use crate::provider::{Provider, WireRequest};
 
 /// Signs of idleness in a row that are believed.
@@ -108,12 +109,17 @@ pub(super) fn wait(
     }
 }
 
+/// Requests that a text says are running or waiting.
+fn in_hand(metrics: &[u8]) -> Option<f64> {
+    exposition::in_hand(&exposition::parse(&String::from_utf8_lossy(metrics)).readings)
+}
+
 /// What the server is busy with; `None` when it looks idle. Notes whether nobody takes a
 /// connection.
 fn look(asker: &Asker, sign: &IdleSign, refused: &mut bool) -> Option<String> {
     match sign {
         IdleSign::Gauges(url) => match asker.get(url) {
-            Ok(answer) if answer.is_ok() => match gauges::in_hand(&String::from_utf8_lossy(&answer.body)) {
+            Ok(answer) if answer.is_ok() => match in_hand(&answer.body) {
                 Some(0.0) => None,
                 Some(n) => Some(format!("{n} requests running or waiting")),
                 None => Some("no gauge of running requests in /metrics any more".to_owned()),

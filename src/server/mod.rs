@@ -9,7 +9,6 @@ mod ask;
 mod client;
 mod detect;
 mod facts;
-mod gauges;
 mod hook;
 mod identity;
 mod idle;
@@ -29,6 +28,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::experiment::{Settings, Target, TokenizerChoice};
+use crate::exposition;
 use crate::provider::{self, Provider, join};
 use crate::workload::{BundledTokenizer, FileTokenizer, Tokenizer, TokenizerError};
 
@@ -73,6 +73,8 @@ pub struct Found {
     pub tokenizer: Arc<dyn Tokenizer>,
     /// What a person should know, a sentence each.
     pub notes: Vec<String>,
+    /// Where the server tells its figures, in Prometheus' text.
+    pub metrics: Option<Url>,
     /// Whether the server tells how many requests it has in hand.
     pub gauges: bool,
     /// Datatypes of the model's inputs, where the server tells them.
@@ -213,7 +215,8 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
     let provider =
         speaker(target, &target.api, &inputs).ok_or_else(|| DiscoverError::Api(target.api.clone()))?;
     let root = client::root(&base);
-    let metrics = asker.get(&join(&root, "/metrics")).ok().filter(Answer::is_ok);
+    let metrics_url = join(&root, "/metrics");
+    let metrics = asker.get(&metrics_url).ok().filter(Answer::is_ok);
     let metrics = metrics.map(|a| String::from_utf8_lossy(&a.body).into_owned());
     if let Ok(version) = asker.get(&join(&root, "/version")) {
         identity.take_version(&version);
@@ -221,7 +224,10 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
     identity.guess_engine(metrics.as_deref());
     listed.name_engine(&mut identity);
     identity.note_limits(&model, settings, &mut notes);
-    let gauges = metrics.as_deref().and_then(gauges::in_hand).is_some();
+    let told = exposition::parse(metrics.as_deref().unwrap_or_default());
+    let gauges = exposition::in_hand(&told.readings).is_some();
+    // A page for people at that path has lines that are none of Prometheus'.
+    let metrics = (told.bad.is_none() && !told.readings.is_empty()).then(|| metrics_url.clone());
 
     let (vocabulary, tokenizer) = tokenizer(settings, &asker, &root, &model, &identity, &mut notes)?;
     let probe =
@@ -232,14 +238,27 @@ fn ask_all(settings: &Settings, base: Url, stop: Stop) -> Result<Found, Discover
     };
     let tokenizer = probe::templated(tokenizer, learnt.overhead);
     let idle = match (gauges, learnt.answered) {
-        (true, _) => IdleSign::Gauges(join(&root, "/metrics")),
+        (true, _) => IdleSign::Gauges(metrics_url),
         (false, true) => probe.idle_sign(),
         (false, false) => IdleSign::None,
     };
     let api = target.api.clone();
     let endpoint = Endpoint { base, model, headers, force_length: learnt.force_length };
     let overhead = learnt.overhead;
-    Ok(Found { endpoint, api, identity, tokenizer, notes, gauges, inputs, vocabulary, overhead, asker, idle })
+    Ok(Found {
+        endpoint,
+        api,
+        identity,
+        tokenizer,
+        notes,
+        metrics,
+        gauges,
+        inputs,
+        vocabulary,
+        overhead,
+        asker,
+        idle,
+    })
 }
 
 /// The settings with the API that the server speaks in the place of `auto`.
@@ -299,6 +318,7 @@ pub fn undiscovered(settings: &Settings, base: Url, stop: Stop) -> Result<Found,
         identity: Identity::default(),
         tokenizer: Arc::new(BundledTokenizer),
         notes: Vec::new(),
+        metrics: None,
         gauges: false,
         inputs: BTreeMap::new(),
         vocabulary: Vocabulary::Bundled,

@@ -10,6 +10,7 @@ mod mean_test;
 mod mser;
 mod multiple;
 mod shift;
+mod spearman;
 mod stopping;
 mod student;
 mod usl;
@@ -24,6 +25,7 @@ pub use mean_test::{MOST_REPEATS, MeanTest, paired_t, repeats_to_settle, welch};
 pub use mser::{MSER_BATCH, Truncation, mser};
 pub use multiple::{benjamini_hochberg, holm};
 pub use shift::{Shift, ecdf, shift_function};
+pub use spearman::{Spearman, spearman};
 pub use stopping::{Share, Stopping, early_stopping};
 pub use student::{student_t_cdf, student_t_quantile};
 pub use usl::{USL_LEVELS, Usl, usl};
@@ -140,6 +142,19 @@ pub fn regress(x: &[f64], y: &[f64]) -> Option<Line> {
     Some(Line { slope, intercept: mean_y - slope * mean_x, t, df })
 }
 
+/// The slope of Theil (1950) and Sen (1968): the median of the slopes between all pairs of points
+/// with different `x`. `None` where there is no such pair. Points beyond the shorter of the two
+/// slices are left out.
+#[must_use]
+pub fn theil_sen(x: &[f64], y: &[f64]) -> Option<f64> {
+    let points: Vec<(f64, f64)> = x.iter().copied().zip(y.iter().copied()).collect();
+    let pairs = points.iter().enumerate().flat_map(|(i, a)| points[..i].iter().map(move |b| (a, b)));
+    let mut slopes: Vec<f64> =
+        pairs.filter(|(a, b)| a.0 != b.0).map(|(a, b)| (a.1 - b.1) / (a.0 - b.0)).collect();
+    slopes.sort_by(f64::total_cmp);
+    quantile(&slopes, 0.5)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,5 +198,13 @@ mod tests {
         assert_eq!(regress(&[1.0, 2.0], &[1.0, 2.0]), None);
         assert_eq!(regress(&[1.0; 5], &[1.0, 2.0, 3.0, 4.0, 5.0]), None);
         assert_eq!(regress(&[1.0, 2.0, 3.0], &[4.0, 4.0, 4.0]).unwrap().t, 0.0);
+    }
+
+    #[test]
+    fn the_median_of_slopes_minds_no_outlier() {
+        assert_eq!(theil_sen(&[0.0, 1.0, 2.0, 4.0], &[1.0, 3.0, 5.0, 9.0]), Some(2.0));
+        assert_eq!(theil_sen(&[0.0, 1.0, 2.0, 3.0, 4.0], &[1.0, 3.0, 5.0, 99.0, 9.0]), Some(2.0));
+        assert_eq!(theil_sen(&[1.0, 1.0], &[1.0, 2.0]), None);
+        assert_eq!(theil_sen(&[], &[]), None);
     }
 }

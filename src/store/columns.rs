@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Manifest, Skipped, StoredCell};
 use crate::experiment::Load;
-use crate::measure::{CellSummary, SloStatus, SloVerdict, Verdict};
+use crate::measure::{CellSummary, LimitVerdict, SloStatus, SloVerdict, Verdict};
 use crate::metrics::{self, Kind, METRICS, STATS};
 use crate::plan::Cell;
 
@@ -249,7 +249,8 @@ fn tokens(summary: &CellSummary) -> [String; 9] {
 fn verdicts(summary: &CellSummary) -> [String; 5] {
     let reasons: Vec<&str> = summary.validity.reasons.iter().map(|r| r.text.as_str()).collect();
     let slo_pass = passes(summary.statuses());
-    let slo: Vec<String> = summary.slo.iter().map(slo_text).collect();
+    let slo: Vec<String> =
+        summary.slo.iter().map(slo_text).chain(summary.limits().iter().map(limit_text)).collect();
     [
         verdict(summary.validity.verdict).to_owned(),
         reasons.join("; "),
@@ -257,6 +258,12 @@ fn verdicts(summary: &CellSummary) -> [String; 5] {
         slo.join("; "),
         summary.semi_open.to_string(),
     ]
+}
+
+/// `memory 613000000 (limit 512000000) fail`, in the unit that the limit is written in.
+fn limit_text(limit: &LimitVerdict) -> String {
+    let value = limit.value.map_or_else(|| "unknown".to_owned(), |v| v.to_string());
+    format!("{} {value} (limit {}) {}", limit.on.key(), limit.most, limit.status.word().to_lowercase())
 }
 
 /// Whether nothing of what was asked fails; empty where nothing was.

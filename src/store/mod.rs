@@ -8,6 +8,7 @@
 //!    cells/0003-<cell id>-r1/
 //!       records.jsonl                 only until the cell is finished
 //!       records.parquet  timeline.parquet  chunk_gaps.hlog
+//!       observed.parquet  server.parquet    only where the server's figures were read
 //!       answers.jsonl                 only where texts of answers are asked for
 //!       summary.json                  written last: the cell is finished once it is there
 //!       skipped.json                  of a cell that is not to run: why
@@ -53,8 +54,9 @@ pub use index::{Rebuilt, rebuild_summary};
 pub use manifest::{Imported, Manifest, NewRun, SCHEMA, Status};
 pub use noise::{NOISE, noise_path, write_noise};
 pub use run_dir::{
-    CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, GROUPS_CSV, INTERRUPTED_JSON, MANIFEST, PLAN, RECORDS, RunDir,
-    SEARCH_JSON, SKIPPED_JSON, SUMMARY_CSV, SUMMARY_JSON, TIMELINE, cell_dir, ids_of_sides, other_side,
+    CHUNK_GAPS, ENVIRONMENT, EXPERIMENT, GROUPS_CSV, INTERRUPTED_JSON, MANIFEST, OBSERVED, PLAN, RECORDS,
+    RunDir, SEARCH_JSON, SERVER, SKIPPED_JSON, SUMMARY_CSV, SUMMARY_JSON, TIMELINE, cell_dir, ids_of_sides,
+    other_side,
 };
 pub use skipped::Skipped;
 pub use stored::{Served, StoredCell, read_json};

@@ -9,7 +9,8 @@ use polars::prelude::*;
 use polars_io::parquet::write::{BatchedWriter, ParquetCompression, ParquetWriter};
 
 use super::{SealedLog, StoreError};
-use crate::record::{Phase, RequestRecord, Tick};
+use crate::measure::ServerCourse;
+use crate::record::{Observed, Phase, RequestRecord, Tick};
 
 /// Rows of a row group: what is in memory at a time.
 const ROW_GROUP: usize = 1 << 14;
@@ -34,6 +35,48 @@ pub(super) fn write_timeline(file: &mut File, path: &Path, ticks: &[Tick]) -> Re
     let mut out = Out::new(file, path, timeline_frame(&[]))?;
     for part in ticks.chunks(ROW_GROUP) {
         out.write(timeline_frame(part))?;
+    }
+    out.finish()
+}
+
+/// Write all that was read of the server: a row for each value, series by series.
+pub(super) fn write_observed(file: &mut File, path: &Path, observed: &Observed) -> Result<(), StoreError> {
+    let mut out = Out::new(file, path, observed_frame(&[]))?;
+    let mut rows: Vec<ObservedRow<'_>> = Vec::with_capacity(ROW_GROUP);
+    for series in &observed.series {
+        let source = observed.sources.get(series.source).map_or("", String::as_str);
+        let (name, labels, kind) = (series.name.as_str(), series.labels.as_str(), series.kind.name());
+        for (at_us, value) in observed.values(series) {
+            rows.push(ObservedRow { at_us, source, name, labels, kind, value });
+            if rows.len() == ROW_GROUP {
+                out.write(observed_frame(&rows))?;
+                rows.clear();
+            }
+        }
+    }
+    out.write(observed_frame(&rows))?;
+    out.finish()
+}
+
+/// One value of one series.
+struct ObservedRow<'a> {
+    at_us: i64,
+    source: &'a str,
+    name: &'a str,
+    labels: &'a str,
+    kind: &'static str,
+    value: f64,
+}
+
+/// Write the server's figures over time.
+pub(super) fn write_server(file: &mut File, path: &Path, courses: &[ServerCourse]) -> Result<(), StoreError> {
+    let mut out = Out::new(file, path, server_frame(&[]))?;
+    for course in courses {
+        let rows: Vec<(&str, i64, f64)> =
+            course.points.iter().map(|(at_us, value)| (course.figure.as_str(), *at_us, *value)).collect();
+        for part in rows.chunks(ROW_GROUP) {
+            out.write(server_frame(part))?;
+        }
     }
     out.finish()
 }
@@ -171,6 +214,27 @@ fn timeline_frame(ticks: &[Tick]) -> PolarsResult<DataFrame> {
         column!(ticks, "max_lag_us", |t| t.max_lag_us, u64),
     ];
     DataFrame::new(ticks.len(), columns)
+}
+
+fn observed_frame(rows: &[ObservedRow<'_>]) -> PolarsResult<DataFrame> {
+    let columns = vec![
+        column!(rows, "at_us", |r| r.at_us, i64),
+        column!(rows, "source", |r| r.source, &str),
+        column!(rows, "name", |r| r.name, &str),
+        column!(rows, "labels", |r| r.labels, &str),
+        column!(rows, "kind", |r| r.kind, &str),
+        column!(rows, "value", |r| r.value, f64),
+    ];
+    DataFrame::new(rows.len(), columns)
+}
+
+fn server_frame(rows: &[(&str, i64, f64)]) -> PolarsResult<DataFrame> {
+    let columns = vec![
+        column!(rows, "figure", |r| r.0, &str),
+        column!(rows, "at_us", |r| r.1, i64),
+        column!(rows, "value", |r| r.2, f64),
+    ];
+    DataFrame::new(rows.len(), columns)
 }
 
 fn phase(phase: Phase) -> &'static str {

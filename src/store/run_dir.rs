@@ -15,7 +15,7 @@ use super::{
     CellLog, Imported, Manifest, NewRun, SCHEMA, SealedLog, Served, Skipped, Status, StoreError, StoredCell,
     hlog, parquet, stored,
 };
-use crate::measure::CellSummary;
+use crate::measure::{CellSummary, server_courses};
 use crate::plan::{Cell, Plan};
 use crate::record::{CellRun, KeptAnswer};
 
@@ -41,6 +41,10 @@ pub const RECORDS: &str = "records.parquet";
 pub const TIMELINE: &str = "timeline.parquet";
 /// Name of a cell's histogram of chunk gaps.
 pub const CHUNK_GAPS: &str = "chunk_gaps.hlog";
+/// Name of all that was read of the server while a cell ran, where something was.
+pub const OBSERVED: &str = "observed.parquet";
+/// Name of the server's common figures over the time of a cell, made of those.
+pub const SERVER: &str = "server.parquet";
 
 /// Name of the file that says why a cell is not to run.
 pub const SKIPPED_JSON: &str = "skipped.json";
@@ -335,6 +339,11 @@ impl RunDir {
             return Ok(());
         }
         atomic::replace(&dir.join(CHUNK_GAPS), |file, temp| hlog::write(file, temp, run))?;
+        if let Some(observed) = &run.observed {
+            atomic::replace(&dir.join(OBSERVED), |file, temp| parquet::write_observed(file, temp, observed))?;
+            let courses = server_courses(observed);
+            atomic::replace(&dir.join(SERVER), |file, temp| parquet::write_server(file, temp, &courses))?;
+        }
         if !go_on(Step::ChunkGaps) {
             return Ok(());
         }

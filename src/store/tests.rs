@@ -213,9 +213,11 @@ pub(crate) fn summary(n: u32) -> CellSummary {
             pass: false,
             status: SloStatus::Fail,
         }],
+        inside: None,
         workload_hash: "w".to_owned(),
         groups: Vec::new(),
         drift: Vec::new(),
+        server: None,
         semi_open: false,
     }
 }
@@ -250,6 +252,7 @@ pub(crate) fn cell_run() -> CellRun {
         foreign_chunks_in_window: 0,
         client: ClientHealth::default(),
         lost_records: None,
+        observed: None,
     }
 }
 

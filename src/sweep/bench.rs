@@ -91,6 +91,11 @@ impl Bench {
         Ok(up.map(|up| up.start))
     }
 
+    /// The process group of the cells' own server, while it runs.
+    pub(super) fn group(&self) -> Option<u32> {
+        self.launcher.as_ref()?.group()
+    }
+
     /// The servers of a cell's parts, in their order. `silent` is the number of a cell, from 1,
     /// whose servers were there before: one that can't be found any more is then no error, but
     /// asked all the same.

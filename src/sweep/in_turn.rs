@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::begin::{begin, look_ahead, look_at_files, reopen};
 use super::bench::{self, Bench};
+use super::observing::Observing;
 use super::walk::{Agenda, Turn, Walk};
 use super::{Ending, Options, SweepError, Swept, close, fleet};
 use crate::event::{Event, Watcher};
@@ -97,8 +98,17 @@ pub fn in_turn(
             }
         });
     }
+    // One file's word for all: they are measured alike.
+    let observing = Observing::new(&first.experiment.observe);
     let traced = sides.first().map_or(0.0, |side| super::traced(side.experiment));
-    walk(sides, &mut runs, Walk::new(control, watcher, bench, ceiling).with_traced(traced).with_fleet(fleet))
+    walk(
+        sides,
+        &mut runs,
+        Walk::new(control, watcher, bench, ceiling)
+            .with_traced(traced)
+            .observed_by(observing)
+            .with_fleet(fleet),
+    )
 }
 
 /// Whether the same is asked, in the same order.

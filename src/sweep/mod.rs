@@ -9,7 +9,9 @@ mod begin;
 mod bench;
 mod hooks;
 mod in_turn;
+mod inside;
 mod listed;
+mod observing;
 mod prune;
 mod searching;
 mod walk;
@@ -26,6 +28,7 @@ use begin::{begin, look_ahead, reopen};
 use bench::Bench;
 use hooks::{After, Runner};
 use listed::Listed;
+use observing::Observing;
 use searching::Searching;
 use walk::Walk;
 
@@ -242,6 +245,7 @@ pub fn run(
     let mut walk = Walk::new(control, watcher, bench, ceiling)
         .with_hooks(hooks)
         .with_traced(traced(experiment))
+        .observed_by(Observing::new(&experiment.observe))
         .with_fleet(fleet);
     let (mut ending, of, pruned) = if plan.searches.is_empty() {
         let mut agenda = Listed::new(&run, plan, &expected, &left);

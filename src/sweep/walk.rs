@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::bench::{self, Bench};
 use super::hooks::{After, Runner};
+use super::observing::Observing;
 use super::{Ending, SweepError};
 use crate::event::{Event, Look, Watcher};
 use crate::experiment::{Cooldown, HookPoint, Target, Workload};
@@ -14,6 +15,7 @@ use crate::fleet::{Fleet, Task};
 use crate::load::{self, Control, Job, JobPart};
 use crate::measure::validity::{CONTAMINATED_NAME, DATA_AGAIN_NAME};
 use crate::measure::{self, CellSummary, Verdict};
+use crate::observe::Watch;
 use crate::plan::Cell;
 use crate::record::{Ceiling, CellRun, EndedBy, Traces};
 use crate::server::{self, DiscoverError, Found, Idle, LaunchError};
@@ -63,6 +65,12 @@ fn parts(salt: &str, cell: &Cell, found: &[Rc<Found>]) -> Result<Vec<JobPart>, S
     };
     cell.settings.parts().zip(found).map(part).collect()
 }
+
+/// Why a cell that a person skipped does not count.
+const BY_HAND: &str = "a person skipped it while it ran";
+
+/// How often a pause is looked at.
+const PAUSE_LOOK: Duration = Duration::from_millis(50);
 
 /// A cell whose turn it is.
 pub(super) struct Turn {
@@ -126,6 +134,8 @@ pub(super) struct Walk<'a> {
     /// What a load core of this machine can do, if it was calibrated.
     ceiling: Option<Ceiling>,
     hooks: Option<Runner>,
+    /// What is read of servers while cells run.
+    observing: Option<Observing>,
     /// Share of the requests that bear the name of a trace.
     traced: f64,
     /// The workers that drive the load; `None`: this process does.
@@ -149,6 +159,7 @@ impl<'a> Walk<'a> {
             contaminated: None,
             ceiling,
             hooks: None,
+            observing: None,
             traced: 0.0,
             fleet: None,
         }
@@ -162,6 +173,11 @@ impl<'a> Walk<'a> {
     /// Have these workers drive the load.
     pub(super) fn with_fleet(self, fleet: Option<Fleet>) -> Self {
         Self { fleet, ..self }
+    }
+
+    /// Watch the servers of each cell by this.
+    pub(super) fn observed_by(self, observing: Observing) -> Self {
+        Self { observing: Some(observing), ..self }
     }
 
     /// Let this share of each cell's requests bear the name of a trace.
@@ -204,6 +220,9 @@ impl<'a> Walk<'a> {
     /// Walk the agenda to its end.
     pub(super) fn all(&mut self, agenda: &mut dyn Agenda) -> Result<Ending, SweepError> {
         let mut next = agenda.next(self.watcher)?;
+        if next.is_some() {
+            self.hold();
+        }
         while let Some(turn) = next {
             if self.control.finish() {
                 return Ok(Ending::Interrupted);
@@ -233,28 +252,40 @@ impl<'a> Walk<'a> {
                 After::Stop(reason) => return Ok(Ending::Stopped { reason }),
                 After::Interrupted => return Ok(Ending::Interrupted),
             }
-            let (run, summary) = self.one(agenda.run(&turn), &turn, (&found, start))?;
-            match summary.window.ended_by {
-                EndedBy::Interrupt => return Ok(Ending::Interrupted),
-                EndedBy::WorkerLost => {
+            let measured = self.one(agenda.run(&turn), &turn, (&found, start))?;
+            match &measured {
+                Some((_, summary)) if summary.window.ended_by == EndedBy::Interrupt => {
+                    return Ok(Ending::Interrupted);
+                }
+                Some((run, summary)) if summary.window.ended_by == EndedBy::WorkerLost => {
                     let reason = format!("a worker was lost: {}", run.client.lost_workers.join("; "));
                     return Ok(Ending::Stopped { reason });
                 }
-                _ => {}
+                Some((_, summary)) => {
+                    self.finished += 1;
+                    agenda.finished(&turn, summary)?;
+                }
+                None => self.pass_over(agenda, &turn, BY_HAND)?,
             }
-            self.finished += 1;
-            agenda.finished(&turn, &summary)?;
             match self.around(HookPoint::AfterCell, &turn, &found, agenda.run(&turn)) {
                 After::GoOn => {}
                 After::Fail(reason) | After::Stop(reason) => return Ok(Ending::Stopped { reason }),
                 After::Interrupted => return Ok(Ending::Interrupted),
             }
-            if let Some(reason) = self.dead(cell, &run, &summary) {
+            if let Some((run, summary)) = &measured
+                && let Some(reason) = self.dead(cell, run, summary)
+            {
                 return Ok(Ending::Stopped { reason });
             }
             next = agenda.next(self.watcher)?;
             if next.is_some() {
+                self.hold();
                 self.cool_down(cell, &found);
+                // What the server was busy with before a pause says nothing of it after one.
+                while self.hold() {
+                    self.contaminated = None;
+                    self.cool_down(cell, &found);
+                }
             }
         }
         Ok(Ending::Finished)
@@ -266,13 +297,31 @@ impl<'a> Walk<'a> {
         agenda.passed_over(turn, reason, self.watcher)
     }
 
-    /// Drive one cell and keep what it gave.
+    /// Wait while a person wants a pause before the next cell; whether there was one.
+    fn hold(&mut self) -> bool {
+        if !self.control.paused() || self.control.finish() {
+            return false;
+        }
+        self.watcher.on(&Event::Notice { text: "paused by hand: the next cell waits" });
+        let began = Instant::now();
+        self.control.held_while(|control| {
+            while control.paused() && !control.finish() {
+                std::thread::sleep(PAUSE_LOOK);
+            }
+        });
+        let text = format!("the sweep goes on, after a pause of {:.0} s", began.elapsed().as_secs_f64());
+        self.watcher.on(&Event::Notice { text: &text });
+        true
+    }
+
+    /// Drive one cell and keep what it gave. `None`: it was skipped by hand, so that it measured
+    /// nothing; its records are kept as those of a cell that was interrupted.
     fn one(
         &mut self,
         keep: &RunDir,
         turn: &Turn,
         (found, start): (&[Rc<Found>], Option<u32>),
-    ) -> Result<(CellRun, CellSummary), SweepError> {
+    ) -> Result<Option<(CellRun, CellSummary)>, SweepError> {
         let Turn { cell, expected_s, of } = turn;
         self.watcher.on(&Event::CellStarted { cell, of: *of, expected_s: *expected_s });
         let shown = self.watcher.answers();
@@ -283,29 +332,41 @@ impl<'a> Walk<'a> {
             traces: self.traces(keep, cell),
         };
         let mut log = keep.begin_cell(cell)?;
+        if let Some(observing) = &self.observing {
+            observing.own_server(self.bench.group());
+        }
+        let watch = self.observing.as_mut().and_then(|o| o.begin(cell, found, self.watcher));
         let watcher = &mut *self.watcher;
+        let control = self.control.of_cell(cell.index);
         let look = &mut |look: Look<'_>| match look {
-            Look::Live(live) => watcher.on(&Event::Live(live)),
+            Look::Live(mut live) => {
+                live.server = watch.as_ref().map(Watch::now).unwrap_or_default();
+                watcher.on(&Event::Live(live));
+            }
             Look::Ended(requests) => watcher.ended(requests),
         };
-        let run = match &self.fleet {
+        let mut run = match &self.fleet {
             Some(fleet) => {
                 let facts = found.iter().map(|found| found.facts()).collect();
                 let task = Task { job: &job, salt: &keep.manifest().salt, facts };
-                fleet.drive(&task, &mut log, self.control, look)?
+                fleet.drive(&task, &mut log, &control, look)?
             }
             None => {
-                let mut run = load::drive(&job, &mut log, self.control, look)?;
+                let mut run = load::drive(&job, &mut log, &control, look)?;
                 run.client.ceiling = self.ceiling;
                 run
             }
         };
+        if let (Some(observing), Some(watch)) = (&mut self.observing, watch) {
+            run.observed = Some(observing.end(watch, run.epoch_monotonic_ns, self.watcher));
+        }
         if let Some(why) = log.answers_refused() {
             let text = format!("not all answers of the cell could be kept: {why}");
             self.watcher.on(&Event::Notice { text: &text });
         }
         let log = log.seal()?;
         let mut summary = measure::summarise_walks(cell, &run, || log.records())?;
+        summary.inside = self.observing.as_ref().and_then(|observing| observing.inside(&run, &summary));
         if let Some(text) = self.contaminated.take() {
             summary.validity.add(CONTAMINATED_NAME, Verdict::Warn, text);
         }
@@ -314,6 +375,10 @@ impl<'a> Walk<'a> {
         }
         let (api, model) = bench::served(found);
         keep.commit_cell(cell, &log, &run, &summary, Served { api: &api, model: &model, start })?;
+        let cut = summary.window.ended_by == EndedBy::Interrupt;
+        if cut && self.control.skipped(cell.index) && !self.control.finish() {
+            return Ok(None);
+        }
         self.watcher.on(&Event::CellFinished { cell, summary: &summary });
         if shown.is_some() {
             match keep.answers(cell) {
@@ -329,7 +394,7 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        Ok((run, summary))
+        Ok(Some((run, summary)))
     }
 
     /// Look for the cell's servers. One that can't be found now, after others were, is a

@@ -86,13 +86,17 @@ fn lint(text: &str) {
 #[test]
 fn queries_of_the_real_prometheus_give_the_figures_of_the_summary() {
     let Some(prometheus) = Prometheus::start() else { return };
-    let dir = directory(SWEEP);
+    // The first cell waits until Prometheus is there.
+    let wait = r#"before_sweep = [{ command = ["sh", "-c", "until [ -e go ]; do sleep 0.1; done"], timeout = "2m" }]"#;
+    let dir = directory(&format!("{SWEEP}[hooks]\n{wait}\n"));
     let args =
         ["run", "small.toml", "--metrics", "127.0.0.1:0", "--set", "publish.linger=120s", "--no-report"];
     let run = Process::plimsoll(dir.path(), &args, &[]);
     let url = run.line("figures for Prometheus: http://");
     let addr = url.strip_suffix("/metrics").unwrap().to_owned();
     prometheus.scrape(&addr);
+    wait_for("a scrape", || (prometheus.query("sum(up)").first()?.1 > 0.0).then_some(()));
+    std::fs::write(dir.path().join("go"), "").unwrap();
     let cells =
         || get(addr.parse().unwrap(), "/metrics").filter(|text| text.contains("plimsoll_result_seconds{"));
     lint(&wait_for("a finished cell", cells));

@@ -427,3 +427,34 @@ fn embeddings_of_a_real_server_agree_with_its_counters() {
         }
     }
 }
+
+/// What a sweep reads of it beside its own figures.
+#[test]
+fn its_own_figures_are_read_while_a_cell_runs() {
+    use crate::rig::program::{directory, find, plimsoll, stderr, stdout};
+    let Some(llama) = Llama::start() else { return };
+    let file = format!(
+        "name = \"inside\"\n[target]\nurl = \"{}\"\n[workload]\nprompt_tokens = 60\nmax_tokens = 24\n[load]\nusers = 12\n\
+         [cell]\nduration = \"4s\"\nwarmup = \"500ms\"\n",
+        llama.url()
+    );
+    let dir = directory(&file);
+    let output = plimsoll(dir.path(), &["run", "small.toml", "--no-report"]);
+    let summary =
+        find(dir.path(), "summary.json").unwrap_or_else(|| panic!("{}{}", stdout(&output), stderr(&output)));
+    let summary: serde_json::Value = serde_json::from_slice(&std::fs::read(summary).unwrap()).unwrap();
+    let side: plimsoll::measure::ServerSide = serde_json::from_value(summary["server"].clone()).unwrap();
+    println!("{side:#?}");
+    // Eight places for twelve users.
+    let of = |name: &str| side.figures[name];
+    assert!(of("running").max <= 8.0 && of("running").mean > 1.0);
+    assert!(of("waiting").max <= 12.0);
+    assert!(of("output_tps").mean > 0.0);
+    // Of the requests it keeps no count; of the tokens both keep the same.
+    let counted: Vec<&str> = side.counts.iter().map(|c| c.what.as_str()).collect();
+    assert_eq!(counted, ["prompt_tokens", "output_tokens"]);
+    for check in &side.counts {
+        let most = check.client + check.unsure;
+        assert!(check.client > 0 && (check.client..=most).contains(&check.server), "{check:?}");
+    }
+}

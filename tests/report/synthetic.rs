@@ -243,6 +243,7 @@ fn cell(
             timeline: Vec::new(),
             records: None,
             points: Vec::new(),
+            server: Vec::new(),
         };
     }
     let noise = 1.0 + 0.08 * ((f64::from(index) * 2.399 + f64::from(spec.repeat)).sin());
@@ -250,7 +251,15 @@ fn cell(
     let mut summary = summary(spec, fate, &server);
     let (timeline, points) = time(fate, &server);
     summary.drift = drift(summary.window, &points);
-    CellData { cell, summary: Some(summary), skipped: None, timeline, records: None, points }
+    CellData {
+        cell,
+        summary: Some(summary),
+        skipped: None,
+        timeline,
+        records: None,
+        points,
+        server: Vec::new(),
+    }
 }
 
 /// What a sweep finds of the drift of these requests.
@@ -335,9 +344,11 @@ fn summary(spec: &Spec, fate: Fate, server: &Server) -> CellSummary {
                 SloVerdict::judge(rule, value)
             })
             .collect(),
+        inside: None,
         workload_hash: "0".repeat(16),
         groups: Vec::new(),
         drift: Vec::new(),
+        server: None,
         semi_open: false,
     }
 }

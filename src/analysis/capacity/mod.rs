@@ -484,7 +484,7 @@ fn source(run: &RunData, options: &Options) -> SloSource {
         let settings = &c.cell.settings;
         !settings.slo.rules.is_empty()
             || settings.stages.iter().any(|s| !s.slo.rules.is_empty() || s.recovers.is_some())
-            || c.summary.as_ref().is_some_and(|s| s.statuses().next().is_some())
+            || c.summary.as_ref().is_some_and(|s| s.slo_statuses().next().is_some())
     });
     if own { SloSource::Experiment } else { SloSource::Preset(presets::DEFAULT.to_owned()) }
 }

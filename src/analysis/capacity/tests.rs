@@ -80,6 +80,7 @@ fn data(index: usize, made: Made) -> CellData {
         timeline: Vec::new(),
         records: None,
         points: Vec::new(),
+        server: Vec::new(),
     }
 }
 

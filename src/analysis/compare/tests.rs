@@ -36,6 +36,7 @@ fn run(id: &str, cells: u32, repeats: u32, ttft: Ttft<'_>) -> RunData {
                 timeline: Vec::new(),
                 records: None,
                 points: Vec::new(),
+                server: Vec::new(),
                 skipped: None,
             });
         }

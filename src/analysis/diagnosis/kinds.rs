@@ -311,6 +311,58 @@ pub(super) const THROUGHPUT_UNSTEADY: Kind = server(
         "Look at the time strip for the period of it.",
     ],
 );
+pub(super) const SERVER_GROWS: Kind = server(
+    "server_grows",
+    "The server grows over a cell",
+    "Resident memory, GPU memory, open files or threads of what is read (`[observe]`) rise over the window: the nine steps between the means of its tenths are above 0 by more than chance (one-sided 99 %), and the rise matters (8 MB and 1 % of memory, 64 MB and 1 % of a GPU's, 10 files or 5 threads and 5 %).",
+    &[
+        "A leak: something that each request takes and nobody gives back.",
+        "A queue that grows, and what waits in it with it.",
+        "A cache without a bound, or one that is not yet full.",
+    ],
+    &[
+        "Run the cell longer: a cache fills up and stops, a leak doesn't.",
+        "Watch whether it comes back when the load has gone; repeat the cell to see it grow again.",
+        "Set observe.limits.memory_growth, so that a gate fails on it.",
+    ],
+);
+pub(super) const SERVER_KEEPS: Kind = server(
+    "server_keeps",
+    "The server is larger after each cell",
+    "The same figures, read after each cell of a process that was not started again: the steps from cell to cell are above 0 by more than chance (one-sided 99 %, three steps at least) and come to as much. A warning where the cells had run before, so that no higher load explains it.",
+    &[
+        "A leak: a cell that ran before should add nothing.",
+        "A cache that keeps what it was asked and has no bound.",
+    ],
+    &[
+        "Repeat one cell many times, and look at what stays after each.",
+        "Start the server again between cells (a hook, or an axis of the server) where the figures must not depend on it.",
+    ],
+);
+pub(super) const SERVER_RESTARTED: Kind = server(
+    "server_restarted",
+    "The server was another within a cell",
+    "The first of the watched processes has another beginning at the end of the cell than at its start.",
+    &[
+        "It crashed or was killed (out of memory), and something started it again.",
+        "A supervisor or a deployment replaced it.",
+    ],
+    &["Read its log and the kernel's at that time.", "Don't use the cell: repeat it."],
+);
+pub(super) const GPU_THROTTLED: Kind = server(
+    "gpu_throttled",
+    "A GPU was throttled",
+    "NVML tells a reason that holds the clock down, other than idleness or a setting; a warning from a tenth of the looks.",
+    &[
+        "Its power cap, which is usual at full load and still a limit.",
+        "Heat: cooling, dust, neighbours.",
+        "The power supply, or another GPU of its sync group.",
+    ],
+    &[
+        "Look at clock, power and temperature over the time of the cell.",
+        "Raise the power limit or improve cooling before anything is said about the server; compare runs only at like clocks.",
+    ],
+);
 pub(super) const STALLS: Kind = server(
     "stalls",
     "Answers stall in the middle",
@@ -346,15 +398,42 @@ pub(super) const SHORT_ANSWERS: Kind = Kind {
         ],
     )
 };
+pub(super) const TTFT_QUEUE: Kind = server(
+    "ttft_queue",
+    "TTFT follows the server's queue",
+    "In a cell, median TTFT by the second of sending and the number of requests waiting in the server rise and fall together: Spearman's ρ at least 0.7 and p below 0.01, over ten looks or more, and TTFT's highest tenth 1.2 times its lowest.",
+    &[
+        "All its places are taken: a request waits for another to end.",
+        "Long prompts are prefilled before those that wait.",
+    ],
+    &[
+        "Let more run at once (max_num_seqs, --parallel), if memory and TPOT allow.",
+        "Stay below the load at which requests begin to wait, or add replicas.",
+    ],
+);
+pub(super) const TTFT_KV: Kind = server(
+    "ttft_kv",
+    "TTFT follows the use of the KV cache",
+    "The same of the share of the KV cache in use.",
+    &[
+        "The cache is full: a request is let in only when another has ended, or one that runs is preempted.",
+        "Both follow the load: a full cache alone makes nobody wait.",
+    ],
+    &[
+        "Give the cache more memory, a shorter context, or a smaller type.",
+        "Look at preemptions and at the queue over the same time.",
+    ],
+);
 pub(super) const SERVER_GAUGES: Kind = Kind {
     server: false,
     ..server(
         "server_gauges",
         "What the client cannot see",
-        "Something above points to the server.",
+        "Something above points to the server: then its own figures, or that nobody looked at them.",
         &[],
         &[
-            "Keep the server's /metrics over the time of the run; each cell's start and end are in the report.",
+            "Read them beside the client's over the time of a cell: a queue speaks for too little capacity, a full cache for too little memory.",
+            "Where they are missing, let the server tell them (`--enable-metrics`, `--metrics`) and say where in observe.metrics.",
         ],
     )
 };
@@ -403,9 +482,15 @@ pub const KINDS: &[Kind] = &[
     TPOT_GROWS,
     THROUGHPUT_FALLS,
     THROUGHPUT_UNSTEADY,
+    SERVER_GROWS,
+    SERVER_KEEPS,
+    SERVER_RESTARTED,
+    GPU_THROTTLED,
     STALLS,
     RETRIES,
     SHORT_ANSWERS,
+    TTFT_QUEUE,
+    TTFT_KV,
     SERVER_GAUGES,
     COMMON_LIMITS,
     HEALTHY,

@@ -95,10 +95,23 @@ fn steady(index: u32, level: Level) -> CellData {
             ..RequestPoint::default()
         })
         .collect();
-    CellData { cell, summary: Some(summary), skipped: None, timeline, records: None, points }
+    CellData {
+        cell,
+        summary: Some(summary),
+        skipped: None,
+        timeline,
+        records: None,
+        points,
+        server: Vec::new(),
+    }
 }
 
-fn run_of(cells: Vec<CellData>) -> RunData {
+/// A healthy cell.
+pub(super) fn plain(index: u32) -> CellData {
+    steady(index, CALM)
+}
+
+pub(super) fn run_of(cells: Vec<CellData>) -> RunData {
     RunData {
         search: None,
         path: "runs/x".into(),
@@ -608,4 +621,52 @@ fn every_kind_has_a_name_of_its_own_and_something_to_try() {
         );
         assert!(!kind.server || !kind.causes.is_empty(), "{}", kind.code);
     }
+}
+
+/// A server that has these figures a look each second.
+fn tells(cell: &mut CellData, figure: &str, value: impl Fn(usize) -> f64) {
+    let points = (0..34).map(|s| (s as i64 * 1_000_000 + 50_000, value(s))).collect();
+    cell.server.push(crate::measure::ServerCourse { figure: figure.to_owned(), points });
+}
+
+#[test]
+fn ttft_that_follows_the_servers_queue_is_pointed_out() {
+    let waits = |s: usize| ((s * 7) % 5) as f64;
+    let run = changed(|cell| {
+        tells(cell, "waiting", waits);
+        tells(cell, "kv_use", |s| ((s * 11) % 7) as f64);
+        for point in &mut cell.points {
+            point.ttft_ms = Some(100.0 + 100.0 * waits((point.sent_s - 0.05).round() as usize));
+        }
+    });
+    let found = finding(&run, "ttft_queue");
+    assert_eq!((found.severity, found.cells.as_slice()), (Severity::Info, &[0][..]));
+    for part in [
+        "At 4 users TTFT rises and falls with the requests that wait",
+        "ρ is",
+        "p < 0.001",
+        "100 ms where it is lowest",
+    ] {
+        assert!(found.evidence.contains(part), "{part}: {}", found.evidence);
+    }
+    let none = |run: &RunData, code: &str| diagnose(run).iter().all(|f| f.kind.code != code);
+    assert!(none(&run, "ttft_kv"), "the cache goes its own way");
+    // The same queue, and a TTFT that has nothing to do with it.
+    let apart = changed(|cell| tells(cell, "waiting", waits));
+    assert!(none(&apart, "ttft_queue"));
+}
+
+#[test]
+fn the_servers_own_figures_stand_behind_what_points_to_it() {
+    let mut run = ladder(&[(1, 3.2, 10.0, 4.1), (24, 35.9, 91.0, 6.3), (64, 35.2, 1316.0, 6.3)]);
+    assert!(finding(&run, "server_gauges").evidence.contains("Only the client's side"));
+    let figures = BTreeMap::from([
+        ("running".to_owned(), crate::measure::ServerValue { mean: 16.0, max: 16.0, n: 30 }),
+        ("waiting".to_owned(), crate::measure::ServerValue { mean: 47.5, max: 48.0, n: 30 }),
+    ]);
+    summary_of(&mut run.cells[2]).server = Some(crate::measure::ServerSide { figures, ..Default::default() });
+    let found = finding(&run, "server_gauges");
+    let want = "at 64 users: running 16.0 (at most 16.0), waiting 47.5 (at most 48.0).";
+    assert!(found.evidence.ends_with(want), "{}", found.evidence);
+    assert_eq!(found.cells, [2]);
 }

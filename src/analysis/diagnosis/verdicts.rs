@@ -2,9 +2,9 @@
 
 use super::{Finding, Severity, kinds, usable};
 use crate::analysis::words::{metric_name, place, rule_text, value_with_unit, verdict_text};
-use crate::analysis::{CellData, RunData};
+use crate::analysis::{CellData, RunData, inside};
 use crate::experiment::presets;
-use crate::measure::{CellSummary, GroupSummary, SloStatus, SloVerdict, Verdict};
+use crate::measure::{CellSummary, GroupSummary, LimitVerdict, SloStatus, SloVerdict, Verdict};
 
 /// One line about a cell: a figure, its limits, and how it stands to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub fn verdicts(cell: &CellData) -> Vec<VerdictLine> {
         let text = "not judged: the cell is invalid".to_owned();
         return vec![VerdictLine { severity: Severity::Info, text }];
     }
-    let given = summary.statuses().next().is_some();
+    let given = summary.slo_statuses().next().is_some();
     let judged = if given { summary.slo.clone() } else { by_default(summary) };
     let mut lines: Vec<VerdictLine> = judged
         .iter()
@@ -46,6 +46,9 @@ pub fn verdicts(cell: &CellData) -> Vec<VerdictLine> {
         })
         .collect();
     lines.extend(summary.stages().flat_map(of_stage));
+    let limit =
+        |limit: &LimitVerdict| VerdictLine { severity: limit.status.into(), text: inside::limit_text(limit) };
+    lines.extend(summary.limits().iter().map(limit));
     // One long stage is there to show whether anything grows.
     if !cell.cell.settings.stages.is_empty() {
         lines.extend(summary.drift.iter().map(|drift| VerdictLine {
@@ -61,6 +64,8 @@ pub fn verdicts(cell: &CellData) -> Vec<VerdictLine> {
             lines.push(VerdictLine { severity: Severity::Info, text });
         }
     }
+    let energy = summary.inside.as_ref().and_then(inside::energy);
+    lines.extend(energy.map(|text| VerdictLine { severity: Severity::Info, text }));
     lines
 }
 
@@ -84,7 +89,7 @@ pub(super) fn by_default(summary: &CellSummary) -> Vec<SloVerdict> {
 /// A run without any SLO, held against the common limits.
 pub(super) fn common_limits(run: &RunData) -> Option<Finding> {
     let cells: Vec<_> = run.cells.iter().filter_map(|cell| Some((cell, usable(cell)?))).collect();
-    if cells.is_empty() || cells.iter().any(|(_, s)| s.statuses().next().is_some()) {
+    if cells.is_empty() || cells.iter().any(|(_, s)| s.slo_statuses().next().is_some()) {
         return None;
     }
     let judged: Vec<_> = cells

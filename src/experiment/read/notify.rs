@@ -90,7 +90,7 @@ fn url(field: &Field<'_>) -> Option<String> {
     let secret = url::Url::parse(&text).is_ok_and(|url| {
         let host = url.host_str().unwrap_or_default().to_lowercase();
         let of = |known: &&str| host == **known || host.ends_with(&format!(".{known}"));
-        SECRET_HOSTS.iter().any(|known| of(&known))
+        SECRET_HOSTS.iter().any(of)
     });
     if secret {
         let problem =

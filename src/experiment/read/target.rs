@@ -239,7 +239,7 @@ fn env_name(field: &Field<'_>) -> Option<String> {
     None
 }
 
-fn headers(section: &Section<'_>) -> BTreeMap<String, String> {
+pub(super) fn headers(section: &Section<'_>) -> BTreeMap<String, String> {
     let mut headers = BTreeMap::new();
     for field in section.entries() {
         if let Some(value) = header_name(&field).and_then(|()| header_value(&field)) {

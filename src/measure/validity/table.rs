@@ -307,6 +307,15 @@ const DATA_AGAIN: Signal = signal(
     Never,
     "A data set was gone through more than once, so a server that keeps what it made of prompts may have answered from it. Judged by the sweep.",
 );
+pub(super) const SERVER_COUNTS: Signal = signal(
+    SERVER_COUNTS_NAME,
+    Share,
+    Over(0.01),
+    Never,
+    "How far the server's own count of requests that ended well, of prompt tokens or of output tokens, over the whole cell, is beyond what this client can have caused, as a share of this client's; 0 where it is by no more than two requests. Read where the server's figures are (`[observe]`).",
+);
+/// The signal of counts of server and client that don't agree.
+pub const SERVER_COUNTS_NAME: &str = "server_counts";
 /// The signal of a cell that went through its data set more than once.
 pub const DATA_AGAIN_NAME: &str = "data_again";
 /// The signal of a cell in which no request due in the window was answered.
@@ -351,4 +360,5 @@ pub const SIGNALS: &[Signal] = &[
     OUTPUT_MISMATCH,
     CONTAMINATED,
     DATA_AGAIN,
+    SERVER_COUNTS,
 ];

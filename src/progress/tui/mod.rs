@@ -21,7 +21,7 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
-use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
+use rustix::process::{Signal, kill_current_process_group};
 
 use super::Press;
 use crate::event::{Event, Watcher};
@@ -195,8 +195,9 @@ impl Screen {
     /// Give the terminal back, stop, and take it up again once the shell lets us go on.
     fn rest(&mut self) {
         restore();
-        // We are stopped within this call.
-        let _ = kill_process(getpid(), Signal::STOP);
+        // To this very thread, so that we are stopped within this call: sent to the process, the signal
+        // may be another thread's to take, and the screen up again before it is.
+        let _ = signal_hook::low_level::raise(signal_hook::consts::SIGSTOP);
         if put_up().is_ok()
             && let Ok(screen) = Terminal::new(CrosstermBackend::new(io::stderr()))
         {

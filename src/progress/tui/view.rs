@@ -135,8 +135,9 @@ fn words(frame: &mut Frame<'_>, area: Rect, state: &State) {
     }
     lines.extend(state.notices.back().cloned());
     lines.truncate(usize::from(area.height.saturating_sub(1)));
-    lines.push("q: end".to_owned());
-    frame.render_widget(Paragraph::new(lines.into_iter().map(Line::from).collect::<Vec<_>>()), area);
+    let mut lines: Vec<Line<'_>> = lines.into_iter().map(Line::from).collect();
+    lines.push(Line::styled("q: end", bold()));
+    frame.render_widget(Paragraph::new(lines), area);
 }
 
 /// `12 cells, 3 finished, 2m 08s, about 10m 00s left`.

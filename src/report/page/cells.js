@@ -68,6 +68,17 @@
     }
     return out;
   };
+  const inside = (cell) => {
+    const side = cell.server;
+    if (!side) return [];
+    const out = [heading("The server's own figures"), h("p", { class: "hint" }, side.from)];
+    if (side.figures.length) out.push(table("Over the window", [["Figure"], ["Unit"], ["Mean", 1], ["Greatest", 1], ["Looks", 1], ["What it is"]],
+      side.figures.map(([i, mean, max, n]) => [data.server[i][0], data.server[i][1], mean, max, n, [data.server[i][2], "wide"]])));
+    if (side.counts.length) out.push(table("Counts of the whole cell", [["What"], ["By this client", 1], ["May be more by", 1], ["By the server", 1]],
+      side.counts.map(([what, client, unsure, server, kind]) => [what, client, unsure, [server, kind]])));
+    if (side.notes.length) out.push(h("ul", {}, side.notes.map((text) => h("li", { class: "so-so" }, text))));
+    return out;
+  };
   const turn = (at) => {
     const [before, after] = [data.cells[at - 1], data.cells[at + 1]];
     return h("nav", { class: "turn", "aria-label": "Cells" }, h("a", { href: "#cells" }, "← All cells"),
@@ -85,7 +96,7 @@
     const title = "Cell " + n + ": " + cell.label + (cell.repeat > 1 ? ", repeat " + cell.repeat : "");
     const strip = h("div", {});
     const head = h("h2", { tabindex: "-1" }, title);
-    section.replaceChildren(turn(at), head, facts(cell), ...lines(cell), ...figures(cell), heading("Over time"), strip, ...rest(cell), turn(at));
+    section.replaceChildren(turn(at), head, facts(cell), ...lines(cell), ...figures(cell), heading("Over time"), strip, ...inside(cell), ...rest(cell), turn(at));
     if (!window.plimsoll.showStrip(strip, n)) strip.append(h("p", { class: "none" }, "No time line was kept of it."));
     document.title = title + " · " + plainTitle;
     window.scrollTo({ top: 0, behavior: "instant" });

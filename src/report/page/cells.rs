@@ -10,8 +10,10 @@ use serde::Serialize;
 use crate::analysis::diagnosis;
 use crate::analysis::{CellData, RunData};
 use crate::chart::{Repeats, count, figure, seconds, short_name, value_text};
-use crate::measure::validity::{Limit, SIGNALS, Signal, Unit};
-use crate::measure::{CellSummary, Distribution, Verdict};
+use crate::measure::validity::{Limit, SERVER_COUNTS_NAME, SIGNALS, Signal, Unit};
+use crate::measure::{
+    CellSummary, CountCheck, Distribution, SERVER_FIGURES, ServerFigure, ServerSide, Verdict,
+};
 use crate::metrics::{METRICS, STATS};
 use crate::record::EndedBy;
 use crate::report::columns::COLUMNS;
@@ -30,6 +32,8 @@ pub(in crate::report) struct Cells {
     metrics: Vec<(&'static str, &'static str)>,
     /// Name, limits of a warning and of invalidity, help.
     signals: Vec<(&'static str, String, String, &'static str)>,
+    /// The server's own figures: title, unit, help.
+    server: Vec<(&'static str, &'static str, &'static str)>,
     /// Axes that vary.
     factors: Vec<String>,
     counts: Vec<&'static str>,
@@ -74,6 +78,21 @@ struct Page {
     dists: Vec<(usize, Vec<String>)>,
     /// Signal, value, class.
     signals: Vec<(usize, String, &'static str)>,
+    /// What the server says of itself; `None` where nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<Server>,
+}
+
+/// The server's side of a cell.
+#[derive(Serialize)]
+struct Server {
+    /// Figure, mean, greatest, looks.
+    figures: Vec<(usize, String, String, String)>,
+    /// What, by the client, what may be more, by the server, class.
+    counts: Vec<(String, String, String, String, &'static str)>,
+    notes: Vec<String>,
+    /// Where it comes from, in a sentence.
+    from: String,
 }
 
 /// Everything that cells' pages show.
@@ -90,6 +109,7 @@ pub(in crate::report) fn pages(run: &RunData) -> Cells {
         stats: STATS.to_vec(),
         metrics: METRICS.iter().map(|m| (m.name, m.unit.label())).collect(),
         signals: SIGNALS.iter().map(signal_row).collect(),
+        server: SERVER_FIGURES.iter().map(|f| (f.title, f.unit, f.help)).collect(),
         factors: varying.iter().map(|p| short_name(p).to_owned()).collect(),
         counts: COUNTS.iter().map(|(title, _)| *title).collect(),
         key: COLUMNS.iter().map(|c| (c.title, c.unit, c.metric)).collect(),
@@ -162,6 +182,7 @@ fn of_cell(data: &CellData, varying: &[String], over: usize) -> Page {
         scalars: Vec::new(),
         dists: Vec::new(),
         signals: Vec::new(),
+        server: None,
     };
     let Some(summary) = &data.summary else { return page };
     page.started.clone_from(&summary.started_at);
@@ -182,7 +203,33 @@ fn of_cell(data: &CellData, varying: &[String], over: usize) -> Page {
         }
     }
     page.signals = signals(summary);
+    page.server = summary.server.as_ref().map(|side| server(side, summary));
     page
+}
+
+fn server(side: &ServerSide, summary: &CellSummary) -> Server {
+    let of = |(i, f): (usize, &ServerFigure)| {
+        let value = side.figures.get(f.name)?;
+        Some((i, figure(value.mean), figure(value.max), count(value.n)))
+    };
+    let fired = summary.validity.reasons.iter().any(|r| r.signal == SERVER_COUNTS_NAME);
+    let one = |check: &CountCheck| {
+        let unsure = if check.unsure == 0 { "–".to_owned() } else { count(check.unsure) };
+        let class = if fired && check.off().abs() > 0.01 { "so-so" } else { "" };
+        (check.name().to_owned(), count(check.client), unsure, count(check.server), class)
+    };
+    Server {
+        figures: SERVER_FIGURES.iter().enumerate().filter_map(of).collect(),
+        counts: side.counts.iter().map(one).collect(),
+        notes: side.notes.clone(),
+        from: format!(
+            "From {}: {} series, {} looks, which took {} ms of this machine's processors.",
+            side.sources.join(", "),
+            count(side.series),
+            count(side.looks),
+            figure(side.cpu_ms)
+        ),
+    }
 }
 
 fn statistics(d: &Distribution) -> Vec<String> {

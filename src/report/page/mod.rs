@@ -36,6 +36,25 @@ use crate::analysis::RunData;
 use crate::chart::{Body, Chart};
 use crate::metrics;
 
+/// How pages look, for one that is no report.
+#[must_use]
+pub const fn style() -> &'static str {
+    shell::STYLE
+}
+
+/// The script that draws figures, plotly.js, for one that is no report.
+#[must_use]
+pub fn drawing_library() -> String {
+    shell::plotly_script()
+}
+
+/// The answer of a run in a sentence, with its tone: `good`, `so-so`, `bad` or `none`.
+#[must_use]
+pub fn headline(run: &RunData) -> (&'static str, String) {
+    let answer = Answer::of(run, &findings::find(run));
+    (answer.tone, answer.headline)
+}
+
 /// The page of a run. `charts` are those of [`crate::chart::all`].
 ///
 /// # Errors

@@ -53,7 +53,7 @@ pub(in crate::report) fn environment() -> Result<Environment<'static>, minijinja
 
 /// What the first script of the crate's two says, without its tags; the second, MathJax, is not needed.
 /// The page holds it as text, which `page.js` has read when the first figure is drawn.
-fn plotly_script() -> String {
+pub(super) fn plotly_script() -> String {
     let both = Plot::offline_js_sources();
     let first = both.split("</script>").next().unwrap_or_default();
     first.split_once('>').map_or("", |(_, text)| text).to_owned()

@@ -73,7 +73,8 @@ fn size(chart: &Chart) -> (u32, u32) {
     let rows = match &chart.body {
         Body::Forest(f) => f.lines() * forest::ROW as usize,
         Body::Matrix(m) => m.rows.len() * matrix::ROW as usize,
-        Body::Lines(_) | Body::HeatMap(_) | Body::Strip(_) => 0,
+        Body::Strip(s) => s.panels.len() * strip::ROOM as usize,
+        Body::Lines(_) | Body::HeatMap(_) => 0,
     };
     (SIZE.0, SIZE.1.max((rows + AROUND) as u32))
 }

@@ -9,6 +9,8 @@ use super::lines::horizontal_grid;
 use crate::chart::{Dash, Draw, Marker, Series, Strip, StripPanel};
 
 const TICK: u32 = 23;
+/// What a panel needs at least, with the gap below it.
+pub(super) const ROOM: i32 = 116;
 /// Height of a row of names.
 const ROW: i32 = 34;
 

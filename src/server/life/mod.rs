@@ -108,6 +108,12 @@ impl Launcher {
         }
     }
 
+    /// The process group of what runs, if something does.
+    #[must_use]
+    pub fn group(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.process.group())
+    }
+
     /// Stop what runs.
     pub fn down(&mut self) {
         self.running = None;

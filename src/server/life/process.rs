@@ -96,6 +96,11 @@ impl Process {
         Ok(process)
     }
 
+    /// The number of its process group, which is its own and that of all that it starts.
+    pub(in crate::server) fn group(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, if it did.
     pub(in crate::server) fn ended(&mut self) -> Option<String> {
         match self.child.try_wait() {
