@@ -178,5 +178,4 @@ fn capital(word: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "growth_tests.rs"]
 mod tests;
