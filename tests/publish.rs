@@ -185,7 +185,7 @@ fn nobody_is_waited_for_where_there_was_no_sweep_or_no_more_patience() {
 
     let dir = directory(SWEEP);
     let run = Process::plimsoll(dir.path(), &args, &[]);
-    run.line("the last figures are kept for a scrape");
+    run.line("the last figures are on their way, and kept for a last scrape");
     let pid = rustix::process::Pid::from_raw(i32::try_from(run.child.id()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     has_run(run.end().0, "finished, 4 of 4 cells");

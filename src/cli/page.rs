@@ -77,8 +77,13 @@ pub(super) fn place(addr: &str, token: Option<&str>) -> Result<Place, Failure> {
 }
 
 /// Say where the page is; on the terminal alone, as the address may have a token in it.
-pub(super) fn say_where(what: &str, page: &Open) {
-    say_err(&format!("{what}: {}", page.url()));
+pub(super) fn say_where(what: &str, page: &Open, given: bool) {
+    let url = page.url();
+    // Who gave the token knows it, and this may go into a log.
+    match url.split_once("?token=").filter(|_| given) {
+        Some((place, _)) => say_err(&format!("{what}: {place}?token=… (the token that was given)")),
+        None => say_err(&format!("{what}: {url}")),
+    }
     if !page.addr().ip().is_loopback() {
         say_err("it can be reached from other machines, and what they send and see is not encrypted");
     }
@@ -101,7 +106,7 @@ pub(super) fn run(args: &RunArgs, control: &Control) -> Result<Exit, Failure> {
     let live = Live::new(board, control.clone(), form(&planned.plan), start);
     let _ = own.set(Arc::clone(&live));
     let open = Open::new(Site::Live(Arc::clone(&live)), &place).map_err(Failure::usage)?;
-    say_where("live page", &open);
+    say_where("live page", &open, place.token.is_some());
     let mut next = (!args.page.wait).then(|| (args.clone(), planned));
     let mut last = Ok(Exit::Fine);
     loop {

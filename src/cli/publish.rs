@@ -90,7 +90,9 @@ pub(super) fn finish(ended: Option<Ended>, ran: bool) {
         }
     }
     if !ended.is_done() {
-        say_err("the last figures are kept for a scrape (publish.linger; Ctrl-C ends it)");
+        say_err(
+            "the last figures are on their way, and kept for a last scrape (publish.linger; Ctrl-C ends it)",
+        );
     }
     for note in ended.wait() {
         say_err(&note);

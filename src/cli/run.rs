@@ -83,6 +83,8 @@ pub struct RunArgs {
 
 /// Longest that spans are waited for after a sweep.
 const SPANS_WITHIN: Duration = Duration::from_secs(10);
+/// The same after Ctrl-C.
+const SPANS_HURRIED: Duration = Duration::from_millis(500);
 
 /// Plan, sweep, report, compare; with a live page as often as it is asked to.
 pub fn run(args: &RunArgs) -> Result<Exit, Failure> {
@@ -129,7 +131,9 @@ pub(super) fn once(
     };
     let swept = sweep::run(&experiment, &plan, &options, control, &mut watchers).map_err(failure);
     drop(watchers);
-    if let Some(lost) = sending.and_then(|sending| sending.finish(SPANS_WITHIN)) {
+    // Who has pressed Ctrl-C doesn't wait for a collector that doesn't answer.
+    let within = if control.finish() { SPANS_HURRIED } else { SPANS_WITHIN };
+    if let Some(lost) = sending.and_then(|sending| sending.finish(within)) {
         say_err(&format!("note: {lost}"));
     }
     let mut known = Known::default();

@@ -48,7 +48,7 @@ pub fn run(args: &UiArgs) -> Result<Exit, Failure> {
     };
     let shelf = Shelf::new(&args.runs, &args.reports, Box::new(compare));
     let open = Open::new(Site::Shelf(shelf.into()), &place).map_err(Failure::usage)?;
-    say_where("past runs", &open);
+    say_where("past runs", &open, place.token.is_some());
     while !control.finish() {
         std::thread::sleep(Duration::from_millis(100));
     }

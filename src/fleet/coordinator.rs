@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,8 @@ pub struct Task<'a> {
 pub struct Fleet {
     members: Vec<Member>,
     heard: Receiver<(usize, Heard)>,
+    /// Those that are lost, each of which is heard of once.
+    gone: Mutex<Vec<(usize, String)>>,
     /// Hung up, it ends the signs of life.
     _pulse: Sender<()>,
 }
@@ -90,7 +92,7 @@ impl Fleet {
                 }
             })
             .map_err(FleetError::Thread)?;
-        Ok(Self { members, heard, _pulse: pulse })
+        Ok(Self { members, heard, gone: Mutex::default(), _pulse: pulse })
     }
 
     /// What the workers are, for the run's record.
@@ -193,10 +195,16 @@ impl Fleet {
     fn next(&self) -> Result<(usize, ToCoordinator), FleetError> {
         match self.heard.recv() {
             Ok((number, Heard::Message(message))) => Ok((number, message)),
-            Ok((number, Heard::Lost(reason))) => Err(self.members[number].lost(reason)),
+            Ok((number, Heard::Lost(reason))) => Err(self.note_lost(number, reason)),
             // Every reader says so before it ends.
             Err(_) => Err(self.members[0].lost("its reader has ended".to_owned())),
         }
+    }
+
+    /// Remember that a worker is gone.
+    fn note_lost(&self, number: usize, reason: String) -> FleetError {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner).push((number, reason.clone()));
+        self.members[number].lost(reason)
     }
 
     /// Run one cell on the workers: [`load::drive`] in everything else.
@@ -213,6 +221,10 @@ impl Fleet {
         control: &Control,
         look: &mut dyn FnMut(Look<'_>),
     ) -> Result<CellRun, FleetError> {
+        // What a worker that is gone was told, nobody would answer.
+        if let Some((number, reason)) = self.gone.lock().unwrap_or_else(PoisonError::into_inner).first() {
+            return Err(self.members[*number].lost(reason.clone()));
+        }
         let mut parts = self.prepare(task)?;
         let cores = parts.iter().flatten().map(|part| part.share.ranks).sum();
         let epoch_ns = monotonic_ns() + LEAD.as_nanos() as u64;
@@ -243,7 +255,7 @@ impl Fleet {
         // What was said since the last cell can only be that someone has gone.
         while let Ok((number, heard)) = self.heard.try_recv() {
             if let Heard::Lost(reason) = heard {
-                return Err(self.members[number].lost(reason));
+                return Err(self.note_lost(number, reason));
             }
         }
         let cell = task.job.cell;
@@ -308,10 +320,16 @@ impl Fleet {
                             part.run = Some(*run);
                         }
                     }
-                    ToCoordinator::Failed { reason } => return Err(self.failed(number, reason)),
+                    // What the others measured is kept.
+                    ToCoordinator::Failed { reason } => {
+                        open.remove(&number);
+                        lost.push(self.failed(number, reason).to_string());
+                        gatherer.close(None, EndedBy::WorkerLost);
+                    }
                     _ => {}
                 },
                 Ok((number, Heard::Lost(reason))) => {
+                    let _ = self.note_lost(number, reason.clone());
                     if open.remove(&number) {
                         lost.push(format!("{}: {reason}", self.members[number].address));
                         gatherer.close(None, EndedBy::WorkerLost);

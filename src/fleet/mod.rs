@@ -37,7 +37,7 @@ const PULSE: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
     #[error(
-        "cannot reach the worker {address}: {reason}. Start it there with `plimsoll worker --listen {address}`"
+        "cannot reach the worker {address}: {reason}. Start it there with `plimsoll worker --listen ADDRESS:PORT`, an address of that machine"
     )]
     Unreachable { address: String, reason: String },
     #[error(

@@ -125,10 +125,7 @@ impl Points<'_> {
         let within = |(at, _): &&(i64, f64)| {
             u64::try_from(*at).is_ok_and(|at| (window.start_us..window.end_us).contains(&at))
         };
-        let mut values: Vec<f64> = self.all.iter().filter(within).map(|(_, value)| *value).collect();
-        if values.is_empty() {
-            values = self.all.iter().map(|(_, value)| *value).collect();
-        }
+        let values: Vec<f64> = self.all.iter().filter(within).map(|(_, value)| *value).collect();
         let max = values.iter().copied().reduce(f64::max)?;
         Some(InsideFigure {
             name: self.series.name.clone(),

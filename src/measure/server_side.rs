@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::exposition::{Common, Known, Merge};
-use crate::record::{Observed, Outcome, RequestRecord, Window};
+use crate::record::{Observed, ObservedSeries, Outcome, RequestRecord, Window};
 
 /// A difference of counts that is worth no word, as a share.
 const TOLERATED: f64 = 0.01;
@@ -299,12 +299,12 @@ pub(super) fn server_side(observed: &Observed, window: Window, client: &Asked) -
     };
     let mut notes = observed.notes.clone();
     let (counts, blind): (Vec<_>, Vec<_>) =
-        client.against(&all).into_iter().partition(|check| check.server > 0 || check.client == 0);
+        client.against(observed).into_iter().partition(|check| check.server > 0 || check.client == 0);
     if let Some(check) = blind.first() {
         // Nothing at all is no disagreement of counts: it is another server, or one that doesn't count.
         notes.push(format!(
             "{} counted none of the {} {}: is that the server that was asked?",
-            observed.sources.join(", "),
+            counting(observed).join(", "),
             check.client,
             check.name()
         ));
@@ -345,14 +345,25 @@ impl Commons {
         let mut series: BTreeMap<Common, BTreeMap<usize, Vec<Points>>> = BTreeMap::new();
         for one in &observed.series {
             if let Some(known) = Known::find(&one.name, &one.labels) {
-                let points = observed.values(one).filter(|(_, v)| v.is_finite());
-                let points = points.map(|(at, v)| (at, v * known.scale)).collect();
-                series.entry(known.common).or_default().entry(one.source).or_default().push(points);
+                // Processes are added up, whoever read them; what a server says of the same memory
+                // isn't added to it.
+                let process = one.labels.contains("process=");
+                let source = if process { PROCESSES } else { one.source };
+                series
+                    .entry(known.common)
+                    .or_default()
+                    .entry(source)
+                    .or_default()
+                    .push(scaled(observed, one, known));
             }
         }
         let merged = |(common, sources): (Common, BTreeMap<usize, Vec<Points>>)| {
             // Series of one source have the times of its looks.
-            let each = sources.into_values().map(|all| merge(&all, common.merge())).collect::<Vec<_>>();
+            let how = |source| match (source, common) {
+                (PROCESSES, Common::ServerMemory) => Merge::Sum,
+                _ => common.merge(),
+            };
+            let each = sources.into_iter().map(|(source, all)| merge(&all, how(source))).collect::<Vec<_>>();
             (common, merge(&each, common.merge()))
         };
         Self(series.into_iter().map(merged).collect())
@@ -374,15 +385,50 @@ impl Commons {
             Per(what, by) => Some(growth(self.0.get(&what)?, self.0.get(&by)?)),
         }
     }
+}
 
-    /// How much a counter grew from the first look to the last; `None` where it began anew, or was
-    /// not there at both.
-    fn grown(&self, common: Common) -> Option<u64> {
-        let points = self.0.get(&common)?;
-        let whole = points.len() >= 2 && points.is_sorted_by(|a, b| a.1 <= b.1);
-        let (first, last) = (points.first()?.1, points.last()?.1);
-        whole.then(|| (last - first).round() as u64)
+/// In the place of a source: the processes that any source has read.
+const PROCESSES: usize = usize::MAX;
+
+/// The finite values of a series in its common unit.
+fn scaled(observed: &Observed, series: &ObservedSeries, known: &Known) -> Points {
+    let points = observed.values(series).filter(|(_, value)| value.is_finite());
+    points.map(|(at, value)| (at, value * known.scale)).collect()
+}
+
+/// How much a counter grew over all series of it, from before the cell to after the end of its
+/// last request, `until`. `None` where one began anew, or wasn't read at both ends. A series that came
+/// later than its source's others counted from 0: many counters are first told when there is something
+/// to count.
+fn grown(observed: &Observed, common: Common, until: i64) -> Option<u64> {
+    let mut sum = None;
+    for series in &observed.series {
+        let Some(known) = Known::find(&series.name, &series.labels).filter(|k| k.common == common) else {
+            continue;
+        };
+        let points = scaled(observed, series, known);
+        let (Some(first), Some(last)) = (points.first(), points.last()) else { continue };
+        let of_source = observed.series.iter().filter(|other| other.source == series.source);
+        let began = of_source.filter_map(|other| observed.values(other).next()).map(|(at, _)| at).min()?;
+        if began > 0 || last.0 < until || !points.is_sorted_by(|a, b| a.1 <= b.1) {
+            return None;
+        }
+        let start = if first.0 > began { 0.0 } else { first.1 };
+        sum = Some(sum.unwrap_or(0.0) + last.1 - start);
     }
+    sum.map(|sum: f64| sum.round() as u64)
+}
+
+/// The sources that count what was asked of the server.
+fn counting(observed: &Observed) -> Vec<&str> {
+    let counts = [Common::RequestsOk, Common::PromptTokens, Common::OutputTokens];
+    let counts = |series: &&ObservedSeries| {
+        Known::find(&series.name, &series.labels).is_some_and(|known| counts.contains(&known.common))
+    };
+    let mut sources: Vec<usize> = observed.series.iter().filter(counts).map(|series| series.source).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    sources.into_iter().filter_map(|source| observed.sources.get(source)).map(String::as_str).collect()
 }
 
 /// Several series as one, at the times of the longest: of the others the nearest value in time.
@@ -438,6 +484,8 @@ pub(super) struct Asked {
     /// It can't be held against the server's count: such as where answers are not read to their end.
     not_whole: bool,
     several_choices: bool,
+    /// The end of the last request, in microseconds since the cell's epoch.
+    ended_us: u64,
     ok: u64,
     unsure: u64,
     prompt: u64,
@@ -455,6 +503,7 @@ impl Asked {
 
     pub(super) fn take(&mut self, record: &RequestRecord) {
         self.several_choices |= record.choices.is_some();
+        self.ended_us = self.ended_us.max(record.end_us.unwrap_or(0));
         if record.outcome == Outcome::Ok {
             self.ok += 1;
             self.prompt += u64::from(record.prompt_tokens.unwrap_or(0));
@@ -469,19 +518,21 @@ impl Asked {
         }
     }
 
-    fn against(&self, all: &Commons) -> Vec<CountCheck> {
+    fn against(&self, observed: &Observed) -> Vec<CountCheck> {
         if self.not_whole {
             return Vec::new();
         }
         let check = |what: &str, known: bool, common, client, unsure| {
-            let server = all.grown(common).filter(|_| known)?;
+            let until = i64::try_from(self.ended_us).unwrap_or(i64::MAX);
+            let server = if known { grown(observed, common, until)? } else { return None };
             Some(CountCheck { what: what.to_owned(), client, unsure, server })
         };
         let checks = [
             check("requests", !self.several_choices, Common::RequestsOk, self.ok, self.unsure),
             check(
                 "prompt_tokens",
-                !self.prompt_unknown,
+                // Some servers count a prompt once for each of its answers.
+                !self.prompt_unknown && !self.several_choices,
                 Common::PromptTokens,
                 self.prompt,
                 self.prompt_unsure,
@@ -531,7 +582,7 @@ impl Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{EndedBy, ObservedLook, ObservedSeries, ReadingKind};
+    use crate::record::{EndedBy, ObservedLook, ReadingKind};
 
     /// A look each second from −0.5 s on, of sources that tell these series.
     fn observed(looks: usize, series: &[(usize, &str, &str, &[f64])]) -> Observed {
@@ -609,7 +660,7 @@ mod tests {
         let all = observed(5, &[(0, "vllm:generation_tokens_total", "", &[0.0, 100.0, 10.0, 30.0, 60.0])]);
         let course = &server_courses(&all)[0];
         assert_eq!(course.points.iter().map(|p| p.1).collect::<Vec<_>>(), [100.0, 20.0, 30.0]);
-        assert_eq!(Commons::of(&all).grown(Common::OutputTokens), None);
+        assert_eq!(super::grown(&all, Common::OutputTokens, 0), None);
     }
 
     #[test]
@@ -657,7 +708,7 @@ mod tests {
     #[test]
     fn counts_are_held_against_each_other() {
         let verdict = |asked: &Asked, all: &Observed| {
-            let counts = asked.against(&Commons::of(all));
+            let counts = asked.against(all);
             assert_eq!(counts.len(), 3);
             asked.verdict(&counts).unwrap()
         };
@@ -679,6 +730,39 @@ mod tests {
     }
 
     #[test]
+    fn growth_is_counted_series_by_series_from_before_the_load_to_after_it() {
+        let tokens = "vllm:generation_tokens_total";
+        let grown = |series: &[(usize, &str, &str, &[f64])], until| {
+            super::grown(&observed(4, series), Common::OutputTokens, until)
+        };
+        assert_eq!(grown(&[(0, tokens, "", &[5.0, 6.0, 9.0, 9.0])], 2_500_000), Some(4));
+        // The last look was before the last request had ended.
+        assert_eq!(grown(&[(0, tokens, "", &[5.0, 6.0, 9.0, 9.0])], 2_600_000), None);
+        // One that began anew isn't hidden by another.
+        let two: [(usize, &str, &str, &[f64]); 2] = [
+            (0, tokens, "m=\"a\"", &[0.0, 50.0, 90.0, 200.0]),
+            (0, tokens, "m=\"b\"", &[70.0, 80.0, 2.0, 3.0]),
+        ];
+        assert_eq!(grown(&two, 0), None);
+        // One that is first told when there is something to count began at 0.
+        let mut late = observed(4, &[(0, tokens, "", &[1.0; 4]), (0, tokens, "m=\"b\"", &[8.0])]);
+        late.series[1].changes = vec![(2, Some(8.0))];
+        assert_eq!(super::grown(&late, Common::OutputTokens, 0), Some(8));
+    }
+
+    #[test]
+    fn processes_are_added_up_and_what_a_server_says_of_its_memory_is_not() {
+        let memory = crate::record::inside::MEMORY;
+        let mut all = observed(
+            2,
+            &[(0, memory, "process=\"a\"", &[3.0, 3.0]), (1, memory, "process=\"b\"", &[4.0, 4.0])],
+        );
+        all.series.push(ObservedSeries { labels: String::new(), ..all.series[0].clone() });
+        let of = |all: &Observed| Commons::of(all).0[&Common::ServerMemory][0].1;
+        assert_eq!(of(&all), 7.0);
+    }
+
+    #[test]
     fn a_server_that_counts_nothing_is_noted_and_not_blamed() {
         let side = server_side(&counted(0.0, 0.0, 0.0), WINDOW, &asked(10, 0));
         assert_eq!(side.counts, []);
@@ -691,10 +775,10 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_compared() {
         let all = counted(10.0, 100.0, 200.0);
-        assert_eq!(Asked::new(false).against(&Commons::of(&all)), []);
+        assert_eq!(Asked::new(false).against(&all), []);
         let mut some = asked(10, 0);
         some.prompt_unknown = true;
-        let what: Vec<String> = some.against(&Commons::of(&all)).into_iter().map(|c| c.what).collect();
+        let what: Vec<String> = some.against(&all).into_iter().map(|c| c.what).collect();
         assert_eq!(what, ["requests", "output_tokens"]);
         assert_eq!(some.verdict(&[]), None);
     }

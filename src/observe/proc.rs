@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io;
+use std::path::Path;
 
 /// One process, as its `stat` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,16 +149,21 @@ fn parse_memory(meminfo: &str) -> Option<(u64, u64)> {
     Some((all.saturating_sub(free) * 1024, all * 1024))
 }
 
-/// Bytes received and sent over all interfaces but the loopback, since the machine began.
+/// Bytes received and sent over the machine's network cards since it began.
 pub(super) fn network() -> Option<(u64, u64)> {
-    Some(parse_network(&fs::read_to_string("/proc/net/dev").ok()?))
+    let real = |name: &str| Path::new("/sys/class/net").join(name).join("device").exists();
+    let dev = fs::read_to_string("/proc/net/dev").ok()?;
+    // What bridges, bonds and the ends of containers pass on went through a card as well; a machine
+    // without any card of its own has but those.
+    let cards = parse_network(&dev, real);
+    Some(if cards == (0, 0) { parse_network(&dev, |name| name != "lo") } else { cards })
 }
 
-fn parse_network(dev: &str) -> (u64, u64) {
+fn parse_network(dev: &str, wanted: impl Fn(&str) -> bool) -> (u64, u64) {
     let line = |line: &str| -> Option<(u64, u64)> {
         let (name, counts) = line.split_once(':')?;
         let counts: Vec<u64> = counts.split_ascii_whitespace().map_while(|n| n.parse().ok()).collect();
-        if name.trim() == "lo" { None } else { Some((*counts.first()?, *counts.get(8)?)) }
+        if wanted(name.trim()) { Some((*counts.first()?, *counts.get(8)?)) } else { None }
     };
     dev.lines().filter_map(line).fold((0, 0), |(rx, tx), (r, t)| (rx + r, tx + t))
 }
@@ -221,7 +227,8 @@ mod tests {
         let meminfo = "MemTotal:  1000 kB\nMemFree: 1 kB\nMemAvailable:   400 kB\n";
         assert_eq!(parse_memory(meminfo), Some((600 * 1024, 1000 * 1024)));
         let dev = "Inter-| Receive | Transmit\n face |bytes\n lo: 9 0 0 0 0 0 0 0 9 0\n eth0: 100 1 0 0 0 0 0 0 50 1 0\n eth1:7 1 0 0 0 0 0 0 8 1 0\n";
-        assert_eq!(parse_network(dev), (107, 58));
+        assert_eq!(parse_network(dev, |name| name != "lo"), (107, 58));
+        assert_eq!(parse_network(dev, |_| false), (0, 0));
         let (here, memory) = (cpu().unwrap(), memory().unwrap());
         assert!(here.count >= 1 && here.busy <= here.all && memory.0 < memory.1, "{here:?} {memory:?}");
         assert!(network().is_some());

@@ -25,6 +25,8 @@ use crate::experiment::{GrafanaSettings, OtlpSettings, PublishSettings, PushSett
 const LOOK: Duration = Duration::from_millis(50);
 /// What all last requests together may take.
 const LAST: Duration = Duration::from_secs(15);
+/// The same after Ctrl-C.
+const HURRIED: Duration = Duration::from_millis(500);
 
 /// Listen on `addr`; port 0 is any free one.
 pub(super) fn listen(runtime: &Runtime, addr: SocketAddr) -> Result<TcpListener, PublishError> {
@@ -109,16 +111,17 @@ impl Hub {
         over.send_replace(true);
         let until = Instant::now() + self.linger;
         let last = Instant::now() + LAST;
-        let pusher = last_word(pushing, last).await;
-        last_word(exporting, last).await;
-        last_word(annotating, last).await;
+        let pusher = last_word(pushing, last, stop).await;
+        last_word(exporting, last, stop).await;
+        last_word(annotating, last, stop).await;
         let enough = || stop() || (served && asked.had_all.get() && !delete);
         while (served || delete) && Instant::now() < until && !enough() {
             sleep(LOOK).await;
         }
         if let Some(mut pusher) = pusher {
             if delete {
-                let _ = timeout_at(Instant::now() + LAST, pusher.delete()).await;
+                let _ =
+                    timeout_at(Instant::now() + if stop() { HURRIED } else { LAST }, pusher.delete()).await;
             }
             pusher.sum_up();
         }
@@ -126,8 +129,21 @@ impl Hub {
 }
 
 /// What a task leaves when it ends in time.
-async fn last_word<T>(task: Option<JoinHandle<T>>, until: Instant) -> Option<T> {
-    timeout_at(until, task?).await.ok()?.ok()
+async fn last_word<T>(task: Option<JoinHandle<T>>, until: Instant, stop: &Stop) -> Option<T> {
+    let mut task = task?;
+    let mut stopped = None;
+    loop {
+        // Who has pressed Ctrl-C doesn't wait for a collector that doesn't answer.
+        if stop() {
+            stopped.get_or_insert_with(|| Instant::now() + HURRIED);
+        }
+        let until = stopped.map_or(until, |stopped: Instant| stopped.min(until));
+        match timeout_at((Instant::now() + LOOK).min(until), &mut task).await {
+            Ok(ended) => return ended.ok(),
+            Err(_) if Instant::now() >= until => return None,
+            Err(_) => {}
+        }
+    }
 }
 
 /// Push again and again, and once more at the end.

@@ -521,7 +521,9 @@ fn set_aside(dir: &Path) -> Result<(), StoreError> {
         let aside = dir.join(format!("interrupted-{n}.{extension}"));
         fs::rename(kept, &aside).map_err(StoreError::io("keep aside", kept))?;
     }
-    for name in [RECORDS, TIMELINE, CHUNK_GAPS, SUMMARY_JSON, INTERRUPTED_JSON, ANSWERS, SKIPPED_JSON] {
+    let derived =
+        [TIMELINE, CHUNK_GAPS, SUMMARY_JSON, INTERRUPTED_JSON, ANSWERS, SKIPPED_JSON, OBSERVED, SERVER];
+    for name in [RECORDS].into_iter().chain(derived) {
         let path = dir.join(name);
         atomic::remove_if_there(&path)?;
         atomic::remove_if_there(&atomic::temporary(&path))?;

@@ -22,12 +22,33 @@ pub struct Watch {
     /// What requests without a name are called.
     unnamed: String,
     counted: Instant,
+    /// Told while somebody read the board.
+    notices: Vec<String>,
 }
 
 impl Watch {
     #[must_use]
     pub fn new(live: Arc<Live>) -> Self {
-        Self { live, tally: Tally::default(), unnamed: String::new(), counted: Instant::now() }
+        Self {
+            live,
+            tally: Tally::default(),
+            unnamed: String::new(),
+            counted: Instant::now(),
+            notices: Vec::new(),
+        }
+    }
+
+    /// Put what was told meanwhile on the board.
+    fn tell(notices: &mut Vec<String>, live: &Live, board: &mut Board) {
+        for text in notices.drain(..) {
+            board.on(&Event::Notice { text: &text });
+            if let Some(index) = board.running()
+                && live.is_skipped(index)
+            {
+                // What is told next is that it was skipped: it has no end of its own.
+                board.leave_cell();
+            }
+        }
     }
 }
 
@@ -36,13 +57,21 @@ impl Watcher for Watch {
         if let Event::Live(live) = event {
             // Made before the board is touched.
             let look = serde_json::json!(live);
-            let counts = (self.counted.elapsed() >= COUNTS).then(|| self.tally.clone());
             let Some(mut board) = self.live.try_board() else { return };
+            Self::tell(&mut self.notices, &self.live, &mut board);
             board.look(live.elapsed_s, look);
-            if let Some(counts) = counts {
-                board.tally(counts);
+            if self.counted.elapsed() >= COUNTS {
+                board.tally(self.tally.clone());
                 self.counted = Instant::now();
             }
+            drop(board);
+            return self.live.changed();
+        }
+        if let Event::Notice { text } = event {
+            // A notice may come while load is on.
+            self.notices.push((*text).to_owned());
+            let Some(mut board) = self.live.try_board() else { return };
+            Self::tell(&mut self.notices, &self.live, &mut board);
             drop(board);
             return self.live.changed();
         }
@@ -51,17 +80,11 @@ impl Watcher for Watch {
             self.unnamed = Board::unnamed(cell);
         }
         let mut board = self.live.board();
+        Self::tell(&mut self.notices, &self.live, &mut board);
         if let Event::CellFinished { .. } = event {
             board.tally(self.tally.clone());
         }
         board.on(event);
-        if let Event::Notice { .. } = event
-            && let Some(index) = board.running()
-            && self.live.is_skipped(index)
-        {
-            // What is told next is that it was skipped: it has no end of its own.
-            board.leave_cell();
-        }
         drop(board);
         self.live.changed();
     }

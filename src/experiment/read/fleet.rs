@@ -48,8 +48,8 @@ fn variable(field: &Field<'_>) -> Option<String> {
     if !is_env_name(name) {
         // What stands there may be the token itself: it is not shown.
         let mistake = Mistake::new(MistakeKind::BadValue, "not the name of an environment variable");
-        field
-            .mistake(mistake.allowed("the variable that holds the token, such as \"PLIMSOLL_WORKER_TOKEN\""));
+        let allowed = "the variable that holds the token, such as \"PLIMSOLL_WORKER_TOKEN\"";
+        field.mistake(mistake.allowed(allowed).hidden());
         return None;
     }
     Some(name.to_owned())
