@@ -134,6 +134,13 @@ pub trait Watcher {
     }
 }
 
+/// Let the calling thread, which works for a watcher, give way to those that make and measure load. A
+/// wish: where it isn't granted, nothing is lost.
+pub fn give_way() {
+    const NICE: i32 = 15;
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+}
+
 /// Several watchers as one.
 #[derive(Default)]
 pub struct Watchers(Vec<Box<dyn Watcher>>);

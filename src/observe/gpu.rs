@@ -127,7 +127,8 @@ impl Look {
         out.extend(some);
         let counted = self.millijoules.map(|mj| mj as f64 / 1000.0);
         let summed = watts.map(|watts| integral.add(now, watts));
-        out.extend(counted.or(summed).map(|joules| Reading::counter(GPU_ENERGY, &labels, joules)));
+        let joules = if *integral.counted.get_or_insert(counted.is_some()) { counted } else { summed };
+        out.extend(joules.map(|joules| Reading::counter(GPU_ENERGY, &labels, joules)));
         if let Some(reasons) = self.throttled {
             let words = words(reasons);
             out.push(Reading::gauge(GPU_THROTTLED, &labels, f64::from(u8::from(!words.is_empty()))));
@@ -148,6 +149,9 @@ fn words(reasons: ThrottleReasons) -> Vec<&'static str> {
 /// Energy from power: between two looks it is taken for their mean.
 #[derive(Debug, Default)]
 struct Integral {
+    /// Whether the GPU counts its energy itself, as its first look said: a count that comes and goes is
+    /// never mixed with a sum of our own.
+    counted: Option<bool>,
     last: Option<(Instant, f64)>,
     joules: f64,
 }

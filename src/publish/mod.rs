@@ -29,7 +29,7 @@ use url::Url;
 
 pub use families::{ALIASES, FAMILIES, Family, Kind, Of};
 
-use crate::event::Watcher;
+use crate::event::{Watcher, give_way};
 use crate::experiment::PublishSettings;
 use feed::{Feed, Notes};
 use hub::Hub;
@@ -89,7 +89,10 @@ impl Publishing {
         let stop: Stop = Arc::new(move || stop() || hurried.load(Ordering::Relaxed));
         let thread = std::thread::Builder::new()
             .name("publish".to_owned())
-            .spawn(move || hub.run(&runtime, listener, from, &stop))
+            .spawn(move || {
+                give_way();
+                hub.run(&runtime, listener, from, &stop);
+            })
             .map_err(PublishError::Thread)?;
         Ok(Self { addr, to, notes, hurry, thread })
     }

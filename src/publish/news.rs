@@ -11,6 +11,7 @@ use crate::event::Live;
 use crate::experiment::{Load, Settings};
 use crate::measure::{CellSummary, SloStatus, Verdict};
 use crate::plan::{Cell, load_in_words};
+use crate::record::EndedBy;
 
 /// Axes whose values become labels, at most: the first as written.
 const MOST_AXES: usize = 8;
@@ -68,6 +69,8 @@ pub(super) struct CellEnded {
     pub scalars: BTreeMap<String, f64>,
     pub slo: Vec<([String; 2], SloStatus)>,
     pub verdict: Verdict,
+    /// It was cut short, and runs again when the run is gone on with.
+    pub interrupted: bool,
     pub started_ms: Option<i64>,
     pub ended_ms: Option<i64>,
     /// The cell and what it came to, in words.
@@ -89,6 +92,7 @@ impl CellEnded {
             scalars: summary.scalars.clone(),
             slo: summary.slo.iter().map(|v| ([v.metric.clone(), v.stat.clone()], v.status)).collect(),
             verdict: summary.validity.verdict,
+            interrupted: summary.window.ended_by == EndedBy::Interrupt,
             started_ms: at(&summary.started_at),
             ended_ms: at(&summary.ended_at),
             words: words(cell, summary),

@@ -110,7 +110,7 @@ impl Registry {
                 }
             }
             News::Finished(ended) => {
-                self.finished += 1;
+                self.finished += usize::from(!ended.interrupted);
                 if let Some(cell) = self.cells.back_mut() {
                     (cell.live, cell.ended) = (None, Some(ended));
                 }

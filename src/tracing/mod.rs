@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::event::{Event, Watcher};
+use crate::event::{Event, Watcher, give_way};
 use crate::experiment::Tracing;
 use crate::record::RequestRecord;
 use crate::server::{Post, PostError, Poster, Stop};
@@ -74,6 +74,7 @@ pub fn exporter(tracing: &Tracing) -> std::io::Result<Option<(Box<dyn Watcher>, 
     let (url, headers) = (format!("{base}/v1/traces"), tracing.headers.clone());
     let hurried = Arc::clone(&hurry);
     let thread = std::thread::Builder::new().name("spans".to_owned()).spawn(move || {
+        give_way();
         let stop: Stop = Arc::new(move || hurried.load(Ordering::Relaxed));
         let post = Post { url: &url, headers: &headers, timeout: TIMEOUT };
         let poster = Poster::new(&post, &stop)?;

@@ -84,8 +84,7 @@ impl Open {
         let thread = std::thread::Builder::new()
             .name("ui".to_owned())
             .spawn(move || {
-                // Linux keeps this per thread. Where it is refused, the page is as eager as the rest.
-                let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 15);
+                crate::event::give_way();
                 runtime.block_on(serve(listener, desk, told));
             })
             .map_err(|source| UiError::Start { what: "thread", source })?;

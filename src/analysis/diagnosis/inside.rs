@@ -102,23 +102,26 @@ pub(super) fn gauges(run: &RunData, findings: &[Finding]) -> Option<Finding> {
         findings.iter().filter(|f| f.severity >= Severity::Warning && f.kind.server).collect();
     let first = asked.first()?;
     // Of the cells that show it the last has the most load.
-    let told = first.cells.iter().rev().find_map(|&index| {
-        let cell = run.cells.iter().find(|cell| cell.cell.index == index)?;
-        let side = usable(cell)?.server.as_ref().filter(|side| !side.figures.is_empty())?;
-        let value = |name: &str| side.figures.get(name);
-        let one = |f: &crate::measure::ServerFigure| {
-            let value = value(f.name)?;
-            let unit = if f.unit.is_empty() { String::new() } else { format!(" {}", f.unit) };
-            Some(format!("{} {}{unit} (at most {})", f.title, figure(value.mean), figure(value.max)))
-        };
-        let all: Vec<String> = SERVER_FIGURES.iter().filter_map(one).collect();
-        Some((format!("{}: {}", words::place(&cell.cell), all.join(", ")), index))
-    });
+    let of = |finding: &&Finding| {
+        finding.cells.iter().rev().find_map(|&index| {
+            let cell = run.cells.iter().find(|cell| cell.cell.index == index)?;
+            let side = usable(cell)?.server.as_ref().filter(|side| !side.figures.is_empty())?;
+            let value = |name: &str| side.figures.get(name);
+            let one = |f: &crate::measure::ServerFigure| {
+                let value = value(f.name)?;
+                let unit = if f.unit.is_empty() { String::new() } else { format!(" {}", f.unit) };
+                Some(format!("{} {}{unit} (at most {})", f.title, figure(value.mean), figure(value.max)))
+            };
+            let all: Vec<String> = SERVER_FIGURES.iter().filter_map(one).collect();
+            Some((format!("{}: {}", words::place(&cell.cell), all.join(", ")), index))
+        })
+    };
+    let told = asked.iter().copied().find_map(|finding| Some((finding, of(&finding)?)));
     let (evidence, cells) = match told {
-        Some((told, index)) => (
+        Some((finding, (told, index))) => (
             format!(
                 "Behind “{}” the server's own figures were, in the window's mean, at {told}.",
-                first.kind.title
+                finding.kind.title
             ),
             vec![index],
         ),
