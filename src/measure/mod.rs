@@ -13,7 +13,7 @@ mod totals;
 mod trend;
 pub mod validity;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use serde::{Deserialize, Serialize};
@@ -340,7 +340,8 @@ where
     let mut totals = totals::Totals::new(settings, totals::Scope::cell(settings), run.window);
     let mut groups = groups::Groups::of(settings, run);
     let mut drift = (!settings.level_changes()).then(|| Drift::new(run.window));
-    let mut asked = server_side::Asked::new(totals.whole_answers());
+    let servers: BTreeSet<&str> = settings.parts().map(|(target, _)| target.url.as_str()).collect();
+    let mut asked = server_side::Asked::new(totals.whole_answers(), servers.len());
     for record in walk()? {
         let record = record?;
         totals.take(&record);

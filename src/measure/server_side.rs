@@ -483,6 +483,8 @@ fn growth(a: &Points, b: &Points) -> Vec<Part> {
 pub(super) struct Asked {
     /// It can't be held against the server's count: such as where answers are not read to their end.
     not_whole: bool,
+    /// Servers that were asked.
+    servers: usize,
     several_choices: bool,
     /// The end of the last request, in microseconds since the cell's epoch.
     ended_us: u64,
@@ -497,8 +499,9 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new(whole_answers: bool) -> Self {
-        Self { not_whole: !whole_answers, ..Self::default() }
+    /// Of requests to so many servers.
+    pub(super) fn new(whole_answers: bool, servers: usize) -> Self {
+        Self { not_whole: !whole_answers, servers, ..Self::default() }
     }
 
     pub(super) fn take(&mut self, record: &RequestRecord) {
@@ -519,7 +522,8 @@ impl Asked {
     }
 
     fn against(&self, observed: &Observed) -> Vec<CountCheck> {
-        if self.not_whole {
+        // Of several servers the count of some is no count of what all were asked.
+        if self.not_whole || counting(observed).len() < self.servers {
             return Vec::new();
         }
         let check = |what: &str, known: bool, common, client, unsure| {
@@ -615,7 +619,7 @@ mod tests {
     const WINDOW: Window = Window { start_us: 1_000_000, end_us: 4_000_000, ended_by: EndedBy::Duration };
 
     fn side(observed: &Observed) -> ServerSide {
-        server_side(observed, WINDOW, &Asked::new(true))
+        server_side(observed, WINDOW, &Asked::new(true, 1))
     }
 
     #[test]
@@ -677,7 +681,7 @@ mod tests {
     }
 
     fn asked(ok: u32, failed: u32) -> Asked {
-        let mut asked = Asked::new(true);
+        let mut asked = Asked::new(true, 1);
         let record = |seq: u32| {
             let mut record = RequestRecord::blank(u64::from(seq));
             record.sent_us = Some(1);
@@ -775,7 +779,8 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_compared() {
         let all = counted(10.0, 100.0, 200.0);
-        assert_eq!(Asked::new(false).against(&all), []);
+        assert_eq!(Asked::new(false, 1).against(&all), []);
+        assert_eq!(Asked { servers: 2, ..asked(10, 0) }.against(&all), [], "one of two is read");
         let mut some = asked(10, 0);
         some.prompt_unknown = true;
         let what: Vec<String> = some.against(&all).into_iter().map(|c| c.what).collect();
