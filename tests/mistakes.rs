@@ -72,7 +72,7 @@ fn ten_mistakes_are_named_at_once() {
     assert!(!text.contains("very-secret"), "a secret is not repeated: {text}");
     for line in [
         "file.toml:2: sede: unknown key; did you mean \"seed\"? Allowed: name, description, seed, salt, scale_time, target, \
-         workload, load, cell, slo, client, sim, task, endpoint, mix, stage, server, search, grid, report, capacity, compare, hooks, observe, notify, tracing, publish\n    2 | sede = 42\n      | ^^^^\n",
+         workload, load, cell, slo, client, sim, task, endpoint, mix, stage, server, search, grid, report, capacity, compare, hooks, fleet, observe, notify, tracing, publish\n    2 | sede = 42\n      | ^^^^\n",
         "file.toml:7: target.timeout: a duration needs a unit and quotes: \"120s\" or \"120ms\"; found 120\n",
         "file.toml:16: grid.users: out of range; found 0. Allowed: 1 to 1000000\n   16 | users = [1, 0]\n      \
          |             ^\n",

@@ -188,6 +188,7 @@ fn the_defaults_that_the_page_names_are_those_of_the_code() {
                   [grid]\nusers = [1]\n";
     let served =
         "name = \"a\"\n[target]\nurl = \"http://h:1\"\n[server]\ncommand = \"a\"\n[grid]\nusers = [1]\n";
+    let notified = format!("{bare}[notify]\ncommand = [\"a\"]\n");
     let (mut section, mut checked) = (String::new(), Vec::new());
     for line in page.lines() {
         if let Some(title) = line.strip_prefix("## ") {
@@ -217,11 +218,16 @@ fn the_defaults_that_the_page_names_are_those_of_the_code() {
             "load.arrivals" => open,
             path if path.starts_with("target.custom.") => custom,
             path if path.starts_with("server.") => served,
+            path if path.starts_with("notify.") => &notified,
             _ => bare,
         };
         let told = parse(text, &[&format!("{path}={value}")]).unwrap_or_else(|m| panic!("{path}: {m}"));
         let hash = plan::build(&told).unwrap().experiment_hash;
         assert_eq!(hash, plan_of(text).experiment_hash, "{path} = {value} is not the default");
+        let bare = parse(text, &[]).unwrap();
+        // They are in no hash.
+        let same = (&told.notify, &told.observe, &told.fleet) == (&bare.notify, &bare.observe, &bare.fleet);
+        assert!(same, "{path} = {value} is not the default");
         checked.push(path);
     }
     for path in [
