@@ -60,7 +60,14 @@ once() {
     fi
     reader=$!
   fi
-  wait "$client" || true
+  code=0
+  wait "$client" || code=$?
+  # 4: its own verdict on the cell, which the line below has.
+  if [ "$code" -ne 0 ] && [ "$code" -ne 4 ]; then
+    cat "$dir/client.log" >&2
+    echo "the client ended with $code" >&2
+    exit 1
+  fi
   if [ -n "$reader" ]; then kill "$reader" 2>/dev/null || true; wait "$reader" 2>/dev/null || true; fi
   client= reader=
   # The last line of the table of all runs, by the names of its columns.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::rig::program::{Started, directory, find, plimsoll, plimsoll_with, stderr, stdout};
+use crate::rig::program::{Started, directory, find, only_run, plimsoll, plimsoll_with, stderr, stdout};
 use crate::rig::wait_for;
 
 fn free_port() -> u16 {
@@ -108,11 +108,15 @@ fn a_server_beyond_a_limit_fails_the_gate_and_one_within_does_not() {
         let dir = directory(&own_server(free_port(), "", cell, &format!("[observe.limits]\n{limits}")));
         let gate: &[&str] = if gate { &["--gate"] } else { &[] };
         let output = plimsoll(dir.path(), &[&ARGS[..], gate].concat());
-        (summary(dir.path(), &output), output)
+        let told =
+            plimsoll(dir.path(), &["report", only_run(dir.path()).to_str().unwrap(), "--format", "markdown"]);
+        (summary(dir.path(), &output), output, stdout(&told))
     };
-    let (within, output) = run("memory = \"100GB\"\ncpu = 1.0\nopen_files = 100000\nthreads = 10000", true);
+    let (within, output, told) =
+        run("memory = \"100GB\"\ncpu = 1.0\nopen_files = 100000\nthreads = 10000", true);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).contains("most memory of the server (process server) is"), "{}", stdout(&output));
+    assert!(!told.contains("isn't kept"), "{told}");
     for name in
         ["server_cpu_cores", "server_cpu", "server_memory_bytes", "server_open_files", "server_threads"]
     {
@@ -123,14 +127,16 @@ fn a_server_beyond_a_limit_fails_the_gate_and_one_within_does_not() {
     }
     assert_eq!(figure(&within, "server_processes", SERVER).unwrap()["max"], 1.0);
     assert!(figure(&within, "machine_memory_bytes", "").is_some(), "{within}");
-    let (beyond, output) = run("memory = \"1MB\"", true);
+    let (beyond, output, told) = run("memory = \"1MB\"", true);
+    let words = "But a limit of the server isn't kept in one cell: most memory of the server";
+    assert!(told.contains(words) && told.starts_with("### !"), "{told}");
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let said = stderr(&output);
     assert!(said.contains("a cell is beyond a limit: most memory of the server (process server)"), "{said}");
     let verdict = &beyond["inside"]["limits"][0];
     assert_eq!((&verdict["on"], &verdict["status"]), (&"memory".into(), &"fail".into()));
     // What isn't known isn't met. Without a gate it is told, and changes nothing.
-    let (unknown, output) = run("gpu_temperature = 90", false);
+    let (unknown, output, _) = run("gpu_temperature = 90", false);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     if unknown["inside"]["limits"][0]["value"].is_null() {
         assert!(stdout(&output).contains("highest GPU temperature was not read"), "{}", stdout(&output));

@@ -240,6 +240,9 @@ fn a_sweep_is_paused_skipped_and_stopped_from_the_page() {
     assert!(skipped["reason"].as_str().unwrap().contains("a person"), "{skipped}");
     let plan = std::fs::read_to_string(dir.path().join("small.toml")).unwrap();
     assert!(plan.contains("60s"));
+    let data = plimsoll::analysis::RunData::load(&run).unwrap();
+    assert!(data.cells[0].summary.is_none(), "what it had measured when it was skipped is no result");
+    assert!(data.cells[0].skipped.as_ref().is_some_and(|skipped| skipped.failed));
     assert!(summary(dir.path()).iter().all(|row| row["ok"].is_empty() || row["cell_index"] != "0"));
 }
 

@@ -141,17 +141,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn load_cell(run: &Path, cell: Cell, depth: Depth) -> Result<CellData, AnalysisError> {
     let dir = run.join(store::cell_dir(&cell));
-    // A cell that was cut short has figures to look at, though it is not finished.
-    let (mut path, mut stored) = (PathBuf::new(), None);
-    for name in [store::SUMMARY_JSON, store::INTERRUPTED_JSON] {
-        path = dir.join(name);
+    let mut path = dir.join(store::SUMMARY_JSON);
+    let mut stored = StoredCell::read(&path)?;
+    let skipped = if stored.is_none() { Skipped::of(run, &cell)? } else { None };
+    // A cell that was cut short has figures to look at, though it is not finished; one that was
+    // skipped while it ran was to have none.
+    if stored.is_none() && skipped.is_none() {
+        path = dir.join(store::INTERRUPTED_JSON);
         stored = StoredCell::read(&path)?;
-        if stored.is_some() {
-            break;
-        }
     }
     let Some(stored) = stored else {
-        let skipped = Skipped::of(run, &cell)?;
         let (timeline, points) = (Vec::new(), Vec::new());
         return Ok(CellData {
             cell,

@@ -177,9 +177,12 @@ fn starter(
         let busy = || vec![FormMistake { key: String::new(), text: "a sweep runs already".to_owned() }];
         let Some(live) = live.get() else { return Err(busy()) };
         let (name, target) = (planned.experiment.name.clone(), target(&planned.plan));
-        ask.try_send((args, planned)).map_err(|_| busy())?;
+        // Before the sweep can say anything itself.
         live.begin(&name, &target);
-        Ok(())
+        ask.try_send((args, planned)).map_err(|_| {
+            live.end(Phase::Failed, Some("no sweep can be started any more".to_owned()));
+            busy()
+        })
     })
 }
 

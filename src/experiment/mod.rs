@@ -182,11 +182,11 @@ impl Experiment {
         }
         let reader = Reader::new(&sources, directory(path));
         reader.extend(set_mistakes);
-        let head = head(&reader, &base, path);
-        refuse_idle_sets(&reader, &head.grids, &set_paths);
-        refuse_idle_load(&reader, &head.grids, &base);
-        read::refuse_strange_axes(&reader, &base, &head.grids);
-        probe(&reader, &base, &head.grids);
+        let experiment = head(&reader, &base, path);
+        refuse_idle_sets(&reader, &experiment.grids, &set_paths);
+        refuse_idle_load(&reader, &experiment.grids, &base);
+        read::refuse_strange_axes(&reader, &base, &experiment.grids);
+        probe(&reader, &base, &experiment.grids);
         let mut mistakes = reader.take();
         mistake::drop_echoes(&mut mistakes);
         // Where the text is not TOML, what else seems wrong on the line, or missing, may not be.
@@ -200,44 +200,7 @@ impl Experiment {
         if !mistakes.is_empty() {
             return Err(Mistakes::collect(mistakes));
         }
-        let Head {
-            name,
-            description,
-            seed,
-            salt,
-            report,
-            capacity,
-            compare,
-            hooks,
-            fleet,
-            observe,
-            notify,
-            tracing,
-            publish,
-            grids,
-        } = head;
-        let (path, text, sets) = (path.to_owned(), text.to_owned(), sets.to_vec());
-        Ok(Self {
-            name,
-            description,
-            seed,
-            salt,
-            report,
-            capacity,
-            compare,
-            hooks,
-            fleet,
-            observe,
-            notify,
-            tracing,
-            publish,
-            grids,
-            path,
-            text,
-            sets,
-            base,
-            sources,
-        })
+        Ok(Self { text: text.to_owned(), sets: sets.to_vec(), base, sources, ..experiment })
     }
 
     /// A reader for this experiment's cells.
@@ -305,25 +268,8 @@ fn apply_set(base: &mut Table, sources: &mut Sources, set: &str) -> Result<(Stri
     Ok((path, key_origin))
 }
 
-/// What stands outside the sections of a cell.
-struct Head {
-    name: String,
-    description: Option<String>,
-    seed: u64,
-    salt: Option<String>,
-    report: ReportSettings,
-    capacity: CapacitySettings,
-    compare: Option<GateSettings>,
-    hooks: Hooks,
-    fleet: FleetSettings,
-    observe: ObserveSettings,
-    notify: Option<Notify>,
-    tracing: Option<Tracing>,
-    publish: PublishSettings,
-    grids: Vec<Grid>,
-}
-
-fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
+/// What stands outside the sections of a cell; what it was read from is yet to come.
+fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Experiment {
     let root = reader.root(base);
     let name = root.get("name").and_then(|f| run_name(&f)).unwrap_or_else(|| name_of(path));
     let description = root.get("description").and_then(|f| f.text());
@@ -346,7 +292,7 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
     let tracing = root.get("tracing").map(|f| read::tracing(f.section()));
     let publish = read::publish(root.sub("publish"));
     root.done();
-    Head {
+    Experiment {
         name,
         description,
         seed,
@@ -361,6 +307,11 @@ fn head(reader: &Reader<'_>, base: &Table, path: &Path) -> Head {
         tracing,
         publish,
         grids,
+        path: path.to_owned(),
+        text: String::new(),
+        sets: Vec::new(),
+        base: Table::default(),
+        sources: Sources::default(),
     }
 }
 

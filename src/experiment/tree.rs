@@ -28,7 +28,7 @@ impl Origin {
 }
 
 /// The texts that an experiment was read from: the file, then each `--set`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Sources(Vec<(String, String)>);
 
 /// An [`Origin`] as people count.

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -102,10 +102,11 @@ fn hex(bytes: [u8; 32]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn patiently(stream: &TcpStream) -> io::Result<()> {
+/// Until when the handshake is waited for.
+fn patiently(stream: &TcpStream) -> io::Result<Instant> {
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(Instant::now() + PATIENCE)
 }
 
 /// What a version is called where two are told apart.
@@ -127,8 +128,8 @@ pub(super) fn knock(
         address: address(),
         reason: format!("it does not answer as a worker does ({error})"),
     };
-    patiently(stream).map_err(lost)?;
-    let greeting: Greeting = hear(stream).map_err(lost)?;
+    let until = patiently(stream).map_err(lost)?;
+    let greeting: Greeting = hear(stream, until).map_err(lost)?;
     // Said even to another version, so that both sides can tell.
     let own = number();
     let numbers = [greeting.number.as_str(), own.as_str()];
@@ -147,7 +148,7 @@ pub(super) fn knock(
         });
     }
     said.map_err(lost)?;
-    match hear(stream).map_err(lost)? {
+    match hear(stream, until).map_err(lost)? {
         Welcome::WrongToken => Err(FleetError::Token { address: address() }),
         Welcome::Refused { reason } => Err(FleetError::Refused { address: address(), reason }),
         Welcome::TakenIn { proof, .. }
@@ -170,10 +171,10 @@ pub(super) fn answer(
     machine: &Machine,
     take: impl FnOnce() -> bool,
 ) -> io::Result<Result<[u8; 32], Turned>> {
-    patiently(stream)?;
+    let until = patiently(stream)?;
     let own = number();
     say(stream, &Greeting { plimsoll: VERSION.to_owned(), protocol: PROTOCOL, number: own.clone() })?;
-    let hello: Hello = hear(stream)?;
+    let hello: Hello = hear(stream, until)?;
     let theirs = named(&hello.plimsoll, hello.protocol);
     let turned = |stream: &mut TcpStream, why: Turned, word: Welcome| {
         say(stream, &word)?;

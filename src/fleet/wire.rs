@@ -1,8 +1,9 @@
 //! Messages over TCP: length, seal, JSON. The seal says that a message is from whoever shook hands,
 //! and in its place; it hides nothing.
 
-use std::io::{self, BufReader, Read as _, Write as _};
+use std::io::{self, BufReader, Read, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -141,11 +142,30 @@ pub(super) fn say(stream: &mut TcpStream, message: &impl Serialize) -> io::Resul
 ///
 /// # Errors
 /// As [`Reader::next`].
-pub(super) fn hear<T: DeserializeOwned>(stream: &mut TcpStream) -> io::Result<T> {
+/// It has come in whole by `until`, however slowly it comes.
+pub(super) fn hear<T: DeserializeOwned>(stream: &TcpStream, until: Instant) -> io::Result<T> {
+    let mut stream = Until { stream, until };
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
-    let message = body(stream, u32::from_be_bytes(length) as usize, LONGEST_HELLO)?;
+    let message = body(&mut stream, u32::from_be_bytes(length) as usize, LONGEST_HELLO)?;
     Ok(serde_json::from_slice(&message)?)
+}
+
+/// Reads until an instant: who sends a byte now and then holds nobody up for longer.
+struct Until<'a> {
+    stream: &'a TcpStream,
+    until: Instant,
+}
+
+impl Read for Until<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        (&mut &*self.stream).read(buffer)
+    }
 }
 
 fn body(from: &mut impl io::Read, length: usize, longest: usize) -> io::Result<Vec<u8>> {
@@ -165,6 +185,7 @@ fn body(from: &mut impl io::Read, length: usize, longest: usize) -> io::Result<V
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::time::Duration;
 
     use super::*;
 
@@ -221,9 +242,25 @@ mod tests {
 
     #[test]
     fn a_length_that_no_message_has_is_refused() {
-        let (mut a, mut b) = pair();
+        let (mut a, b) = pair();
         a.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-        let error = hear::<String>(&mut b).unwrap_err();
+        let error = hear::<String>(&b, Instant::now() + Duration::from_secs(60)).unwrap_err();
         assert!(error.to_string().contains("no plimsoll"), "{error}");
+    }
+
+    #[test]
+    fn who_sends_a_byte_now_and_then_is_waited_for_no_longer() {
+        let (mut a, b) = pair();
+        let drip = std::thread::spawn(move || {
+            // Each read has something; the message is never whole. Ends when the other side hangs up.
+            let mut length = [0, 0, 4, 0].into_iter().chain(std::iter::repeat(b' '));
+            while length.next().is_some_and(|byte| a.write_all(&[byte]).is_ok()) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let error = hear::<String>(&b, Instant::now() + Duration::from_millis(300)).unwrap_err();
+        assert!([io::ErrorKind::TimedOut, io::ErrorKind::WouldBlock].contains(&error.kind()), "{error}");
+        drop(b);
+        drip.join().unwrap();
     }
 }

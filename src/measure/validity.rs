@@ -16,7 +16,7 @@ use crate::stats::{Line, student_t_quantile};
 pub(super) use steady::BySending;
 pub use table::{
     CONTAMINATED_NAME, DATA_AGAIN_NAME, Limit, NOTHING_ANSWERED_NAME, SERVER_COUNTS_NAME, SIGNALS, Signal,
-    Unit,
+    Unit, WORKERS_LOST_NAME,
 };
 
 /// Standard deviations of a steady number in flight that a pile has to exceed.
@@ -167,7 +167,10 @@ fn workers_as_one(e: &Evidence<'_>, court: &mut Court) {
         return;
     }
     court.hear(&table::WORKERS_LOST, Some(client.lost_workers.len() as f64), |_, _| {
-        format!("a worker was lost, and what it had not handed over: {}", client.lost_workers.join("; "))
+        format!(
+            "a worker was lost, and with it what it had not handed over: {}",
+            client.lost_workers.join("; ")
+        )
     });
     let doubt = client.clock_doubt_us.map(|us| us as f64 / 1000.0);
     court.hear(&table::CLOCK_DOUBT, doubt, |v, limit| {

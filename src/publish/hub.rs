@@ -146,37 +146,12 @@ async fn last_word<T>(task: Option<JoinHandle<T>>, until: Instant, stop: &Stop) 
     }
 }
 
-/// Push again and again, and once more at the end.
-async fn push(
-    mut pusher: Pusher,
+/// Send again and again, and once more at the end; nothing before the run has a name.
+async fn again(
     every: Duration,
-    registry: Rc<RefCell<Registry>>,
+    registry: &RefCell<Registry>,
     mut over: watch::Receiver<bool>,
-) -> Pusher {
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks.tick().await;
-    loop {
-        let last = tokio::select! {
-            _ = ticks.tick() => false,
-            _ = over.wait_for(|over| *over) => true,
-        };
-        if registry.borrow().has_begun() {
-            let body = pusher.body(&registry.borrow());
-            pusher.push(body).await;
-        }
-        if last {
-            return pusher;
-        }
-    }
-}
-
-/// The same to a collector.
-async fn export(
-    mut exporter: Exporter,
-    every: Duration,
-    registry: Rc<RefCell<Registry>>,
-    mut over: watch::Receiver<bool>,
+    mut send: impl AsyncFnMut(),
 ) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -187,13 +162,40 @@ async fn export(
             _ = over.wait_for(|over| *over) => true,
         };
         if registry.borrow().has_begun() {
-            let body = otlp::render(&registry.borrow());
-            exporter.post(body).await;
+            send().await;
         }
         if last {
-            return exporter.sum_up();
+            return;
         }
     }
+}
+
+async fn push(
+    mut pusher: Pusher,
+    every: Duration,
+    registry: Rc<RefCell<Registry>>,
+    over: watch::Receiver<bool>,
+) -> Pusher {
+    let send = async || {
+        let body = pusher.body(&registry.borrow());
+        pusher.push(body).await;
+    };
+    again(every, &registry, over, send).await;
+    pusher
+}
+
+async fn export(
+    mut exporter: Exporter,
+    every: Duration,
+    registry: Rc<RefCell<Registry>>,
+    over: watch::Receiver<bool>,
+) {
+    let send = async || {
+        let body = otlp::render(&registry.borrow());
+        exporter.post(body).await;
+    };
+    again(every, &registry, over, send).await;
+    exporter.sum_up();
 }
 
 /// Annotations as cells end.

@@ -3,6 +3,7 @@
 use super::{Hit, Severity, kinds};
 use crate::analysis::{RunData, words};
 use crate::measure::Verdict;
+use crate::measure::validity::WORKERS_LOST_NAME;
 
 /// Validity signals that say that this client, and not the server, may be what was measured.
 pub const CLIENT_SIGNALS: [&str; 12] = [
@@ -27,6 +28,10 @@ pub(super) fn look(run: &RunData) -> Vec<Hit> {
     let mut hits = Vec::new();
     for cell in &run.cells {
         let Some(validity) = cell.summary.as_ref().map(|s| &s.validity) else { continue };
+        // What a lost worker had sent is missing: that says nothing of how the others did.
+        if validity.reasons.iter().any(|r| r.signal == WORKERS_LOST_NAME) {
+            continue;
+        }
         let mine: Vec<_> =
             validity.reasons.iter().filter(|r| CLIENT_SIGNALS.contains(&r.signal.as_str())).collect();
         let Some(worst) = mine.iter().map(|r| r.verdict).max() else { continue };

@@ -314,7 +314,7 @@ pub(super) const THROUGHPUT_UNSTEADY: Kind = server(
 pub(super) const SERVER_GROWS: Kind = server(
     "server_grows",
     "The server grows over a cell",
-    "Resident memory, GPU memory, open files or threads of what is read (`[observe]`) rise over the window: the nine steps between the means of its tenths are above 0 by more than chance (one-sided 99 %), and the rise matters (8 MB and 1 % of memory, 64 MB and 1 % of a GPU's, 10 files or 5 threads and 5 %).",
+    "Resident memory, GPU memory, open files or threads of what is read (`[observe]`) rise over the window: the nine steps between the means of its tenths are above 0 by more than chance (one-sided 99 %; of walks of chance 2 in 100 pass), and the rise matters (8 MB and 1 % of memory, 64 MB and 1 % of a GPU's, 10 files or 5 threads and 5 %).",
     &[
         "A leak: something that each request takes and nobody gives back.",
         "A queue that grows, and what waits in it with it.",

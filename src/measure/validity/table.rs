@@ -139,7 +139,7 @@ pub(super) const UNANSWERED: Signal = signal(
     "Nothing was answered and the first hundred requests failed: the cell was closed early.",
 );
 pub(super) const WORKERS_LOST: Signal = signal(
-    "workers_lost",
+    WORKERS_LOST_NAME,
     Count,
     Never,
     ANY,
@@ -320,6 +320,8 @@ pub const SERVER_COUNTS_NAME: &str = "server_counts";
 pub const DATA_AGAIN_NAME: &str = "data_again";
 /// The signal of a cell in which no request due in the window was answered.
 pub const NOTHING_ANSWERED_NAME: &str = "nothing_answered";
+/// Name of the signal of a cell that lost a worker.
+pub const WORKERS_LOST_NAME: &str = "workers_lost";
 /// The signal that is judged between cells, not from a cell's own records.
 pub const CONTAMINATED_NAME: &str = "contaminated";
 

@@ -5,13 +5,13 @@ use serde::Serialize;
 
 use super::load_line::{Drawing, draw};
 use super::tables::{Table, level_table, shape_table};
-use crate::analysis::RunData;
 use crate::analysis::capacity::{
     self, CONFIDENCE, Capacity, IntervalFrom, LimitState, Shape, SloSource, Standing, limit_text,
 };
 use crate::analysis::grid::{Loop, Repeats};
+use crate::analysis::{RunData, inside};
 use crate::chart::{count, list, upper_first};
-use crate::measure::{CellSummary, Verdict};
+use crate::measure::{CellSummary, SloStatus, Verdict};
 use crate::report::findings::Findings;
 
 /// What the first screen says.
@@ -46,7 +46,8 @@ impl Answer {
         let judged: Vec<&Shape> =
             capacity.shapes.iter().filter(|s| s.limit.state != LimitState::Unknown).collect();
         let several = capacity.shapes.len() > 1;
-        let head = nothing(run, found).unwrap_or_else(|| headline(capacity, &judged, found));
+        let mut head = nothing(run, found).unwrap_or_else(|| headline(capacity, &judged, found));
+        beyond_limits(run, &mut head);
         let (slo, slo_from) = slo(capacity);
         let silent = head.tone == "bad" && judged.is_empty();
         Self {
@@ -70,6 +71,23 @@ struct Head {
     tone: &'static str,
     text: String,
     because: Vec<String>,
+}
+
+/// Limits of the server itself are no part of the SLO, but nobody should miss that one was passed.
+fn beyond_limits(run: &RunData, head: &mut Head) {
+    let summaries = run.cells.iter().filter_map(|c| c.summary.as_ref());
+    let believable = summaries.filter(|s| s.validity.verdict != Verdict::Invalid);
+    let failed = |s: &CellSummary| s.limits().iter().find(|l| l.status == SloStatus::Fail).cloned();
+    let failed: Vec<_> = believable.filter_map(failed).collect();
+    let Some(first) = failed.first() else { return };
+    let cells = if failed.len() == 1 { "one cell".to_owned() } else { format!("{} cells", failed.len()) };
+    head.because.insert(
+        0,
+        format!("But a limit of the server isn't kept in {cells}: {}.", inside::limit_text(first)),
+    );
+    if matches!(head.tone, "good" | "none") {
+        head.tone = "so-so";
+    }
 }
 
 /// What is said of a run from which nothing follows about the server.
