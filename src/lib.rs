@@ -24,7 +24,8 @@
 //!
 //! `sim`, the embedded server, stands beside the house: it imports nothing of it but
 //! [`units`], so that a shared mistake in wire code can't hide. `sweep` walks the plan,
-//! `progress` and `ui` watch it, and `cli` is the door.
+//! `fleet` has it driven on other machines, `observe` reads the server meanwhile; `progress`, `ui`,
+//! `publish` and `tracing` watch, `notify` tells of the end, and `cli` is the door.
 
 pub mod analysis;
 pub mod calibrate;
