@@ -165,6 +165,17 @@ fn a_sweep_is_seen_as_it_runs() {
     let places =
         "JSON.stringify(['now', 'course', 'cells'].map(id => document.getElementById(id).offsetTop))";
     let place = tab.value(places);
+    // Of the server, what is of one kind shares an axis.
+    let traces =
+        |id: &str| format!("document.querySelectorAll('#figure-of-{id} .scatterlayer .trace').length");
+    tab.until(&format!(
+        "document.getElementById('figure-of-In-the-server').scrollIntoView() || {} === 2",
+        traces("In-the-server")
+    ));
+    tab.until(&format!(
+        "document.getElementById('figure-of-KV-cache-in-use').scrollIntoView() || {} === 1",
+        traces("KV-cache-in-use")
+    ));
     // Finished cells come in, in table and figures.
     tab.until("document.querySelectorAll('#cell-rows tr').length >= 2");
     assert_eq!(tab.value(places), place);

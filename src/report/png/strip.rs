@@ -80,12 +80,12 @@ fn draw_panel(
     left: i32,
 ) -> Result<(), DrawError> {
     let middle = (plot.y0 + plot.y1) / 2;
-    let unit = if panel.y.unit.is_empty() { String::new() } else { format!("{} ", panel.y.unit) };
-    let scale = if panel.y.scale == crate::chart::Scale::Log { "log scale" } else { "" };
-    let below = format!("{unit}{scale}");
+    let scale = (panel.y.scale == crate::chart::Scale::Log).then_some("log scale");
+    let unit = Some(panel.y.unit.as_str()).filter(|unit| !unit.is_empty());
+    let below = unit.into_iter().chain(scale).collect::<Vec<_>>().join(", ");
     let lift = if below.is_empty() { 0 } else { 15 };
     canvas.text(&panel.y.label, (left, middle - lift), &Text::new(26).bold().at(HPos::Left, VPos::Center))?;
-    canvas.text(below.trim(), (left, middle + 17), &Text::new(TICK).muted().at(HPos::Left, VPos::Center))?;
+    canvas.text(&below, (left, middle + 17), &Text::new(TICK).muted().at(HPos::Left, VPos::Center))?;
     horizontal_grid(canvas, &panel.y, plot, true)?;
     canvas.line(&[(plot.x0, plot.y1), (plot.x1, plot.y1)], MUTED, 1)?;
     for series in &panel.series {

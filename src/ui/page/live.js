@@ -49,6 +49,12 @@
     }
     drawCourse();
   };
+  // Gauges of the server that are known: their figure and its unit, as things of one kind share an axis.
+  const GAUGES = {
+    "server.running": ["In the server", "requests"],
+    "server.waiting": ["In the server", "requests"],
+    "server.kv_use": ["KV cache in use", "%"],
+  };
   let [spanOf, span] = ["", 0];
   const drawCourse = () => {
     const revision = "cell" + (cellNow ? cellNow.index : "");
@@ -69,11 +75,13 @@
     const families = new Map();
     for (const path of others) {
       const [family, name] = path.includes(".") ? [path.slice(0, path.indexOf(".")), path.slice(path.indexOf(".") + 1)] : ["more", path];
-      families.set(family, [...(families.get(family) || []), line(path, name.replaceAll("_", " "))]);
+      const [title, unit] = GAUGES[path] || [family === "more" ? "Further figures" : family.replaceAll("_", " "), ""];
+      const known = families.get(title) || { unit, series: [] };
+      families.set(title, { unit, series: [...known.series, line(path, name.replaceAll("_", " "))] });
     }
-    for (const [family, series] of families) {
-      if (!further.has(family)) further.set(family, figures.make(at("along"), "of-" + family, family === "more" ? "Further figures" : family.replaceAll("_", " "), "", OVER));
-      figures.show(further.get(family), series, revision, span);
+    for (const [title, { unit, series }] of families) {
+      if (!further.has(title)) further.set(title, figures.make(at("along"), "of-" + title.replace(/\W+/g, "-"), title, unit, OVER));
+      figures.show(further.get(title), series, revision, span);
     }
   };
 
